@@ -7,14 +7,18 @@
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
+#   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
+#   make format          clang-format over everything       make FUZZ_SECONDS=60 fuzz
 
 VERSION  := 0.1.0
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
+CLANG    ?= clang
 PREFIX   ?= /usr/local
 SAN      ?=
 PYTHON   := /usr/bin/python3
+FUZZ_SECONDS ?= 20
 
 comma    := ,
 VARIANT  := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
@@ -25,42 +29,74 @@ ROOMS    := $(shell awk '{print $$1}' src/FLOORS)
 lower     = $(shell awk -v r=$(1) '{f[$$1]=$$2; n[NR]=$$1} END {for (i=NR;i>0;i--) if (n[i]==r || f[n[i]]<f[r]) print n[i]}' src/FLOORS)
 
 PKGS     := liburing libconfuse jansson libcares libcap libsystemd
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 CSTD     := -std=gnu17
 WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
-            -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-unused-parameter \
-            $(if $(CI)$(WERROR),-Werror)
+            -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-unused-parameter
+# gcc's warnings are the measure; clang, which only builds the fuzz targets, has opinions of its own
+WARN     += $(if $(filter fuzz,$(VARIANT)),,$(if $(filter-out 0 false,$(CI)$(WERROR)),-Werror))
 HARDEN   := -fstack-protector-strong -fPIE -fno-common $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT      := $(if $(SAN),-O1 -fno-omit-frame-pointer,-O2) -g
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
-CPPFLAGS += -D_GNU_SOURCE -Isrc -DMEERCAT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+MC_CPPFLAGS = -D_GNU_SOURCE -Isrc -DMEERCAT_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 ALLFLAGS  = $(CSTD) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 LINK     := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
-LIBS      = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+LIBS      = $(PKG_LIBS) -lm -pthread
+
+# The sanitizers of gcc 12 and clang 14 cannot find room in an address space that newer kernels
+# shuffle with 32 bits (vm.mmap_rnd_bits): run them without shuffling where that is allowed.
+ifneq ($(SAN),)
+export RUNNER := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+endif
+export ASAN_OPTIONS  ?= detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS ?= print_stacktrace=1
+export TSAN_OPTIONS  ?= second_deadlock_stack=1:suppressions=$(CURDIR)/tools/tsan.suppress
+export PYTHONDONTWRITEBYTECODE = 1
 
 UNIT_SRC := $(wildcard src/*/*_test.c)
 SRC      := $(filter-out $(UNIT_SRC),$(wildcard src/*/*.c))
 UNITS    := $(UNIT_SRC:src/%.c=$(B)/%)
+# floor by floor, so that the first failure is the telling one
+UNITS_RUN := $(foreach r,$(or $(ROOM),$(ROOMS)),$(sort $(filter $(B)/$(r)/%,$(UNITS))))
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS  := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 BIN      := $(B)/meercat
+C_FILES   = $(wildcard src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
+MAN      := $(wildcard man/*.[1-9])
+E2E      := $(wildcard tests/e2e/test_*.py tests/e2e/*_test.py)
+T        ?= tests/e2e
+SUBMAKE   = $(MAKE) --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: all run test unit e2e bench fuzz lint shape install deps clean floors
+.SECONDARY:
+.PHONY: all run test unit units e2e bench fuzz fuzzers lint lint-format lint-floors lint-man \
+        lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
 
 floors:
 	@tools/floors
 
+# --- building ---
+
 $(B)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
 
+# The list of a room's objects is a file that changes only when the list does: a source that was
+# removed leaves the library, too.
 define room_rule
-$(B)/lib$(1).a: $$(patsubst src/%.c,$(B)/%.o,$$(filter src/$(1)/%.c,$$(SRC)))
+$(B)/$(1).list: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(filter src/$(1)/%.c,$(SRC))' | cmp -s - $$@ || echo '$(filter src/$(1)/%.c,$(SRC))' >$$@
+$(B)/lib$(1).a: $$(patsubst src/%.c,$(B)/%.o,$$(filter src/$(1)/%.c,$$(SRC))) $(B)/$(1).list
 	@rm -f $$@
-	ar rcs $$@ $$^
+	ar rcs $$@ $$(filter %.o,$$^)
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
+.PHONY: FORCE
 
 $(BIN): $(foreach r,$(call lower,cmd),$(B)/lib$(r).a)
 	$(CC) $(ALLFLAGS) $(LINK) -o $@ -Wl,--whole-archive $(B)/libcmd.a -Wl,--no-whole-archive \
@@ -70,10 +106,111 @@ $(BIN): $(foreach r,$(call lower,cmd),$(B)/lib$(r).a)
 $(UNITS): $(B)/%_test: $(B)/%_test.o $$(foreach r,$$(call lower,$$(firstword $$(subst /, ,$$*))),$(B)/lib$$(r).a)
 	$(CC) $(ALLFLAGS) $(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) -lcmocka
 
-unit: $(UNITS)
-	@set -e; for t in $(UNITS); do echo "== $$t"; ./$$t; done
+units: $(UNITS_RUN)
+
+# --- testing ---
+
+# One step after the other, also under -j: what is installed decides how the next step compiles,
+# and the output of two kinds of tests does not mix.
+test:
+	@tools/deps build run test
+	@$(SUBMAKE) all units
+	@$(SUBMAKE) unit
+	@$(SUBMAKE) e2e
+
+unit: units
+	@tools/unit $(UNITS_RUN)
+
+ifeq ($(E2E),)
+e2e:
+	@echo "e2e: there are no tests in tests/e2e yet"
+else
+e2e: $(BIN)
+	MEERCAT=$(abspath $(BIN)) MEERCAT_SAN=$(VARIANT) $(RUNNER) $(PYTHON) -m pytest -q -p no:cacheprovider $(T)
+endif
+
+fuzz:
+	@tools/deps build test
+	@$(SUBMAKE) fuzzers CC=$(CLANG) VARIANT=fuzz SAN=fuzzer-no-link,address,undefined
+	@$(SUBMAKE) fuzz-run SAN=address
+
+.PHONY: fuzz-run
+fuzz-run:
+	@tools/fuzz build/fuzz $(FUZZ_SECONDS)
+
+ifeq ($(VARIANT),fuzz)
+fuzzers: $(FUZZERS)
+
+build/fuzz/fuzz_%.o: tests/fuzz/fuzz_%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
+
+$(FUZZERS): %: %.o $(foreach r,$(filter-out cmd,$(ROOMS)),$(B)/lib$(r).a)
+	$(CC) $(ALLFLAGS) $(LINK) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+endif
+
+# --- showing ---
+
+run:
+	@tools/deps build run
+	@$(SUBMAKE) all
+	@tools/demo $(BIN)
+
+bench:
+	@tools/deps build bench
+	@$(SUBMAKE) all
+	@bench/run $(BIN)
+
+shape:
+	@tools/shape
+
+# --- reading ---
+
+lint: lint-format lint-floors lint-man lint-cppcheck
+
+lint-format:
+	@bad=0; for f in $(C_FILES); do \
+	    clang-format "$$f" | cmp -s - "$$f" || { echo "$$f: not formatted (make format)"; bad=1; }; \
+	done; exit $$bad
+
+lint-floors:
+	@tools/floors
+
+lint-man:
+	@$(if $(MAN),mandoc -T lint -W warning $(MAN))
+
+lint-cppcheck:
+	@mkdir -p build/cppcheck
+	@cppcheck -q --enable=warning,performance,portability --std=c11 --library=gnu,posix \
+	    --inline-suppr --suppressions-list=tools/cppcheck.suppress --error-exitcode=1 \
+	    --cppcheck-build-dir=build/cppcheck -D_GNU_SOURCE -Isrc $(SRC)
+
+format:
+	clang-format -i $(C_FILES)
+
+# --- installing ---
+
+INSTALL  := install
+SBIN     := $(DESTDIR)$(PREFIX)/sbin
+SHARE    := $(DESTDIR)$(PREFIX)/share
+PKG_LIB  := $(DESTDIR)$(PREFIX)/lib
+
+install: all
+	$(INSTALL) -d $(SBIN) $(SHARE)/doc/meercat $(PKG_LIB)/systemd/system $(PKG_LIB)/sysusers.d
+	$(INSTALL) -m 755 $(BIN) $(SBIN)/meercat
+	for m in $(MAN); do $(INSTALL) -D -m 644 $$m $(SHARE)/man/man$${m##*.}/$${m##*/} || exit 1; done
+	for f in $(wildcard README.md CHANGELOG.md LICENSE packaging/meercat.logrotate); do \
+	    $(INSTALL) -m 644 $$f $(SHARE)/doc/meercat/ || exit 1; done
+	for f in $(wildcard examples/*); do \
+	    $(INSTALL) -D -m 644 $$f $(SHARE)/doc/meercat/$$f || exit 1; done
+	sed 's|/usr/local/sbin/|$(PREFIX)/sbin/|' packaging/meercat.service >$(PKG_LIB)/systemd/system/meercat.service
+	chmod 644 $(PKG_LIB)/systemd/system/meercat.service
+	$(INSTALL) -m 644 packaging/meercat.sysusers $(PKG_LIB)/sysusers.d/meercat.conf
+
+deps:
+	@tools/deps
 
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
