@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * route.h - which pool answers a request: the first route whose host and path prefix match.  Pure
+ * once built; read by all workers.
+ */
+#ifndef MC_PROXY_ROUTE_H
+#define MC_PROXY_ROUTE_H
+
+#include "base/str.h"
+
+struct route_conf {
+    char *name;
+    char **hosts; /* "example.org", "*.example.org" (any depth below), none: every host */
+    unsigned n_hosts;
+    char *path; /* prefix on segment borders: "/api" matches /api and /api/x, not /apis; "/api/" only
+                   what lies below; NULL: every path */
+    char *pool;
+};
+
+struct route {
+    struct route_conf conf;
+    unsigned pool_index; /* in the snapshot */
+};
+
+/* routes in the order of the configuration.  listener_routes NULL: all of them apply.
+ * host: without port, any case.  path: with or without query.  NULL: no route matches.
+ * hot: once per request. */
+const struct route *route_find(const struct route *, unsigned n, struct str host, struct str path);
+bool route_matches(const struct route_conf *, struct str host, struct str path);
+
+#endif
