@@ -8,7 +8,7 @@
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
-#   make format          clang-format over everything       make FUZZ_SECONDS=60 fuzz
+#   make format          clang-format over everything       V=1         shows the commands
 
 VERSION  := 0.1.0
 ifeq ($(origin CC),default)
@@ -19,6 +19,8 @@ PREFIX   ?= /usr/local
 SAN      ?=
 PYTHON   := /usr/bin/python3
 FUZZ_SECONDS ?= 20
+# V=1 shows the commands
+Q        := $(if $(filter-out 0,$(V)),,@)
 
 comma    := ,
 VARIANT  := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
@@ -83,7 +85,8 @@ floors:
 
 $(B)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
 
 # The list of a room's objects is a file that changes only when the list does: a source that was
 # removed leaves the library, too.
@@ -93,18 +96,20 @@ $(B)/$(1).list: FORCE
 	@echo '$(filter src/$(1)/%.c,$(SRC))' | cmp -s - $$@ || echo '$(filter src/$(1)/%.c,$(SRC))' >$$@
 $(B)/lib$(1).a: $$(patsubst src/%.c,$(B)/%.o,$$(filter src/$(1)/%.c,$$(SRC))) $(B)/$(1).list
 	@rm -f $$@
-	ar rcs $$@ $$(filter %.o,$$^)
+	$(Q)ar rcs $$@ $$(filter %.o,$$^)
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
 .PHONY: FORCE
 
 $(BIN): $(foreach r,$(call lower,cmd),$(B)/lib$(r).a)
-	$(CC) $(ALLFLAGS) $(LINK) -o $@ -Wl,--whole-archive $(B)/libcmd.a -Wl,--no-whole-archive \
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(ALLFLAGS) $(LINK) -o $@ -Wl,--whole-archive $(B)/libcmd.a -Wl,--no-whole-archive \
 	    -Wl,--start-group $^ -Wl,--end-group $(LIBS)
 
 # A unit test links its own room and the floors below it, nothing above: the test proves the floor.
 $(UNITS): $(B)/%_test: $(B)/%_test.o $$(foreach r,$$(call lower,$$(firstword $$(subst /, ,$$*))),$(B)/lib$$(r).a)
-	$(CC) $(ALLFLAGS) $(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) -lcmocka
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(ALLFLAGS) $(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) -lcmocka
 
 units: $(UNITS_RUN)
 
@@ -114,9 +119,9 @@ units: $(UNITS_RUN)
 # and the output of two kinds of tests does not mix.
 test:
 	@tools/deps build run test
-	@$(SUBMAKE) all units
-	@$(SUBMAKE) unit
-	@$(SUBMAKE) e2e
+	+@$(SUBMAKE) all units
+	+@$(SUBMAKE) unit
+	+@$(SUBMAKE) e2e
 
 unit: units
 	@tools/unit $(UNITS_RUN)
@@ -131,35 +136,38 @@ endif
 
 fuzz:
 	@tools/deps build test
-	@$(SUBMAKE) fuzzers CC=$(CLANG) VARIANT=fuzz SAN=fuzzer-no-link,address,undefined
-	@$(SUBMAKE) fuzz-run SAN=address
+	+@$(SUBMAKE) fuzzers CC=$(CLANG) VARIANT=fuzz SAN=fuzzer-no-link,address,undefined
+	+@$(SUBMAKE) fuzz-run SAN=address
 
 .PHONY: fuzz-run
 fuzz-run:
-	@tools/fuzz build/fuzz $(FUZZ_SECONDS)
+	@tools/fuzz build/fuzz $(FUZZ_SECONDS) $(notdir $(FUZZERS))
 
 ifeq ($(VARIANT),fuzz)
 fuzzers: $(FUZZERS)
 
 build/fuzz/fuzz_%.o: tests/fuzz/fuzz_%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
 
 $(FUZZERS): %: %.o $(foreach r,$(filter-out cmd,$(ROOMS)),$(B)/lib$(r).a)
-	$(CC) $(ALLFLAGS) $(LINK) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(ALLFLAGS) $(LINK) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 endif
 
 # --- showing ---
 
 run:
 	@tools/deps build run
-	@$(SUBMAKE) all
-	@tools/demo $(BIN)
+	+@$(SUBMAKE) all
+	@MEERCAT=$(abspath $(BIN)) tools/demo
 
 bench:
 	@tools/deps build bench
-	@$(SUBMAKE) all
-	@bench/run $(BIN)
+	+@$(SUBMAKE) all
+	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
+	@$(PYTHON) bench/run --meercat $(BIN) $(BENCH_ARGS)
 
 shape:
 	@tools/shape
