@@ -1,0 +1,870 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sock_test.c - the same stories on both engines, from basic to complex.
+ */
+#include "io/harness.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+/* --- receive and send ------------------------------------------------------------------------ */
+
+static void
+bytes_of_the_peer_are_delivered(void **state)
+{
+    struct end e;
+    int fd[2];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    put(fd[1], "hello");
+    settle();
+    assert_int_equal(e.n_recv, 0); /* reception is off at first */
+    sock_recv(&e.s, true);
+    assert_int_equal(e.n_recv, 0); /* never from inside a call */
+    UNTIL(e.in.n == 5);
+    put(fd[1], " again");
+    UNTIL(end_has(&e, "hello again"));
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+what_is_written_reaches_the_peer_and_drains(void **state)
+{
+    struct end e;
+    int fd[2];
+    char got[64];
+    size_t n = 0;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_write(&e.s, "one ", 4);
+    memcpy(sock_reserve(&e.s, 100), "two ", 4);
+    sock_commit(&e.s, 4);
+    sock_write(&e.s, "three", 5);
+    assert_int_equal(sock_unsent(&e.s), 13);
+    assert_int_equal(e.n_drained, 0);
+    UNTIL(e.n_drained == 1);
+    while (n < 13) {
+        struct pollfd p = {.fd = fd[1], .events = POLLIN};
+
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        n += (size_t)recv(fd[1], got + n, sizeof(got) - n, 0);
+    }
+    assert_memory_equal(got, "one two three", 13);
+    settle();
+    assert_int_equal(e.n_drained, 1);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+echo(struct end *e, struct block **b)
+{
+    sock_send(&e->s, b);
+    assert_null(*b);
+}
+
+static void
+blocks_can_be_echoed_without_copying(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t poured = 0, sipped = 0, total = 3 << 20;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    e.on_recv = echo;
+    sock_recv(&e.s, true);
+    while (sipped < total) {
+        poured += pour(fd[1], total - poured, poured);
+        loop_turn(L, MC_MS);
+        sipped += sip(fd[1], total - sipped, sipped, NULL);
+    }
+    assert_int_equal(e.in.n, 0);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+a_left_block_is_used_again(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t used;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "x");
+    UNTIL(e.in.n == 1);
+    used = block_pool_used(loop_blocks(L));
+    for (unsigned i = 2; i < 300; i++) {
+        put(fd[1], "x");
+        UNTIL(e.in.n == i);
+    }
+    assert_int_equal(block_pool_used(loop_blocks(L)), used);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+a_slow_reader_gets_everything_and_memory_stays_bounded(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t written = 0, sipped = 0, total = 24 << 20, peak = 0;
+    char chunk[10000];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    while (sipped < total) {
+        while (written < total && sock_unsent(&e.s) < 200000) {
+            size_t part = total - written < sizeof(chunk) ? total - written : sizeof(chunk);
+
+            pattern_fill(chunk, part, written);
+            sock_write(&e.s, chunk, part);
+            written += part;
+        }
+        loop_turn(L, MC_MS);
+        if (block_pool_bytes(loop_blocks(L)) > peak)
+            peak = block_pool_bytes(loop_blocks(L));
+        sipped += sip(fd[1], 150000, sipped, NULL);
+    }
+    assert_true(peak < 8 << 20);
+    UNTIL(sock_unsent(&e.s) == 0);
+    assert_true(e.n_drained > 0);
+    end_close(&e);
+    close(fd[1]);
+}
+
+/* --- back-pressure --------------------------------------------------------------------------- */
+
+static void
+off_means_off_and_nothing_is_lost_or_reordered(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t poured = 0, total = 6 << 20;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    for (unsigned round = 0; e.in.n < total; round++) {
+        size_t before;
+
+        poured += pour(fd[1], total - poured, poured);
+        sock_recv(&e.s, true);
+        loop_turn(L, MC_MS);
+        sock_recv(&e.s, false);
+        before = e.in.n;
+        for (unsigned i = 0; i < round % 4; i++)
+            loop_turn(L, 0);
+        assert_int_equal(e.in.n, before);
+    }
+    pattern_check(e.in.p, e.in.n, 0);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+off_once(struct end *e)
+{
+    sock_recv(&e->s, false);
+}
+
+static void
+reception_can_be_turned_off_inside_on_recv(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t poured = 0, total = 2 << 20;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    e.then = off_once;
+    while (e.in.n < total) {
+        unsigned n = e.n_recv;
+
+        poured += pour(fd[1], total - poured, poured);
+        sock_recv(&e.s, true);
+        UNTIL(e.n_recv > n);
+        settle();
+        assert_int_equal(e.n_recv, n + 1); /* one block, then silence */
+    }
+    pattern_check(e.in.p, e.in.n, 0);
+    end_close(&e);
+    close(fd[1]);
+}
+
+/* The kernel's buffers fill, ours do not: the writer is stopped. */
+static void
+back_pressure_reaches_the_writer(void **state)
+{
+    struct end e;
+    int fd[2], small = 65536;
+    size_t poured = 0, bytes;
+
+    tcp_pair(fd);
+    setsockopt(fd[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "x");
+    UNTIL(e.in.n == 1);
+    sock_recv(&e.s, false);
+    for (int i = 0; i < 300; i++) {
+        poured += pour(fd[1], 1 << 20, poured);
+        loop_turn(L, i < 100 ? 0 : MC_MS / 10);
+    }
+    bytes = block_pool_bytes(loop_blocks(L));
+    assert_true(poured < 2 << 20);
+    for (int i = 0; i < 100; i++) {
+        poured += pour(fd[1], 1 << 20, poured);
+        loop_turn(L, 0);
+    }
+    assert_true(poured < 2 << 20);
+    assert_true(block_pool_bytes(loop_blocks(L)) <= bytes + BLOCK_BULK);
+    assert_int_equal(e.in.n, 1);
+    sock_recv(&e.s, true);
+    UNTIL(e.in.n == 1 + poured);
+    pattern_check(e.in.p + 1, poured, 0);
+    end_close(&e);
+    close(fd[1]);
+}
+
+/* --- the end of a stream --------------------------------------------------------------------- */
+
+static void
+eof_comes_once_and_after_the_data(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t total = 300000;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    assert_int_equal(pour(fd[1], total, 0), total);
+    close(fd[1]);
+    sock_recv(&e.s, true);
+    UNTIL(e.n_eof == 1);
+    assert_int_equal(e.in.n, total);
+    pattern_check(e.in.p, total, 0);
+    settle();
+    assert_int_equal(e.n_eof, 1);
+    assert_int_equal(e.n_error, 0);
+    end_close(&e);
+}
+
+static void
+eof_waits_while_reception_is_off(void **state)
+{
+    struct end e;
+    int fd[2];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "a");
+    UNTIL(e.in.n == 1);
+    sock_recv(&e.s, false);
+    put(fd[1], "bc");
+    close(fd[1]);
+    settle();
+    assert_int_equal(e.n_eof, 0);
+    assert_int_equal(e.in.n, 1);
+    sock_recv(&e.s, true);
+    UNTIL(e.n_eof == 1);
+    assert_true(end_has(&e, "abc"));
+    end_close(&e);
+}
+
+static void
+half_closed_in_either_direction_the_other_still_works(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t sipped = 0, total = 2 << 20;
+    char *all = malloc(total);
+    bool eof = false;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "request");
+    shutdown(fd[1], SHUT_WR);
+    UNTIL(e.n_eof == 1);
+    pattern_fill(all, total, 0);
+    sock_write(&e.s, all, total);
+    sock_shutdown(&e.s); /* behind what is queued */
+    while (!eof) {
+        loop_turn(L, MC_MS);
+        sipped += sip(fd[1], 100000, sipped, &eof);
+    }
+    assert_int_equal(sipped, total);
+    assert_int_equal(e.n_drained, 1);
+    free(all);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+we_may_send_fin_first_and_still_receive(void **state)
+{
+    struct end e;
+    int fd[2];
+    char c;
+    struct pollfd p;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    sock_shutdown(&e.s);
+    settle();
+    p = (struct pollfd){.fd = fd[1], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    assert_int_equal(recv(fd[1], &c, 1, 0), 0);
+    put(fd[1], "answer");
+    UNTIL(end_has(&e, "answer"));
+    close(fd[1]);
+    UNTIL(e.n_eof == 1);
+    end_close(&e);
+}
+
+/* --- breaking -------------------------------------------------------------------------------- */
+
+static void
+reset_by_peer(int fd)
+{
+    struct linger l = {.l_onoff = 1};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    close(fd);
+}
+
+static void
+a_reset_is_told_once(void **state)
+{
+    struct end e;
+    int fd[2];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "x");
+    UNTIL(e.in.n == 1);
+    reset_by_peer(fd[1]);
+    UNTIL(e.n_error == 1);
+    assert_int_equal(e.err, ECONNRESET);
+    sock_write(&e.s, "into the void", 13);
+    sock_recv(&e.s, true);
+    settle();
+    assert_int_equal(e.n_error, 1);
+    assert_int_equal(e.n_eof, 0);
+    end_close(&e);
+}
+
+/* A server that refuses an upload answers and closes: the answer counts, not our broken send. */
+static void
+what_had_arrived_is_delivered_before_the_error(void **state)
+{
+    struct end e;
+    int fd[2];
+    char *junk = calloc(1, 4 << 20);
+    char tmp[1000];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_write(&e.s, junk, 4 << 20);
+    settle();
+    assert_true(recv(fd[1], tmp, sizeof(tmp), 0) > 0);
+    put(fd[1], "413 too large");
+    close(fd[1]); /* with unread bytes: RST */
+    sock_recv(&e.s, true);
+    UNTIL(e.n_error == 1);
+    assert_true(end_has(&e, "413 too large"));
+    assert_true(e.err == ECONNRESET || e.err == EPIPE);
+    free(junk);
+    end_close(&e);
+}
+
+static void
+a_broken_send_is_told_while_reception_is_off(void **state)
+{
+    struct end e;
+    int fd[2];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    reset_by_peer(fd[1]);
+    settle();
+    sock_write(&e.s, "x", 1);
+    assert_int_equal(e.n_error, 0);
+    UNTIL(e.n_error == 1);
+    assert_true(e.err == ECONNRESET || e.err == EPIPE);
+    end_close(&e);
+}
+
+static void
+reset_is_visible_to_the_peer(void **state)
+{
+    struct end e;
+    int fd[2];
+    char c;
+    struct pollfd p;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    settle();
+    sock_close(&e.s, true);
+    UNTIL(e.n_closed == 1);
+    p = (struct pollfd){.fd = fd[1], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    assert_int_equal(recv(fd[1], &c, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(fd[1]);
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+static void
+close_now(struct end *e)
+{
+    if (sock_is_open(&e->s))
+        sock_close(&e->s, false);
+}
+
+static void
+closing_inside_any_callback_is_the_last_word(void **state)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        struct end e;
+        int fd[2];
+
+        tcp_pair(fd);
+        end_open(&e, fd[0]);
+        e.then = close_now;
+        if (kind == 0) {
+            pour(fd[1], 200000, 0);
+            sock_recv(&e.s, true);
+        } else if (kind == 1) {
+            shutdown(fd[1], SHUT_WR);
+            sock_recv(&e.s, true);
+        } else if (kind == 2) {
+            sock_write(&e.s, "x", 1);
+        } else {
+            reset_by_peer(fd[1]);
+            sock_recv(&e.s, true);
+        }
+        UNTIL(e.n_closed == 1);
+        settle();
+        assert_int_equal(e.n_recv + e.n_eof + e.n_drained + e.n_error, 1);
+        end_close(&e);
+        if (kind != 3)
+            close(fd[1]);
+    }
+}
+
+static struct end *victim;
+
+static void
+close_victim(struct end *e)
+{
+    if (victim)
+        sock_close(&victim->s, true);
+    victim = NULL;
+}
+
+/* Both have an event in the same batch. */
+static void
+a_callback_may_close_another_socket(void **state)
+{
+    struct end e[2];
+    int fd[2][2];
+
+    for (int i = 0; i < 2; i++) {
+        tcp_pair(fd[i]);
+        end_open(&e[i], fd[i][0]);
+        e[i].then = close_victim;
+        sock_recv(&e[i].s, true);
+    }
+    settle();
+    for (int i = 0; i < 2; i++)
+        put(fd[i][1], "x");
+    victim = &e[1];
+    UNTIL(e[1].n_closed == 1);
+    UNTIL(e[0].n_recv + e[1].n_recv >= 1);
+    for (int i = 0; i < 2; i++) {
+        end_close(&e[i]);
+        close(fd[i][1]);
+    }
+}
+
+static void
+closing_drops_what_is_queued_and_gives_the_blocks_back(void **state)
+{
+    struct end e;
+    int fd[2];
+    size_t used = block_pool_used(loop_blocks(L));
+    char *junk = calloc(1, 8 << 20);
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    sock_write(&e.s, junk, 8 << 20);
+    settle();
+    assert_true(sock_unsent(&e.s) > 0);
+    sock_close(&e.s, false);
+    assert_int_equal(e.n_closed, 0); /* never from inside a call */
+    UNTIL(e.n_closed == 1);
+    assert_true(block_pool_used(loop_blocks(L)) <= used + 2); /* the engine's spare ones */
+    free(junk);
+    close(fd[1]);
+    buf_free(&e.in);
+}
+
+static void
+a_socket_can_be_closed_before_the_first_turn(void **state)
+{
+    struct end e;
+    int fd[2];
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    sock_write(&e.s, "never sent", 10);
+    sock_close(&e.s, false);
+    UNTIL(e.n_closed == 1);
+    close(fd[1]);
+}
+
+/* --- connecting and accepting ---------------------------------------------------------------- */
+
+static void
+a_connection_is_made_and_accepted(void **state)
+{
+    struct end c = {.in = {0}}, l, a;
+    struct addr to;
+    int one = 0, fd;
+    socklen_t len = sizeof(one);
+
+    end_open(&l, listen_on(&to));
+    sock_accept(&l.s, true);
+    assert_int_equal(sock_connect(&c.s, L, &to, &end_ops), MC_OK);
+    assert_int_equal(c.n_connected, 0);
+    UNTIL(c.n_connected == 1 && l.n_accepted == 1);
+    assert_int_equal(c.connect_err, 0);
+    fd = l.accepted[0];
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, &len), 0);
+    assert_true(one); /* inherited from the listener */
+    end_open(&a, fd);
+    sock_recv(&a.s, true);
+    sock_recv(&c.s, true);
+    sock_write(&c.s, "ping", 4);
+    UNTIL(end_has(&a, "ping"));
+    sock_write(&a.s, "pong", 4);
+    UNTIL(end_has(&c, "pong"));
+    end_close(&a);
+    UNTIL(c.n_eof == 1);
+    end_close(&c);
+    end_close(&l);
+}
+
+static void
+bytes_written_before_the_connection_stands_are_sent_then(void **state)
+{
+    struct end c = {.in = {0}}, l, a;
+    struct addr to;
+
+    end_open(&l, listen_on(&to));
+    sock_accept(&l.s, true);
+    assert_int_equal(sock_connect(&c.s, L, &to, &end_ops), MC_OK);
+    sock_write(&c.s, "early", 5);
+    sock_shutdown(&c.s);
+    UNTIL(l.n_accepted == 1);
+    end_open(&a, l.accepted[0]);
+    sock_recv(&a.s, true);
+    UNTIL(a.n_eof == 1);
+    assert_true(end_has(&a, "early"));
+    end_close(&a);
+    end_close(&c);
+    end_close(&l);
+}
+
+static void
+a_refused_connection_is_told_by_on_connect(void **state)
+{
+    struct end c = {.in = {0}};
+    struct addr to;
+
+    close(listen_on(&to));
+    assert_int_equal(sock_connect(&c.s, L, &to, &end_ops), MC_OK);
+    UNTIL(c.n_connected == 1);
+    assert_int_equal(c.connect_err, ECONNREFUSED);
+    settle();
+    assert_int_equal(c.n_error, 0);
+    end_close(&c);
+}
+
+static void
+a_connection_that_hangs_can_be_closed(void **state)
+{
+    struct end c = {.in = {0}};
+    struct addr to;
+    int lfd = listen_on(&to), filler[4];
+
+    listen(lfd, 0); /* a full backlog: further SYNs are dropped */
+    for (int i = 0; i < 4; i++) {
+        filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(filler[i], &to.u.sa, to.len);
+    }
+    assert_int_equal(sock_connect(&c.s, L, &to, &end_ops), MC_OK);
+    settle();
+    assert_int_equal(c.n_connected, 0);
+    end_close(&c);
+    for (int i = 0; i < 4; i++)
+        close(filler[i]);
+    close(lfd);
+}
+
+static void
+an_unreachable_address_is_an_error_of_on_connect(void **state)
+{
+    struct end c = {.in = {0}};
+    struct addr to;
+
+    assert_true(addr_parse_ip(STR("255.255.255.255"), 9, &to));
+    assert_int_equal(sock_connect(&c.s, L, &to, &end_ops), MC_OK);
+    UNTIL(c.n_connected == 1);
+    assert_int_not_equal(c.connect_err, 0);
+    end_close(&c);
+}
+
+static void
+unix_sockets_work_and_a_stale_file_is_replaced(void **state)
+{
+    struct sock_listen_opts o = {.unix_mode = 0600};
+    struct end c = {.in = {0}}, l, a;
+    struct addr at;
+    struct errbuf eb;
+    struct stat st;
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "unix:/tmp/sock_test.%d", (int)getpid());
+    assert_int_equal(addr_parse(str_of(path), &at, NULL, NULL, &eb), MC_OK);
+    fd = sock_listen_fd(&at, &o, &eb);
+    assert_true(fd >= 0);
+    assert_int_equal(sock_listen_fd(&at, &o, &eb), -1); /* somebody listens there */
+    assert_non_null(strstr(eb.text, "in use"));
+    close(fd);
+    fd = sock_listen_fd(&at, &o, &eb); /* nobody does */
+    assert_true(fd >= 0);
+    assert_int_equal(stat(path + 5, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    end_open(&l, fd);
+    sock_accept(&l.s, true);
+    assert_int_equal(sock_connect(&c.s, L, &at, &end_ops), MC_OK);
+    UNTIL(c.n_connected == 1 && l.n_accepted == 1);
+    assert_int_equal(c.connect_err, 0);
+    end_open(&a, l.accepted[0]);
+    sock_recv(&a.s, true);
+    sock_write(&c.s, "hi", 2);
+    UNTIL(end_has(&a, "hi"));
+    end_close(&a);
+    end_close(&c);
+    end_close(&l);
+    unlink(path + 5);
+}
+
+static void
+ipv6_and_ipv4_wildcards_stand_side_by_side(void **state)
+{
+    struct sock_listen_opts o = {.reuseport = true};
+    struct addr six, four;
+    struct errbuf eb;
+    int fd6, fd4, fd4b;
+
+    assert_true(addr_parse_ip(STR("::"), 0, &six));
+    fd6 = sock_listen_fd(&six, &o, &eb);
+    if (fd6 < 0)
+        skip();
+    assert_return_code(getsockname(fd6, &six.u.sa, &six.len), errno);
+    assert_true(addr_parse_ip(STR("0.0.0.0"), addr_port(&six), &four));
+    fd4 = sock_listen_fd(&four, &o, &eb);
+    fd4b = sock_listen_fd(&four, &o, &eb); /* reuseport: one per worker */
+    assert_true(fd4 >= 0 && fd4b >= 0);
+    close(fd6);
+    close(fd4);
+    close(fd4b);
+}
+
+/* --- many and few descriptors ---------------------------------------------------------------- */
+
+static void
+accepting_pauses_when_descriptors_run_out_and_can_be_resumed(void **state)
+{
+    struct end l;
+    struct addr to;
+    struct rlimit old, tight;
+    int fd[3], extra;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    end_open(&l, listen_on(&to));
+    sock_accept(&l.s, true);
+    settle();
+    for (int i = 0; i < 3; i++)
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    extra = dup(fd[2]);
+    tight = (struct rlimit){.rlim_cur = (rlim_t)extra + 1, .rlim_max = old.rlim_max};
+    close(extra); /* room for one */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    for (int i = 0; i < 3; i++)
+        connect(fd[i], &to.u.sa, to.len);
+    UNTIL(l.n_error == 1);
+    assert_int_equal(l.err, EMFILE);
+    assert_int_equal(l.n_accepted, 1);
+    settle();
+    assert_int_equal(l.n_error, 1); /* off: no spinning */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    sock_accept(&l.s, true);
+    UNTIL(l.n_accepted == 3);
+    assert_int_equal(l.n_error, 1);
+    for (int i = 0; i < 3; i++) {
+        close(fd[i]);
+        close(l.accepted[i]);
+    }
+    end_close(&l);
+}
+
+static void
+accepting_can_be_turned_off(void **state)
+{
+    struct end l;
+    struct addr to;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    end_open(&l, listen_on(&to));
+    sock_accept(&l.s, true);
+    settle();
+    sock_accept(&l.s, false);
+    settle();
+    connect(fd, &to.u.sa, to.len);
+    settle();
+    assert_int_equal(l.n_accepted, 0);
+    sock_accept(&l.s, true);
+    UNTIL(l.n_accepted == 1);
+    close(l.accepted[0]);
+    close(fd);
+    end_close(&l);
+}
+
+#define CROWD 4000
+
+static unsigned n_echoed;
+
+static void
+count_echo(struct end *e, struct block **b)
+{
+    n_echoed += (*b)->len;
+    sock_send(&e->s, b);
+}
+
+static struct end *crowd;
+static unsigned n_crowd;
+
+static void
+crowd_accept(struct sock *s, int fd)
+{
+    end_open(&crowd[n_crowd], fd);
+    crowd[n_crowd].on_recv = count_echo;
+    sock_recv(&crowd[n_crowd++].s, true);
+}
+
+/* More ready sockets than there are receive buffers: the starved get theirs later. */
+static void
+thousands_talk_at_once(void **state)
+{
+    static const struct sock_ops ops = {
+        .on_accept = crowd_accept, .on_closed = end_closed, .on_error = end_error};
+    struct end l = {.in = {0}};
+    struct addr to;
+    int *fd = calloc(CROWD, sizeof(*fd));
+    unsigned n_back = 0;
+    char c[8];
+
+    crowd = calloc(CROWD, sizeof(*crowd));
+    n_crowd = n_echoed = 0;
+    sock_open(&l.s, L, listen_on(&to), &ops);
+    sock_accept(&l.s, true);
+    for (unsigned i = 0; i < CROWD; i++) {
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(fd[i] >= 0);
+        assert_true(connect(fd[i], &to.u.sa, to.len) == 0 || errno == EINPROGRESS);
+        if (i % 100 == 99)
+            UNTIL(n_crowd == i + 1);
+    }
+    for (unsigned round = 1; round <= 3; round++) {
+        for (unsigned i = 0; i < CROWD; i++)
+            put(fd[i], "12345678");
+        UNTIL(n_echoed == round * CROWD * 8);
+        for (unsigned i = 0; i < CROWD; i++)
+            UNTIL(recv(fd[i], c, 8, MSG_DONTWAIT) == 8 && ++n_back);
+        assert_int_equal(n_back, round * CROWD);
+    }
+    for (unsigned i = 0; i < CROWD; i++)
+        close(fd[i]);
+    for (unsigned i = 0; i < CROWD; i++) {
+        UNTIL(crowd[i].n_eof + crowd[i].n_error == 1);
+        sock_close(&crowd[i].s, i % 2);
+    }
+    for (unsigned i = 0; i < CROWD; i++)
+        UNTIL(crowd[i].n_closed == 1);
+    end_close(&l);
+    free(crowd);
+    free(fd);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LOOP_TEST(bytes_of_the_peer_are_delivered),
+        LOOP_TEST(what_is_written_reaches_the_peer_and_drains),
+        LOOP_TEST(blocks_can_be_echoed_without_copying),
+        LOOP_TEST(a_left_block_is_used_again),
+        LOOP_TEST(a_slow_reader_gets_everything_and_memory_stays_bounded),
+        LOOP_TEST(off_means_off_and_nothing_is_lost_or_reordered),
+        LOOP_TEST(reception_can_be_turned_off_inside_on_recv),
+        LOOP_TEST(back_pressure_reaches_the_writer),
+        LOOP_TEST(eof_comes_once_and_after_the_data),
+        LOOP_TEST(eof_waits_while_reception_is_off),
+        LOOP_TEST(half_closed_in_either_direction_the_other_still_works),
+        LOOP_TEST(we_may_send_fin_first_and_still_receive),
+        LOOP_TEST(a_reset_is_told_once),
+        LOOP_TEST(what_had_arrived_is_delivered_before_the_error),
+        LOOP_TEST(a_broken_send_is_told_while_reception_is_off),
+        LOOP_TEST(reset_is_visible_to_the_peer),
+        LOOP_TEST(closing_inside_any_callback_is_the_last_word),
+        LOOP_TEST(a_callback_may_close_another_socket),
+        LOOP_TEST(closing_drops_what_is_queued_and_gives_the_blocks_back),
+        LOOP_TEST(a_socket_can_be_closed_before_the_first_turn),
+        LOOP_TEST(a_connection_is_made_and_accepted),
+        LOOP_TEST(bytes_written_before_the_connection_stands_are_sent_then),
+        LOOP_TEST(a_refused_connection_is_told_by_on_connect),
+        LOOP_TEST(a_connection_that_hangs_can_be_closed),
+        LOOP_TEST(an_unreachable_address_is_an_error_of_on_connect),
+        LOOP_TEST(unix_sockets_work_and_a_stale_file_is_replaced),
+        LOOP_TEST(ipv6_and_ipv4_wildcards_stand_side_by_side),
+        LOOP_TEST(accepting_pauses_when_descriptors_run_out_and_can_be_resumed),
+        LOOP_TEST(accepting_can_be_turned_off),
+        LOOP_TEST(thousands_talk_at_once),
+    };
+
+    return RUN_ON_BOTH(tests);
+}
