@@ -1,0 +1,724 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conn.c - HTTP/1 towards clients: reads requests, frames responses (RFC 9112).
+ *
+ * One transaction at a time; pipelined requests wait in `in` and are answered in order (9.3.2).
+ * Reception is off while there is something unread that cannot be used yet: that is the
+ * back-pressure.  A connection that ends with unread bytes lingers, so that a reset does not eat the
+ * answer (9.6).
+ */
+#include "proxy/conn.h"
+
+#include <arpa/inet.h>
+
+#include "proxy/h1_frame.h"
+#include "proxy/txn.h"
+
+#define DISCARD_MAX_BYTES (64u << 10) /* a rest of a body that is read and thrown away to keep the
+                                         connection; more is not worth it */
+#define LINGER_NS         (2 * MC_SEC)
+#define LINGER_BYTES      (256u << 10)
+
+static const struct down_ops down_h1;
+
+static void conn_run(struct conn *);
+static bool refresh_listener(struct conn *);
+static void conn_next(struct conn *);
+static void discard(struct conn *, struct block *);
+
+static struct conn *
+conn_of(struct sock *s)
+{
+    struct conn *c = container_of(s, struct conn, sock);
+
+    MC_CHECK(c, CONN_MAGIC);
+    return c;
+}
+
+static struct conn *
+conn_of_txn(const struct txn *t)
+{
+    struct conn *c = t->down_side;
+
+    MC_CHECK(c, CONN_MAGIC);
+    return c;
+}
+
+/* --- time limits -------------------------------------------------------------------------------- */
+
+/* Sets the deadline; the timer itself only moves when it would fire too late. */
+static void
+set_deadline(struct conn *c, mc_ns at_ns)
+{
+    c->deadline_ns = at_ns;
+    if (!timer_is_set(&c->timer) || c->timer.at_ns > at_ns)
+        loop_timer_set(c->worker->loop, &c->timer, at_ns);
+}
+
+static void
+conn_close(struct conn *c, bool reset)
+{
+    if (c->state == CONN_CLOSED)
+        return;
+    c->state = CONN_CLOSED;
+    loop_timer_clear(c->worker->loop, &c->timer);
+    if (c->in != NULL)
+        block_give(loop_blocks(c->worker->loop), &c->in);
+    sock_close(&c->sock, reset);
+}
+
+/* Closes after everything queued has been sent.  linger: the client may still be sending. */
+static void
+conn_finish(struct conn *c, bool linger)
+{
+    if (c->state == CONN_CLOSED)
+        return;
+    refresh_listener(c);
+    if (c->in != NULL) {
+        block_give(loop_blocks(c->worker->loop), &c->in);
+        linger = true;
+    }
+    if (c->eof)
+        linger = false;
+    if (!linger && sock_unsent(&c->sock) == 0) {
+        conn_close(c, false);
+        return;
+    }
+    c->state = linger ? CONN_LINGER : CONN_FLUSH;
+    c->discard_left = LINGER_BYTES;
+    set_deadline(c, worker_now(c->worker) + (sock_unsent(&c->sock) > 0
+                                                 ? c->listener->conf.send_timeout_ns
+                                                 : LINGER_NS));
+    if (linger) {
+        sock_shutdown(&c->sock);
+        sock_recv(&c->sock, true);
+    }
+}
+
+/* A head that did not arrive in time is answered when some of it came, else just closed. */
+static void
+head_timed_out(struct conn *c)
+{
+    struct txn *t;
+
+    if (c->state == CONN_IDLE) {
+        conn_close(c, false);
+        return;
+    }
+    refresh_listener(c);
+    t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
+    c->txn = t;
+    c->close_after = true;
+    c->state = CONN_WAIT;
+    t->at.begun = c->begun_ns;
+    txn_fail(t, END_HEAD_TIMEOUT);
+}
+
+static void
+on_timer(struct timer *timer)
+{
+    struct conn *c = container_of(timer, struct conn, timer);
+
+    MC_CHECK(c, CONN_MAGIC);
+    if (c->txn != NULL) /* the transaction watches its own time; conn_next() sets this one again */
+        return;
+    if (c->deadline_ns > worker_now(c->worker)) {
+        loop_timer_set(c->worker->loop, &c->timer, c->deadline_ns);
+        return;
+    }
+    if (c->state == CONN_IDLE || c->state == CONN_HEAD)
+        head_timed_out(c);
+    else
+        conn_close(c, sock_unsent(&c->sock) > 0);
+}
+
+/* --- gathering input ---------------------------------------------------------------------------- */
+
+/* Appends bytes to c->in, moving to a larger block when it has to. */
+static void
+gather(struct conn *c, const char *p, size_t n)
+{
+    struct block_pool *pool = loop_blocks(c->worker->loop);
+    struct block *b = c->in;
+
+    if (b == NULL || block_room(b) < n) {
+        size_t have = b != NULL ? b->len : 0;
+        struct block *bigger = block_take(pool, have + n);
+
+        if (b != NULL) {
+            memcpy(block_at(bigger), block_at(b), have);
+            bigger->len = (uint32_t)have;
+            block_give(pool, &c->in);
+        }
+        b = c->in = bigger;
+    }
+    memcpy(block_at(b) + b->len, p, n);
+    b->len += (uint32_t)n;
+}
+
+/* --- reading requests --------------------------------------------------------------------------- */
+
+/* What a connection falls back on when a reload took its listener away: the request that is under way
+ * or still comes is served, then the connection ends. */
+static const struct listener gone_listener = {
+    .conf = {.name = (char *)"(removed)",
+             .forward = FORWARD_X,
+             .via = true,
+             .head_timeout_ns = 10 * MC_SEC,
+             .body_timeout_ns = 10 * MC_SEC,
+             .keep_alive_timeout_ns = MC_SEC,
+             .send_timeout_ns = 10 * MC_SEC,
+             .limits = {.head_bytes = 16384, .target_bytes = 8192, .fields = 100,
+                        .trailer_bytes = 4096}},
+};
+
+/* Connections outlive reloads: takes the listener as the current snapshot has it.  False when it is
+ * there no more. */
+static bool
+refresh_listener(struct conn *c)
+{
+    const struct snapshot *s = c->worker->current->snap;
+
+    if (c->listener_gen == s->generation)
+        return c->listener != &gone_listener;
+    c->listener_gen = s->generation;
+    for (unsigned i = 0; i < s->n_listeners; i++) {
+        if (s->listeners[i].live == c->live) {
+            c->listener = &s->listeners[i];
+            return true;
+        }
+    }
+    c->listener = &gone_listener;
+    c->close_after = true;
+    return false;
+}
+
+static bool
+peer_is_trusted(const struct conn *c)
+{
+    const struct listener_conf *l = &c->listener->conf;
+    struct addr a = {.len = 0};
+
+    if (l->n_trusted == 0)
+        return false;
+    a.u.sa.sa_family = c->peer_family;
+    if (c->peer_family == AF_INET) {
+        a.len = sizeof(a.u.in);
+        a.u.in.sin_addr = c->peer_ip.in;
+    } else if (c->peer_family == AF_INET6) {
+        a.len = sizeof(a.u.in6);
+        a.u.in6.sin6_addr = c->peer_ip.in6;
+    } else {
+        a.len = sizeof(a.u.un);
+    }
+    for (unsigned i = 0; i < l->n_trusted; i++)
+        if (addr_in_net(&a, &l->trusted[i]))
+            return true;
+    return false;
+}
+
+static struct txn *
+begin_txn(struct conn *c, const char *head, size_t n)
+{
+    struct txn *t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
+    struct str copy = arena_str(&t->arena, (struct str){head, n});
+    char text[ADDR_TEXT] = "unix";
+    enum h1_fault fault;
+
+    c->txn = t;
+    t->at.begun = c->begun_ns;
+    t->at.head = worker_now(c->worker);
+    t->conn_requests = ++c->requests;
+    t->local_port = c->local_port;
+    t->client_port = c->peer_port;
+    if (c->peer_family != AF_UNIX)
+        inet_ntop(c->peer_family, &c->peer_ip, text, sizeof(text));
+    t->client_ip = arena_str(&t->arena, str_of(text));
+    t->peer_trusted = peer_is_trusted(c);
+    fault = h1_parse_request(&t->req, copy.p, copy.n, &c->listener->conf.limits, &t->arena);
+    if (fault != H1_NONE) {
+        c->close_after = true;
+        c->state = CONN_WAIT;
+        txn_refuse(t, fault);
+        return NULL;
+    }
+    if (t->req.close || (c->listener->conf.requests_per_conn != 0 &&
+                         c->requests >= c->listener->conf.requests_per_conn))
+        c->close_after = true;
+    return t;
+}
+
+/* Decodes what the block has of the body; *b is the caller's and is taken when it carried payload. */
+static void
+feed_body(struct conn *c, struct block **b)
+{
+    struct txn *t = c->txn;
+    size_t used, payload;
+    enum h1_body_state st =
+        h1_body_decode(&t->req_body, block_at(*b), (*b)->len, &used, &payload);
+
+    if (st == H1_BODY_FAULT) {
+        c->close_after = true;
+        txn_refuse(t, t->req_body.fault);
+        return;
+    }
+    if (st == H1_BODY_DONE) {
+        c->state = CONN_WAIT;
+        if (used < (*b)->len) {
+            gather(c, block_at(*b) + used, (*b)->len - used);
+            sock_recv(&c->sock, false);
+        }
+    }
+    (*b)->len = (uint32_t)payload;
+    if (payload > 0)
+        txn_request_data(t, b);
+    if (st == H1_BODY_DONE && c->txn == t)
+        txn_request_end(t);
+}
+
+/* A head is whole: begins its transaction.  rest (may be NULL) is what came behind it; it is taken. */
+static void
+take_request(struct conn *c, const char *head, size_t head_len, struct block **rest)
+{
+    struct txn *t = begin_txn(c, head, head_len);
+
+    if (t == NULL) {
+        if (rest != NULL)
+            block_give(loop_blocks(c->worker->loop), rest);
+        return;
+    }
+    t->req_done = t->req.body == HTTP_BODY_NONE ||
+                  (t->req.body == HTTP_BODY_LENGTH && t->req.content_length == 0);
+    c->state = t->req_done ? CONN_WAIT : CONN_BODY;
+    h1_body_init(&t->req_body, t->req.body, t->req.content_length, &c->listener->conf.limits,
+                 &t->arena);
+    if (rest != NULL)
+        block_skip(*rest, head_len);
+    if (rest != NULL && t->req_done && (*rest)->len > 0) {
+        c->in = *rest;
+        *rest = NULL;
+    }
+    txn_begin(t);
+    if (rest == NULL || *rest == NULL)
+        return;
+    if ((*rest)->len > 0 && c->state == CONN_BODY)
+        feed_body(c, rest);
+    else if ((*rest)->len > 0 && c->state == CONN_DISCARD)
+        discard(c, *rest);
+    if (*rest != NULL)
+        block_give(loop_blocks(c->worker->loop), rest);
+}
+
+/* Answers as much of c->in as can be answered now. */
+static void
+conn_run(struct conn *c)
+{
+    size_t head_len, scanned;
+
+    if (c->parsing)
+        return;
+    c->parsing = true;
+    while (c->txn == NULL && c->in != NULL &&
+           (c->state == CONN_IDLE || c->state == CONN_HEAD)) {
+        struct block *b = c->in;
+
+        if (c->state == CONN_IDLE) {
+            c->state = CONN_HEAD;
+            c->begun_ns = worker_now(c->worker);
+            set_deadline(c, c->begun_ns + c->listener->conf.head_timeout_ns);
+        }
+        scanned = c->scanned;
+        if (!h1_head_end(block_at(b), b->len, &scanned, &head_len)) {
+            c->scanned = (uint32_t)scanned;
+            if (b->len <= c->listener->conf.limits.head_bytes)
+                break;
+            head_len = b->len; /* too large: the parser names the fault */
+        }
+        c->in = NULL;
+        c->scanned = 0;
+        take_request(c, block_at(b), head_len, &b);
+    }
+    c->parsing = false;
+    if (c->state != CONN_CLOSED && c->in != NULL)
+        sock_recv(&c->sock, c->state == CONN_HEAD || c->state == CONN_LINGER);
+}
+
+static void
+read_head(struct conn *c, struct block *b)
+{
+    size_t scanned = 0, head_len;
+
+    /* hot: a whole request in one read, nothing gathered before, is parsed where it lies */
+    if (c->in == NULL && h1_head_end(block_at(b), b->len, &scanned, &head_len) &&
+        head_len == b->len) {
+        c->begun_ns = worker_now(c->worker);
+        c->state = CONN_HEAD;
+        c->parsing = true;
+        take_request(c, block_at(b), head_len, NULL);
+        c->parsing = false;
+        return;
+    }
+    gather(c, block_at(b), b->len);
+    conn_run(c);
+}
+
+/* The rest of a body that nobody wants any more. */
+static void
+discard(struct conn *c, struct block *b)
+{
+    uint32_t n = b->len < c->discard_left ? b->len : c->discard_left;
+
+    c->discard_left -= n;
+    block_skip(b, n);
+    if (c->state == CONN_LINGER) {
+        if (c->discard_left == 0)
+            conn_close(c, false);
+        return;
+    }
+    if (b->len > 0)
+        gather(c, block_at(b), b->len);
+    if (c->discard_left == 0)
+        conn_next(c);
+}
+
+static void
+on_recv(struct sock *s, struct block **b)
+{
+    struct conn *c = conn_of(s);
+
+    switch ((enum conn_state)c->state) {
+    case CONN_IDLE:
+    case CONN_HEAD:
+        refresh_listener(c);
+        read_head(c, *b);
+        return;
+    case CONN_BODY: feed_body(c, b); return;
+    case CONN_WAIT: /* pipelined: one block's worth is kept, then the client has to wait */
+        gather(c, block_at(*b), (*b)->len);
+        sock_recv(&c->sock, false);
+        return;
+    case CONN_DISCARD:
+    case CONN_LINGER: discard(c, *b); return;
+    case CONN_FLUSH:
+    case CONN_CLOSED: return;
+    }
+}
+
+static void
+on_eof(struct sock *s)
+{
+    struct conn *c = conn_of(s);
+
+    c->eof = true;
+    switch ((enum conn_state)c->state) {
+    case CONN_IDLE:
+    case CONN_HEAD:
+    case CONN_DISCARD:
+    case CONN_LINGER:
+        if (sock_unsent(&c->sock) == 0 || c->state == CONN_HEAD)
+            conn_close(c, false);
+        else
+            conn_finish(c, false);
+        return;
+    case CONN_BODY: txn_down_gone(c->txn, END_CLIENT_GONE); return;
+    case CONN_WAIT:
+        c->close_after = true;
+        if (!c->listener->conf.half_close)
+            txn_down_gone(c->txn, END_CLIENT_GONE);
+        return;
+    case CONN_FLUSH:
+    case CONN_CLOSED: return;
+    }
+}
+
+static void
+on_drained(struct sock *s)
+{
+    struct conn *c = conn_of(s);
+
+    if (c->state == CONN_FLUSH)
+        conn_close(c, false);
+    else if (c->state == CONN_LINGER)
+        set_deadline(c, worker_now(c->worker) + LINGER_NS);
+    else if (c->txn != NULL)
+        txn_down_drained(c->txn);
+}
+
+static void
+on_error(struct sock *s, int err)
+{
+    struct conn *c = conn_of(s);
+
+    if (c->txn != NULL)
+        txn_down_gone(c->txn, END_CLIENT_GONE);
+    else
+        conn_close(c, false);
+}
+
+static void
+on_closed(struct sock *s)
+{
+    struct conn *c = conn_of(s);
+    struct worker *w = c->worker;
+
+    MC_ASSERT(c->txn == NULL);
+    list_remove(&c->link);
+    w->n_conns--;
+    stat_add(&w->stats.active_connections, (uint64_t)-1);
+    listen_conn_closed(c->live);
+    c->magic = 0;
+    slab_give(&w->conn_slab, c);
+    listen_room(w);
+    worker_check_drained(w);
+}
+
+static const struct sock_ops conn_ops = {
+    .on_recv = on_recv,
+    .on_eof = on_eof,
+    .on_drained = on_drained,
+    .on_error = on_error,
+    .on_closed = on_closed,
+};
+
+/* --- the transaction's side (exchange.h) -------------------------------------------------------- */
+
+static void
+write_head(struct conn *c, const struct http_head *head, const struct h1_write *w)
+{
+    size_t bound = h1_write_bound(head, w);
+    char *p = sock_reserve(&c->sock, bound);
+
+    sock_commit(&c->sock, h1_write_response(p, head, w));
+}
+
+static void
+h1_interim(struct txn *t, const struct http_head *head)
+{
+    struct h1_write w = {.body = HTTP_BODY_NONE};
+
+    write_head(conn_of_txn(t), head, &w);
+}
+
+/* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */
+static void
+h1_head(struct txn *t, const struct down_head *d)
+{
+    struct conn *c = conn_of_txn(t);
+    struct h1_write w = {
+        .drop = d->drop,
+        .add = d->add,
+        .n_add = d->n_add,
+        .body = d->body,
+        .content_length = d->content_length,
+        .keep_content_length = d->keep_content_length,
+    };
+
+    if (d->body == HTTP_BODY_CHUNKED && t->req.minor == 0) {
+        w.body = HTTP_BODY_CLOSE;
+        c->close_after = true;
+    }
+    c->resp_chunked = w.body == HTTP_BODY_CHUNKED;
+    if (d->close || c->worker->draining || !refresh_listener(c))
+        c->close_after = true;
+    if (c->close_after)
+        w.connection = "close";
+    else if (t->req.minor == 0)
+        w.connection = "keep-alive";
+    write_head(c, d->head, &w);
+}
+
+static void
+h1_data(struct txn *t, struct block **b)
+{
+    struct conn *c = conn_of_txn(t);
+
+    h1_frame_send(&c->sock, b, c->resp_chunked);
+}
+
+static void
+h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
+{
+    struct conn *c = conn_of_txn(t);
+
+    if (c->resp_chunked)
+        h1_frame_end(&c->sock, trailers, n);
+}
+
+static void
+h1_abort(struct txn *t)
+{
+    struct conn *c = conn_of_txn(t);
+
+    c->close_after = true;
+    conn_close(c, true);
+}
+
+/* The request's body was not read to its end: read on when little is left, else linger. */
+static bool
+begin_discard(struct conn *c, const struct txn *t)
+{
+    if (c->close_after || t->req.expect_continue || t->req_body.kind != HTTP_BODY_LENGTH ||
+        t->req_body.left > DISCARD_MAX_BYTES)
+        return false;
+    c->state = CONN_DISCARD;
+    c->discard_left = (uint32_t)t->req_body.left;
+    set_deadline(c, worker_now(c->worker) + c->listener->conf.body_timeout_ns);
+    sock_recv(&c->sock, true);
+    return true;
+}
+
+static void
+h1_done(struct txn *t)
+{
+    struct conn *c = conn_of_txn(t);
+
+    c->txn = NULL;
+    if (c->state == CONN_CLOSED)
+        return;
+    if (c->state == CONN_BODY) {
+        if (t->splicing_up || !begin_discard(c, t))
+            conn_finish(c, true);
+        return;
+    }
+    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT) {
+        conn_close(c, true);
+        return;
+    }
+    if (c->close_after) {
+        conn_finish(c, !t->req_done);
+        return;
+    }
+    conn_next(c);
+}
+
+/* Back to waiting for a request; pipelined ones are taken at once. */
+static void
+conn_next(struct conn *c)
+{
+    c->state = CONN_IDLE;
+    c->scanned = 0;
+    if (c->worker->draining || !refresh_listener(c)) {
+        conn_finish(c, false);
+        return;
+    }
+    if (c->in == NULL && c->eof) {
+        conn_finish(c, false);
+        return;
+    }
+    set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
+    if (c->in != NULL)
+        conn_run(c);
+    else
+        sock_recv(&c->sock, true);
+}
+
+static void
+h1_want(struct txn *t, bool on)
+{
+    struct conn *c = conn_of_txn(t);
+
+    if (c->state == CONN_BODY)
+        sock_recv(&c->sock, on);
+}
+
+static uint32_t
+h1_unsent(const struct txn *t)
+{
+    return sock_unsent(&conn_of_txn(t)->sock);
+}
+
+static struct sock *
+h1_raw(struct txn *t)
+{
+    return &conn_of_txn(t)->sock;
+}
+
+static void
+h1_spliced_in(struct txn *t, uint64_t n)
+{
+    struct conn *c = conn_of_txn(t);
+
+    t->req_body.left -= n;
+    t->req_body.total_bytes += n;
+    if (t->req_body.left == 0)
+        c->state = CONN_WAIT;
+}
+
+static void
+h1_spliced_out(struct txn *t, uint64_t n)
+{
+}
+
+static const struct down_ops down_h1 = {
+    .interim = h1_interim,
+    .head = h1_head,
+    .data = h1_data,
+    .end = h1_end,
+    .abort = h1_abort,
+    .done = h1_done,
+    .want = h1_want,
+    .unsent = h1_unsent,
+    .raw = h1_raw,
+    .spliced_in = h1_spliced_in,
+    .spliced_out = h1_spliced_out,
+};
+
+/* --- birth and end of the worker ---------------------------------------------------------------- */
+
+static void
+learn_peer(struct conn *c, int fd)
+{
+    struct addr a = {.len = sizeof(a.u)};
+
+    c->peer_family = AF_UNIX;
+    if (getpeername(fd, &a.u.sa, &a.len) != 0)
+        return;
+    if (a.u.sa.sa_family == AF_INET) {
+        c->peer_family = AF_INET;
+        c->peer_ip.in = a.u.in.sin_addr;
+        c->peer_port = ntohs(a.u.in.sin_port);
+    } else if (a.u.sa.sa_family == AF_INET6) {
+        c->peer_family = AF_INET6;
+        c->peer_ip.in6 = a.u.in6.sin6_addr;
+        c->peer_port = ntohs(a.u.in6.sin6_port);
+    }
+}
+
+struct conn *
+conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local_port)
+{
+    struct conn *c = slab_take(&w->conn_slab);
+
+    memset(c, 0, sizeof(*c));
+    c->magic = CONN_MAGIC;
+    c->worker = w;
+    c->live = live;
+    refresh_listener(c); /* generations begin at 1: it is looked up */
+    c->local_port = local_port;
+    c->timer.fn = on_timer;
+    learn_peer(c, fd);
+    list_push_back(&w->conns, &c->link);
+    w->n_conns++;
+    stat_add(&w->stats.connections, 1);
+    stat_add(&w->stats.active_connections, 1);
+    sock_open(&c->sock, w->loop, fd, &conn_ops);
+    set_deadline(c, worker_now(w) + c->listener->conf.keep_alive_timeout_ns);
+    sock_recv(&c->sock, true);
+    return c;
+}
+
+void
+conn_drain_all(struct worker *w, bool now)
+{
+    LIST_FOREACH_SAFE(it, next, &w->conns)
+    {
+        struct conn *c = LIST_ENTRY(it, struct conn, link);
+
+        if (now && c->txn != NULL)
+            txn_down_gone(c->txn, END_DRAINED);
+        if (c->state == CONN_IDLE && c->txn == NULL && sock_unsent(&c->sock) == 0)
+            conn_close(c, false);
+        else if (now)
+            conn_close(c, true);
+    }
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conn.h - a client connection that speaks HTTP/1.
+ *
+ * Idle it is this struct and nothing else: no buffer, no transaction.  It lives from accept to
+ * on_closed on one worker.
+ */
+#ifndef MC_PROXY_CONN_H
+#define MC_PROXY_CONN_H
+
+#include "io/sock.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker_priv.h"
+
+#define CONN_STATES(X)                                                                             \
+    X(IDLE, "waiting for a request")                                                               \
+    X(HEAD, "reading a request head")                                                              \
+    X(BODY, "reading a request body")                                                              \
+    X(WAIT, "waiting for the response to end")                                                     \
+    X(DISCARD, "discarding the rest of a request body")                                            \
+    X(FLUSH, "sending the last bytes")                                                             \
+    X(LINGER, "waiting for the client to close")                                                   \
+    X(CLOSED, "closed")
+
+enum conn_state {
+#define X(name, text) CONN_##name,
+    CONN_STATES(X)
+#undef X
+};
+
+#define CONN_MAGIC 0x434f4e4eu
+
+struct conn {
+    struct sock sock;
+    uint32_t magic;
+    uint8_t state;
+    bool close_after : 1; /* no further request on this connection */
+    bool eof : 1;         /* the client has shut down its sending side */
+    bool parsing : 1;     /* conn_run is on the stack */
+    bool resp_chunked : 1;
+    uint32_t requests;
+    uint32_t discard_left; /* bytes of a request body nobody wants */
+    struct worker *worker;
+    struct listener_live *live;
+    const struct listener *listener; /* of generation `listener_gen` */
+    uint64_t listener_gen;
+    struct txn *txn;
+    struct block *in; /* bytes not yet understood: a partial head, or pipelined requests */
+    uint32_t scanned; /* of `in`, by h1_head_end */
+    uint16_t local_port;
+    uint16_t peer_family;
+    union {
+        struct in_addr in;
+        struct in6_addr in6;
+    } peer_ip;
+    uint16_t peer_port;
+    struct timer timer;
+    mc_ns deadline_ns; /* what the timer is for; it may fire early and is then set again */
+    mc_ns begun_ns;    /* first byte of the request that is being read */
+    struct list link;  /* worker's connections */
+};
+
+_Static_assert(sizeof(struct conn) <= 384, "idle connections must stay small");
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * listen.c - where connections come in.
+ *
+ * A port is this worker's socket of a bound address.  The descriptor belongs to control, which keeps
+ * it over reloads; the worker listens on a duplicate, so that closing it loses nobody's queue.  Who is
+ * over a limit waits in the kernel's queue: accepting pauses, and goes on when a connection ends here
+ * or, for connections that end elsewhere, when a timer looks again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "proxy/conn.h"
+#include "proxy/worker_priv.h"
+
+#define PAUSE_NS     (50 * MC_MS)
+#define CLOSING_NS   (10 * MC_MS)
+#define RESERVED_FDS 256 /* for files, listeners, checks, admin and pipes */
+#define PORT_MAGIC   0x504f5254u
+
+struct listen_port {
+    struct sock sock;
+    uint32_t magic;
+    struct worker *worker;
+    struct list link; /* worker's ports */
+    uint64_t bind_id;
+    struct listener_live *live;
+    uint32_t max_connections; /* of the listener; 0: no limit */
+    uint16_t port;
+    bool paused, closing;
+    struct timer timer;
+    int *held; /* accepted before the pause took effect */
+    unsigned n_held, cap_held;
+};
+
+/* Connections of all workers: descriptors are the process's. */
+static _Atomic int32_t process_connections;
+
+static struct listen_port *
+port_of(struct sock *s)
+{
+    struct listen_port *p = container_of(s, struct listen_port, sock);
+
+    MC_CHECK(p, PORT_MAGIC);
+    return p;
+}
+
+/* Half of the descriptors: each client may need a connection to a server as well. */
+static int32_t
+process_limit(const struct snapshot *s)
+{
+    static _Atomic int32_t from_rlimit;
+    int32_t limit = atomic_load_explicit(&from_rlimit, memory_order_relaxed);
+    struct rlimit r;
+
+    if (s->max_connections != 0)
+        return (int32_t)s->max_connections;
+    if (limit == 0) {
+        limit = 512;
+        if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur > 2 * RESERVED_FDS)
+            limit = (int32_t)((r.rlim_cur < 2000000 ? r.rlim_cur : 2000000) - RESERVED_FDS) / 2;
+        else if (r.rlim_cur > 64)
+            limit = (int32_t)(r.rlim_cur - 32) / 2;
+        atomic_store_explicit(&from_rlimit, limit, memory_order_relaxed);
+    }
+    return limit;
+}
+
+/* Counts a connection in, or says that there is no room for it. */
+static bool
+claim(const struct listen_port *p)
+{
+    const int32_t max = (int32_t)p->max_connections;
+
+    if (atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed) >=
+        process_limit(p->worker->current->snap))
+        goto fail_process;
+    if (atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed) >= max && max != 0)
+        goto fail_listener;
+    return true;
+
+fail_listener:
+    atomic_fetch_sub_explicit(&p->live->connections, 1, memory_order_relaxed);
+fail_process:
+    atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
+    return false;
+}
+
+void
+listen_conn_closed(struct listener_live *live)
+{
+    atomic_fetch_sub_explicit(&live->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
+}
+
+static void
+hold(struct listen_port *p, int fd)
+{
+    if (p->n_held == p->cap_held) {
+        p->cap_held = p->cap_held ? 2 * p->cap_held : 16;
+        p->held = mc_realloc(p->held, p->cap_held * sizeof(*p->held));
+    }
+    p->held[p->n_held++] = fd;
+}
+
+static void
+pause_port(struct listen_port *p)
+{
+    p->paused = true;
+    sock_accept(&p->sock, false);
+    loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
+}
+
+static void
+take_in(struct listen_port *p, int fd)
+{
+    if (p->paused || !claim(p)) {
+        hold(p, fd);
+        if (!p->paused)
+            pause_port(p);
+        return;
+    }
+    conn_accept(p->worker, p->live, fd, p->port);
+}
+
+/* Connections that were accepted before the pause took effect come first. */
+static bool
+take_held(struct listen_port *p)
+{
+    while (p->n_held > 0) {
+        if (!claim(p))
+            return false;
+        conn_accept(p->worker, p->live, p->held[--p->n_held], p->port);
+    }
+    return true;
+}
+
+static void
+resume_port(struct listen_port *p)
+{
+    if (!take_held(p)) {
+        loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
+        return;
+    }
+    p->paused = false;
+    loop_timer_clear(p->worker->loop, &p->timer);
+    sock_accept(&p->sock, true);
+}
+
+/* Takes in what has connected but was not accepted yet: those clients did nothing wrong. */
+static void
+take_queued(struct listen_port *p)
+{
+    int fd;
+
+    if (!take_held(p))
+        return;
+    while ((fd = accept4(p->sock.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        if (!claim(p)) {
+            close(fd);
+            stat_add(&p->worker->stats.connections_refused, 1);
+            return;
+        }
+        conn_accept(p->worker, p->live, fd, p->port);
+    }
+}
+
+static void
+on_timer(struct timer *t)
+{
+    struct listen_port *p = container_of(t, struct listen_port, timer);
+
+    MC_CHECK(p, PORT_MAGIC);
+    if (!p->closing) {
+        resume_port(p);
+        return;
+    }
+    take_queued(p);
+    sock_close(&p->sock, false);
+}
+
+static void
+on_accept(struct sock *s, int fd)
+{
+    take_in(port_of(s), fd);
+}
+
+/* Descriptors or memory ran out: a kept connection makes room, and accepting waits a moment. */
+static void
+on_error(struct sock *s, int err)
+{
+    struct listen_port *p = port_of(s);
+    static struct log_limit limit;
+    unsigned swallowed;
+
+    stat_add(&p->worker->stats.accept_pauses, 1);
+    if (log_limit_ok(&limit, worker_now(p->worker), &swallowed))
+        log_warn("accepting pauses: %s (%u lines left out)", strerror(err), swallowed);
+    idle_evict_oldest(p->worker->idle);
+    pause_port(p);
+}
+
+static void
+on_closed(struct sock *s)
+{
+    struct listen_port *p = port_of(s);
+    struct worker *w = p->worker;
+
+    loop_timer_clear(w->loop, &p->timer);
+    for (unsigned i = 0; i < p->n_held; i++)
+        close(p->held[i]);
+    list_remove(&p->link);
+    free(p->held);
+    p->magic = 0;
+    free(p);
+    worker_check_drained(w);
+}
+
+static const struct sock_ops port_ops = {
+    .on_accept = on_accept,
+    .on_error = on_error,
+    .on_closed = on_closed,
+};
+
+static void
+port_configure(struct listen_port *p, const struct bind_fd *b)
+{
+    const struct listener *l = &p->worker->current->snap->listeners[b->listener];
+
+    p->live = l->live;
+    p->max_connections = l->conf.max_connections;
+}
+
+static void
+port_open(struct worker *w, const struct bind_fd *b)
+{
+    int fd = fcntl(b->fds[w->conf.index], F_DUPFD_CLOEXEC, 3);
+    struct listen_port *p;
+
+    if (fd < 0) {
+        char text[ADDR_TEXT];
+
+        log_error("worker %u cannot listen on %s: %s", w->conf.index, addr_text(&b->addr, text),
+                  strerror(errno));
+        return;
+    }
+    p = mc_alloc(sizeof(*p));
+    p->magic = PORT_MAGIC;
+    p->worker = w;
+    p->bind_id = b->id;
+    port_configure(p, b);
+    p->port = addr_port(&b->addr);
+    p->timer.fn = on_timer;
+    list_push_back(&w->ports, &p->link);
+    sock_open(&p->sock, w->loop, fd, &port_ops);
+    sock_accept(&p->sock, true);
+}
+
+/* Stops accepting, takes in what has connected, and looks once more after a moment: an accept that was
+ * under way in the kernel may still deliver a connection. */
+static void
+port_close(struct listen_port *p)
+{
+    p->closing = true;
+    p->paused = false;
+    sock_accept(&p->sock, false);
+    take_queued(p);
+    loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + CLOSING_NS);
+}
+
+static const struct bind_fd *
+bind_by_id(const struct snapshot *s, uint64_t id)
+{
+    for (unsigned i = 0; i < s->n_binds; i++)
+        if (s->binds[i].id == id)
+            return &s->binds[i];
+    return NULL;
+}
+
+static struct listen_port *
+port_by_id(struct worker *w, uint64_t id)
+{
+    LIST_FOREACH(it, &w->ports)
+    {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        if (p->bind_id == id && !p->closing)
+            return p;
+    }
+    return NULL;
+}
+
+void
+listen_update(struct worker *w)
+{
+    const struct snapshot *s = w->current->snap;
+
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+        const struct bind_fd *b = bind_by_id(s, p->bind_id);
+
+        if (p->closing)
+            continue;
+        if (b == NULL)
+            port_close(p);
+        else
+            port_configure(p, b);
+    }
+    for (unsigned i = 0; i < s->n_binds; i++)
+        if (port_by_id(w, s->binds[i].id) == NULL)
+            port_open(w, &s->binds[i]);
+}
+
+void
+listen_stop(struct worker *w)
+{
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        if (!p->closing)
+            port_close(p);
+    }
+}
+
+void
+listen_room(struct worker *w)
+{
+    LIST_FOREACH_SAFE(it, next, &w->ports)
+    {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        if (p->paused)
+            resume_port(p);
+    }
+}

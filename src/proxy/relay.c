@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relay.c - a request to the server and its response to the client, with back-pressure both ways.
+ *
+ * What one side cannot take yet stops reception on the other: at most RELAY_HIGH bytes and one read
+ * wait here for either direction, however large the body.  Long bodies of known length go by splice.
+ */
+#include "http/forwarded.h"
+#include "proxy/txn.h"
+#include "proxy/worker_priv.h"
+
+#define RELAY_HIGH 65536u /* stop reading from one side when the other has this much unsent */
+
+#define INTERIM_MAX 32 /* 1xx heads before a final one; a server that sends more is broken */
+
+static void try_splice_down(struct txn *);
+static void try_splice_up(struct txn *);
+
+/* --- the request --------------------------------------------------------------------------------- */
+
+static void
+push_hold(struct txn *t, struct block **b)
+{
+    struct block **at = &t->hold;
+
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = *b;
+    (*b)->next = NULL;
+    t->hold_bytes += (*b)->len;
+    *b = NULL;
+}
+
+void
+relay_drop_hold(struct txn *t)
+{
+    while (t->hold != NULL) {
+        struct block *b = t->hold;
+
+        t->hold = b->next;
+        block_give(loop_blocks(t->worker->loop), &b);
+    }
+    t->hold_bytes = 0;
+}
+
+static void
+send_request_data(struct txn *t, struct block **b)
+{
+    stat_add(&t->server->counters[t->worker->conf.index].bytes_out, (*b)->len);
+    t->req_body_used = true;
+    t->in_progress_ns = worker_now(t->worker);
+    t->up->data(t, b);
+    if (*b != NULL)
+        block_give(loop_blocks(t->worker->loop), b);
+}
+
+static void
+end_request(struct txn *t)
+{
+    struct http_field *trailers = NULL;
+    unsigned n = h1_body_trailers(&t->req_body, &trailers, &t->arena);
+
+    t->req_ended = true;
+    t->up->end(t, trailers, n);
+}
+
+static void
+send_hold(struct txn *t)
+{
+    while (t->hold != NULL) {
+        struct block *b = t->hold;
+
+        t->hold = b->next;
+        send_request_data(t, &b);
+    }
+    t->hold_bytes = 0;
+    if (t->req_done)
+        end_request(t);
+    else
+        t->down->want(t, true);
+}
+
+/* Fields that tell the server who asked, and this hop's own. */
+static unsigned
+request_fields(struct txn *t, struct http_field *add, field_set *drop)
+{
+    const struct listener_conf *l = &t->listener->conf;
+    struct forwarded_in in = {
+        .request = &t->req,
+        .peer_ip = t->client_ip.p,
+        .local_port = t->local_port,
+        .peer_trusted = t->peer_trusted,
+        .send_x = (l->forward & FORWARD_X) != 0,
+        .send_forwarded = (l->forward & FORWARD_RFC7239) != 0,
+        .via = l->via ? t->gen->snap->node : NULL,
+    };
+    unsigned n = forwarded_build(&in, add, drop, &t->arena);
+
+    *drop |= FIELD_BIT(X_REQUEST_ID);
+    add[n++] = (struct http_field){"X-Request-ID", t->request_id.p, (uint32_t)t->request_id.n, 12,
+                                   FIELD_X_REQUEST_ID};
+    return n;
+}
+
+/* RFC 9110 7.6.2: OPTIONS and TRACE carry how many more hops they may take. */
+static unsigned
+count_hop(struct txn *t, struct http_field *add, field_set *drop)
+{
+    const struct http_field *f = http_field_find(&t->req, FIELD_MAX_FORWARDS);
+    struct str text;
+    uint64_t hops;
+
+    if (f == NULL || (t->req.method != HTTP_M_OPTIONS && t->req.method != HTTP_M_TRACE) ||
+        !str_u64(http_field_value(f), &hops) || hops == 0)
+        return 0;
+    *drop |= FIELD_BIT(MAX_FORWARDS);
+    text = arena_printf(&t->arena, "%llu", (unsigned long long)hops - 1);
+    *add = (struct http_field){"Max-Forwards", text.p, (uint32_t)text.n, 12, FIELD_MAX_FORWARDS};
+    return 1;
+}
+
+void
+relay_start(struct txn *t)
+{
+    struct http_field add[FORWARDED_MAX + 2];
+    struct h1_write w = {.add = add, .body = t->req.body, .content_length = t->req.content_length};
+
+    w.n_add = request_fields(t, add, &w.drop);
+    w.n_add += count_hop(t, add + w.n_add, &w.drop);
+    t->head_sent = true;
+    t->in_progress_ns = t->out_progress_ns = worker_now(t->worker);
+    t->up->request(t, &w);
+    if (t->req_done && t->hold == NULL) {
+        t->req_ended = true;
+        if (t->req.body != HTTP_BODY_NONE)
+            end_request(t);
+        return;
+    }
+    send_hold(t);
+    if (!t->req_done)
+        try_splice_up(t);
+}
+
+/* More than the listener allows, found while the body streams (a declared length was checked before). */
+static bool
+body_too_large(struct txn *t)
+{
+    const uint64_t max = t->listener->conf.body_max_bytes;
+
+    return max != 0 && t->bytes_in > max;
+}
+
+void
+txn_request_data(struct txn *t, struct block **b)
+{
+    stat_add(&t->worker->stats.bytes_in, (*b)->len);
+    t->bytes_in += (*b)->len;
+    if (body_too_large(t)) {
+        txn_fail(t, END_BODY_TOO_LARGE);
+        return;
+    }
+    if (t->state != TXN_RELAY) { /* no server yet: one read is held, the client waits */
+        push_hold(t, b);
+        t->down->want(t, false);
+        return;
+    }
+    send_request_data(t, b);
+    if (t->up->unsent(t) > RELAY_HIGH)
+        t->down->want(t, false);
+    else
+        try_splice_up(t);
+}
+
+void
+txn_request_end(struct txn *t)
+{
+    t->req_done = true;
+    if (t->state == TXN_RELAY && t->up != NULL)
+        end_request(t);
+}
+
+void
+txn_up_drained(struct txn *t)
+{
+    if (t->state != TXN_RELAY || t->splicing_up)
+        return;
+    t->in_progress_ns = worker_now(t->worker);
+    if (!t->req_done)
+        t->down->want(t, true);
+}
+
+/* --- the response -------------------------------------------------------------------------------- */
+
+void
+txn_interim(struct txn *t, const struct http_head *head)
+{
+    if (++t->interims > INTERIM_MAX) {
+        t->detail = "too many interim responses";
+        txn_up_failed(t, END_BAD_RESPONSE);
+        return;
+    }
+    if (t->req.minor == 0) /* RFC 9110 15.2: not to an HTTP/1.0 client */
+        return;
+    stat_add(&t->worker->stats.responses_1xx, 1);
+    if (head->status == 100)
+        t->req.expect_continue = false; /* the client will send its body now */
+    t->down->interim(t, head);
+}
+
+static void
+note_response(struct txn *t, unsigned status)
+{
+    struct server_counters *c = &t->server->counters[t->worker->conf.index];
+    stat_u64 *by_class[] = {&c->responses_2xx, &c->responses_3xx, &c->responses_4xx,
+                            &c->responses_5xx};
+    const bool failed = status == 500 || (status >= 502 && status <= 504);
+
+    if (status <= 599)
+        stat_add(by_class[status / 100 - 2], 1);
+    stat_hist_add(&c->response_time, t->at.first_byte - t->at.sent);
+    server_note(t->server, failed ? SERVER_ERROR_STATUS : SERVER_OK, worker_now(t->worker));
+}
+
+void
+txn_response_head(struct txn *t, const struct http_head *head)
+{
+    struct http_field date = {"Date", t->worker->date, 29, 4, FIELD_DATE};
+    const bool bodyless = http_response_bodyless(head->status, t->req.method);
+    struct down_head d = {
+        .head = head,
+        .add = &date,
+        .n_add = http_field_find(head, FIELD_DATE) == NULL,
+        .body = head->body == HTTP_BODY_CLOSE ? HTTP_BODY_CHUNKED : head->body,
+        .content_length = head->content_length,
+        .keep_content_length = bodyless,
+    };
+
+    if (d.n_add != 0) /* RFC 9110 6.6.1: a recipient with a clock supplies a missing Date */
+        worker_date(t->worker);
+    t->at.first_byte = t->out_progress_ns = worker_now(t->worker);
+    t->status = head->status;
+    t->resp_begun = true;
+    t->phase_deadline_ns = t->at.first_byte + t->pool->pool->conf.idle_timeout_ns;
+    txn_arm(t);
+    note_response(t, head->status);
+    if (bodyless)
+        d.body = HTTP_BODY_NONE;
+    else if (d.body == HTTP_BODY_NONE)
+        d.body = HTTP_BODY_LENGTH;
+    t->down->head(t, &d);
+}
+
+void
+txn_response_data(struct txn *t, struct block **b)
+{
+    const uint32_t n = (*b)->len;
+
+    t->bytes_out += n;
+    t->out_progress_ns = worker_now(t->worker);
+    stat_add(&t->worker->stats.bytes_out, n);
+    stat_add(&t->server->counters[t->worker->conf.index].bytes_in, n);
+    t->down->data(t, b);
+    if (t->down->unsent(t) > RELAY_HIGH)
+        t->up->want(t, false);
+}
+
+void
+txn_response_end(struct txn *t, const struct http_field *trailers, unsigned n)
+{
+    t->resp_done = true;
+    t->end = END_OK;
+    t->down->end(t, trailers, n);
+    txn_finish(t);
+}
+
+void
+txn_down_drained(struct txn *t)
+{
+    if (t->state != TXN_RELAY || !t->resp_begun || t->splicing_down)
+        return;
+    t->out_progress_ns = worker_now(t->worker);
+    t->up->want(t, true);
+    try_splice_down(t);
+}
+
+/* --- splice -------------------------------------------------------------------------------------- */
+
+static void
+down_spliced(void *arg, uint64_t moved, int err, bool from_failed)
+{
+    struct txn *t = arg;
+    struct worker *w = t->worker;
+
+    MC_CHECK(t, TXN_MAGIC);
+    t->splicing_down = false;
+    t->bytes_out += moved;
+    stat_add(&w->stats.bytes_out, moved);
+    stat_add(&w->stats.spliced_bytes, moved);
+    stat_add(&t->server->counters[w->conf.index].bytes_in, moved);
+    t->up->spliced_in(t, moved);
+    t->down->spliced_out(t, moved);
+    if (err != 0 && !from_failed)
+        txn_down_gone(t, END_CLIENT_GONE);
+    else if (t->up->left(t) > 0)
+        txn_up_failed(t, END_RESPONSE_INCOMPLETE);
+    else
+        txn_response_end(t, NULL, 0);
+}
+
+/* The rest of a long response of known length, once what was read is sent. */
+static void
+try_splice_down(struct txn *t)
+{
+    const uint64_t min = t->gen->snap->splice_bytes;
+    struct sock *from = t->up->raw(t), *to = t->down->raw(t);
+    uint64_t left = t->up->left(t);
+
+    if (min == 0 || left < min || t->splicing_up || from == NULL || to == NULL ||
+        t->down->unsent(t) > 0)
+        return;
+    t->up->want(t, false);
+    if (sock_splice(from, to, left, down_spliced, t))
+        t->splicing_down = true;
+    else
+        t->up->want(t, true);
+}
+
+static void
+up_spliced(void *arg, uint64_t moved, int err, bool from_failed)
+{
+    struct txn *t = arg;
+    struct worker *w = t->worker;
+
+    MC_CHECK(t, TXN_MAGIC);
+    t->splicing_up = false;
+    t->bytes_in += moved;
+    t->in_progress_ns = worker_now(w);
+    stat_add(&w->stats.bytes_in, moved);
+    stat_add(&w->stats.spliced_bytes, moved);
+    stat_add(&t->server->counters[w->conf.index].bytes_out, moved);
+    t->down->spliced_in(t, moved);
+    t->up->spliced_out(t, moved);
+    if (err != 0 && !from_failed)
+        txn_up_failed(t, END_SERVER_RESET);
+    else if (t->req_body.left > 0)
+        txn_down_gone(t, END_CLIENT_GONE);
+    else
+        txn_request_end(t);
+}
+
+static void
+try_splice_up(struct txn *t)
+{
+    const uint64_t min = t->gen->snap->splice_bytes;
+    struct sock *from = t->down->raw(t), *to = t->up->raw(t);
+
+    if (min == 0 || t->req_body.kind != HTTP_BODY_LENGTH || t->req_body.left < min ||
+        t->resp_begun || from == NULL || to == NULL)
+        return;
+    t->down->want(t, false);
+    if (sock_splice(from, to, t->req_body.left, up_spliced, t)) {
+        t->splicing_up = true;
+        t->req_body_used = true;
+    } else {
+        t->down->want(t, true);
+    }
+}
+
+/* --- time limits --------------------------------------------------------------------------------- */
+
+/* Bytes moved by splice count as progress; they are only seen when somebody looks. */
+static void
+look_at_splice(struct txn *t)
+{
+    uint64_t moved = 0;
+
+    if (t->splicing_down)
+        moved = sock_splice_moved(t->down->raw(t));
+    else if (t->splicing_up)
+        moved = sock_splice_moved(t->down->raw(t));
+    if (moved > t->spliced_seen)
+        t->in_progress_ns = t->out_progress_ns = worker_now(t->worker);
+    t->spliced_seen = moved;
+}
+
+/* What the relay is waiting for at present, since when, and how long that may take. */
+static enum end_reason
+waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
+{
+    const struct pool_conf *p = &t->pool->pool->conf;
+    const struct listener_conf *l = &t->listener->conf;
+
+    if (t->resp_begun) {
+        *since = t->out_progress_ns;
+        if (t->splicing_down || t->down->unsent(t) > 0) {
+            *limit = l->send_timeout_ns;
+            return END_SEND_TIMEOUT;
+        }
+        *limit = p->idle_timeout_ns;
+        return END_SERVER_READ_TIMEOUT;
+    }
+    if (!t->req_done && t->up->unsent(t) == 0) {
+        *since = t->in_progress_ns;
+        *limit = l->body_timeout_ns;
+        return END_BODY_TIMEOUT;
+    }
+    if (t->up->unsent(t) > 0) {
+        *since = t->in_progress_ns;
+        *limit = p->idle_timeout_ns;
+        return END_SERVER_WRITE_TIMEOUT;
+    }
+    *since = t->in_progress_ns;
+    *limit = p->first_byte_timeout_ns;
+    return END_FIRST_BYTE_TIMEOUT;
+}
+
+void
+relay_tick(struct txn *t)
+{
+    const mc_ns now = worker_now(t->worker);
+    mc_ns since, limit;
+    enum end_reason why;
+
+    look_at_splice(t);
+    why = waiting_for(t, &since, &limit);
+    if (limit > 0 && now - since >= limit) {
+        if (why == END_SEND_TIMEOUT)
+            txn_down_gone(t, why);
+        else if (why == END_BODY_TIMEOUT)
+            txn_fail(t, why);
+        else
+            txn_up_failed(t, why);
+        return;
+    }
+    /* looks again at the latest when this wait would end; often enough to see splice move */
+    t->phase_deadline_ns = limit > 0 ? since + limit : MC_NEVER_NS;
+    if ((t->splicing_down || t->splicing_up) && t->phase_deadline_ns > now + limit / 4 + MC_MS)
+        t->phase_deadline_ns = now + limit / 4 + MC_MS;
+    txn_arm(t);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * reply.c - answers of the balancer's own: a status, one sentence, and Proxy-Status (RFC 9209).
+ *
+ * What they say is for the person who sees them: what went wrong and the request's id, by which the
+ * operator finds the line in the log; nothing of the inside.
+ */
+#include "proxy/txn.h"
+#include "proxy/worker_priv.h"
+
+#define MAX_FIELDS 10
+
+struct fields {
+    struct http_field f[MAX_FIELDS];
+    unsigned n;
+};
+
+static void
+add(struct fields *fs, const char *name, enum field_id id, struct str value)
+{
+    MC_ASSERT(fs->n < MAX_FIELDS);
+    fs->f[fs->n++] = (struct http_field){name, value.p, (uint32_t)value.n,
+                                         (uint16_t)strlen(name), (uint16_t)id};
+}
+
+/* `meercat; error=connection_refused; next-hop="app1"; details="..."` */
+static struct str
+proxy_status(struct txn *t)
+{
+    const char *error = end_reason_error(t->end);
+    const char *details = t->detail != NULL ? t->detail : end_reason_text(t->end);
+    const char *node = t->gen->snap->node;
+
+    if (t->n_tried > 0 || t->server != NULL)
+        return arena_printf(&t->arena, "%s; error=%s; next-hop=\"%s\"; details=\"%s\"", node, error,
+                            t->pool->pool->servers[t->server_index]->name, details);
+    return arena_printf(&t->arena, "%s; error=%s; details=\"%s\"", node, error, details);
+}
+
+static struct str
+body_text(struct txn *t, unsigned status)
+{
+    return arena_printf(&t->arena, "%u %s\n%s%s%s\nrequest id: " STR_FMT "\n", status,
+                        http_reason(status), end_reason_text(t->end), t->detail ? ": " : "",
+                        t->detail ? t->detail : "", STR_ARG(t->request_id));
+}
+
+/* Max-Forwards is used up (RFC 9110 7.6.2): this is the last hop. */
+static unsigned
+status_of(struct txn *t, struct fields *fs)
+{
+    if (t->end == END_MAX_FORWARDS) {
+        if (t->req.method == HTTP_M_TRACE)
+            return 405; /* TRACE would show fields that were meant for the server */
+        add(fs, "Allow", FIELD_OTHER, STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return 200;
+    }
+    return t->status != 0 ? t->status : end_reason_status(t->end);
+}
+
+void
+reply_send(struct txn *t)
+{
+    struct fields fs = {.n = 0};
+    unsigned status = status_of(t, &fs);
+    struct http_head head = {.is_response = true, .minor = 1, .status = (uint16_t)status};
+    struct str body;
+    struct down_head d = {.head = &head, .add = fs.f, .body = HTTP_BODY_LENGTH};
+
+    MC_ASSERT(status != 0);
+    account_request_id(t);
+    body = body_text(t, status);
+    head.reason = str_of(http_reason(status));
+    add(&fs, "Date", FIELD_DATE, worker_date(t->worker));
+    if (t->listener->conf.server_header != NULL)
+        add(&fs, "Server", FIELD_SERVER, str_of(t->listener->conf.server_header));
+    add(&fs, "Content-Type", FIELD_CONTENT_TYPE, STR("text/plain; charset=utf-8"));
+    add(&fs, "Cache-Control", FIELD_OTHER, STR("no-store"));
+    add(&fs, "X-Request-ID", FIELD_X_REQUEST_ID, t->request_id);
+    if (*end_reason_error(t->end) != '\0')
+        add(&fs, "Proxy-Status", FIELD_PROXY_STATUS, proxy_status(t));
+    if (status == 503)
+        add(&fs, "Retry-After", FIELD_RETRY_AFTER, STR("1"));
+    d.n_add = fs.n;
+    d.content_length = body.n;
+    d.close = t->end == END_BAD_REQUEST || !t->req_done;
+    t->status = (uint16_t)status;
+    t->resp_begun = true;
+    stat_add(&t->worker->stats.own_responses, 1);
+    t->down->head(t, &d);
+    if (t->req.method != HTTP_M_HEAD) {
+        struct block *b = block_take(loop_blocks(t->worker->loop), body.n);
+
+        memcpy(block_at(b), body.p, body.n);
+        b->len = (uint32_t)body.n;
+        t->down->data(t, &b);
+        if (b != NULL)
+            block_give(loop_blocks(t->worker->loop), &b);
+        t->bytes_out = body.n;
+    }
+    t->down->end(t, NULL, 0);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * snapshot.h - the immutable result of a configuration, as workers use it.
+ *
+ * control builds it, hands it to every worker, and frees it when each worker has said that nothing
+ * of its own uses it any more.  Requests under way finish on the snapshot they began with.
+ */
+#ifndef MC_PROXY_SNAPSHOT_H
+#define MC_PROXY_SNAPSHOT_H
+
+#include "fleet/pool.h"
+#include "http/h1.h"
+#include "io/addr.h"
+#include "proxy/access_log.h"
+#include "proxy/route.h"
+
+enum forward_style { FORWARD_X = 1, FORWARD_RFC7239 = 2 };
+
+struct listener_conf {
+    char *name;
+    struct addr *binds;
+    unsigned n_binds;
+    unsigned unix_mode;
+    unsigned max_connections;     /* of the listener, all workers; 0: no limit */
+    mc_ns head_timeout_ns;        /* first byte of a request to the end of its head; default 10 s */
+    mc_ns body_timeout_ns;        /* no progress of a request body; default 30 s */
+    mc_ns keep_alive_timeout_ns;  /* between requests, and for the first; default 60 s */
+    mc_ns send_timeout_ns;        /* the client takes nothing of a response; default 30 s */
+    unsigned requests_per_conn;   /* 0: no limit */
+    uint64_t body_max_bytes;      /* 0: no limit; more is 413 */
+    struct h1_limits limits;
+    unsigned forward;             /* enum forward_style bits; default FORWARD_X */
+    bool via;                     /* add Via; default true */
+    bool half_close;              /* a client may shut down its sending side and still get the answer;
+                                     default false: it is taken as gone */
+    struct addr_net *trusted;     /* peers whose X-Forwarded-*, Forwarded and X-Request-ID count */
+    unsigned n_trusted;
+    char *server_header;          /* Server of our own answers; NULL: none */
+};
+
+struct listener {
+    struct listener_conf conf;
+    unsigned index;
+    struct listener_live *live; /* connections counter and sockets, shared by snapshots */
+};
+
+/* Survives reloads as long as a snapshot names a listener of that name. */
+struct listener_live {
+    char *name;
+    _Atomic uint32_t refs;
+    alignas(64) _Atomic int32_t connections;
+};
+
+/* A bound address: one fd per worker, on it arrive the connections of one listener. */
+struct bind_fd {
+    struct addr addr;
+    unsigned listener; /* index */
+    int *fds;          /* [n_workers]; owned by control, which keeps them over reloads */
+    uint64_t id;       /* same id = same sockets as in the previous snapshot */
+};
+
+struct snapshot {
+    uint64_t generation;
+    int64_t built_wall_ns;
+    struct listener *listeners;
+    unsigned n_listeners;
+    struct bind_fd *binds;
+    unsigned n_binds;
+    struct route *routes;
+    unsigned n_routes;
+    struct pool **pools;
+    unsigned n_pools;
+    struct access_log *access_log; /* NULL: none; lives as long as the process, reopened in place */
+    char *node;                    /* name for Via, Proxy-Status; default "meercat" */
+    mc_ns drain_timeout_ns;        /* bound of a graceful end; default 30 s */
+    uint64_t splice_bytes;         /* bodies from this size on are spliced; 0: never */
+    unsigned max_connections;      /* of the process; 0: from RLIMIT_NOFILE */
+    char *digest;                  /* of the configuration text, hex */
+};
+
+#endif

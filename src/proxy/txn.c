@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * txn.c - the way of a request: ROUTE, PLACE, CONNECT, RELAY, DONE.
+ *
+ * Bodies are relay.c's, answers of our own reply.c's.  Each step says whether the next one can run
+ * (MORE) or something has to happen first (PAUSE); an event then calls txn_run() again.
+ *
+ * What may be repeated, and when (RFC 9110 9.2.2):
+ *  - nothing of the request was sent (the connection failed): any request, at another server;
+ *  - the head was sent but no response head is out: idempotent methods, unless body bytes went too;
+ *  - a kept connection turned out to be dead before the first response byte: the same requests, once,
+ *    on a fresh connection, which costs no retry.
+ */
+#include "proxy/txn.h"
+
+#include "proxy/upconn.h"
+#include "proxy/worker_priv.h"
+
+enum step { STEP_MORE, STEP_PAUSE };
+
+static const struct {
+    const char *text;
+    unsigned next;
+} states[] = {
+#define X(name, text, next) [TXN_##name] = {text, next},
+    TXN_STATES(X)
+#undef X
+};
+
+const char *
+txn_state_text(enum txn_state s)
+{
+    MC_ASSERT(s < MC_COUNT(states));
+    return states[s].text;
+}
+
+void
+txn_enter(struct txn *t, enum txn_state to)
+{
+    MC_CHECK(t, TXN_MAGIC);
+    MC_ASSERT(states[t->state].next & (1u << to));
+    t->state = to;
+    t->entered_ns = worker_now(t->worker);
+}
+
+/* --- time limits -------------------------------------------------------------------------------- */
+
+static mc_ns
+sooner(mc_ns a, mc_ns b)
+{
+    return a < b ? a : b;
+}
+
+void
+txn_arm(struct txn *t)
+{
+    mc_ns at = sooner(t->phase_deadline_ns, t->deadline_total_ns);
+
+    if (at == MC_NEVER_NS)
+        loop_timer_clear(t->worker->loop, &t->timer);
+    else if (!timer_is_set(&t->timer) || t->timer.at_ns != at)
+        loop_timer_set(t->worker->loop, &t->timer, at);
+}
+
+static void
+set_phase_deadline(struct txn *t, mc_ns limit_ns)
+{
+    t->phase_deadline_ns = limit_ns > 0 ? worker_now(t->worker) + limit_ns : MC_NEVER_NS;
+    txn_arm(t);
+}
+
+static void
+on_timer(struct timer *timer)
+{
+    struct txn *t = container_of(timer, struct txn, timer);
+    const mc_ns now = worker_now(t->worker);
+
+    MC_CHECK(t, TXN_MAGIC);
+    if (t->deadline_total_ns <= now)
+        txn_fail(t, END_TOTAL_TIMEOUT);
+    else if (t->state == TXN_RELAY)
+        relay_tick(t);
+    else if (t->phase_deadline_ns > now)
+        txn_arm(t);
+    else if (t->state == TXN_WAIT) {
+        stat_add(&t->worker->stats.queue_timeouts, 1);
+        txn_fail(t, END_QUEUE_TIMEOUT);
+    } else
+        txn_up_failed(t, END_CONNECT_TIMEOUT);
+}
+
+/* --- birth and end ------------------------------------------------------------------------------ */
+
+struct txn *
+txn_new(struct worker *w, struct gen *g, const struct listener *l, const struct down_ops *down,
+        void *down_side)
+{
+    struct txn *t = slab_take(&w->txn_slab);
+
+    memset(t, 0, offsetof(struct txn, arena));
+    t->magic = TXN_MAGIC;
+    t->state = TXN_READ_HEAD;
+    t->worker = w;
+    t->gen = g;
+    t->listener = l;
+    t->down = down;
+    t->down_side = down_side;
+    t->timer.fn = on_timer;
+    t->deadline_total_ns = t->phase_deadline_ns = MC_NEVER_NS;
+    t->at.begun_wall = units_wall_ns();
+    list_init(&t->wait_link);
+    arena_init(&t->arena, &w->arenas);
+    gen_pin(g);
+    stat_add(&w->stats.active_requests, 1);
+    return t;
+}
+
+void
+txn_finish(struct txn *t)
+{
+    struct worker *w = t->worker;
+
+    if (t->state != TXN_DONE)
+        txn_enter(t, TXN_DONE);
+    loop_timer_clear(w->loop, &t->timer);
+    wait_leave(t);
+    txn_end_attempt(t, t->resp_done && t->req_ended);
+    relay_drop_hold(t);
+    account_done(t);
+    t->down->done(t);
+    gen_unpin(w, t->gen);
+    arena_drop(&t->arena);
+    stat_add(&w->stats.active_requests, (uint64_t)-1);
+    t->magic = 0;
+    slab_give(&w->txn_slab, t);
+}
+
+void
+txn_end_attempt(struct txn *t, bool reuse)
+{
+    struct server *s = t->server;
+
+    if (t->up != NULL)
+        t->up->release(t, reuse);
+    t->head_sent = t->req_ended = false;
+    if (s == NULL)
+        return;
+    t->server = NULL;
+    pool_end(t->pool->pool, s);
+    wait_kick(t->worker, t->pool->pool);
+}
+
+/* --- steps -------------------------------------------------------------------------------------- */
+
+/* Requests that this balancer does not forward. */
+static enum end_reason
+refusal(const struct txn *t)
+{
+    const struct listener_conf *l = &t->listener->conf;
+    const struct http_field *up = http_field_find(&t->req, FIELD_UPGRADE);
+    const struct http_field *mf = http_field_find(&t->req, FIELD_MAX_FORWARDS);
+
+    if (t->req.method == HTTP_M_CONNECT)
+        return END_METHOD;
+    /* h2c is an offer that a server may pass over (RFC 9110 7.8); other protocols are the request */
+    if (t->req.upgrade && !str_eq_ci(http_field_value(up), STR("h2c")))
+        return END_UPGRADE;
+    if (l->body_max_bytes != 0 && t->req.body == HTTP_BODY_LENGTH &&
+        t->req.content_length > l->body_max_bytes)
+        return END_BODY_TOO_LARGE;
+    if (mf != NULL && (t->req.method == HTTP_M_OPTIONS || t->req.method == HTTP_M_TRACE) &&
+        str_eq(http_field_value(mf), STR("0")))
+        return END_MAX_FORWARDS;
+    return END_OK;
+}
+
+static enum step
+reply(struct txn *t, enum end_reason why)
+{
+    t->end = why;
+    txn_enter(t, TXN_REPLY);
+    return STEP_MORE;
+}
+
+static enum step
+route(struct txn *t)
+{
+    const struct snapshot *s = t->gen->snap;
+    enum end_reason no = refusal(t);
+
+    if (no != END_OK)
+        return reply(t, no);
+    t->route = route_find(s->routes, s->n_routes, http_host_only(t->req.authority), t->req.path);
+    if (t->route == NULL) {
+        stat_add(&t->worker->stats.no_route, 1);
+        return reply(t, END_NO_ROUTE);
+    }
+    t->pool = &t->gen->pools[t->route->pool_index];
+    budget_earn(&t->pool->budget, &t->pool->pool->conf, worker_now(t->worker));
+    if (t->pool->pool->conf.total_timeout_ns > 0)
+        t->deadline_total_ns = t->at.head + t->pool->pool->conf.total_timeout_ns;
+    txn_enter(t, TXN_PLACE);
+    return STEP_MORE;
+}
+
+/* What hashing policies go by. */
+static void
+find_key(const struct txn *t, struct place_ask *ask)
+{
+    const struct pool_conf *p = &t->pool->pool->conf;
+    struct str key = STR_NONE;
+
+    switch (p->hash_by) {
+    case POOL_HASH_ADDRESS: key = t->client_ip; break;
+    case POOL_HASH_URI: key = t->req.path; break;
+    case POOL_HASH_HEADER: key = http_field_get(&t->req, str_of(p->hash_name)); break;
+    case POOL_HASH_COOKIE: key = http_cookie_get(&t->req, str_of(p->hash_name)); break;
+    }
+    ask->has_key = key.n > 0;
+    ask->key = str_hash(key, 0);
+}
+
+static enum step
+wait_for_server(struct txn *t)
+{
+    const bool waited = t->waiting != NULL;
+
+    if (!wait_enter(t))
+        return reply(t, END_QUEUE_FULL);
+    txn_enter(t, TXN_WAIT);
+    if (!waited)
+        set_phase_deadline(t, t->pool->pool->conf.queue_timeout_ns);
+    return STEP_PAUSE;
+}
+
+static enum step
+place(struct txn *t)
+{
+    struct place_ask ask = {.tried = t->tried, .n_tried = t->n_tried};
+    struct pool_pick pick;
+
+    if (t->pool->queue->n > 0 && t->waiting == NULL && t->attempts == 0 && !t->fresh_only)
+        return wait_for_server(t); /* nobody overtakes those who wait */
+    find_key(t, &ask);
+    if (!pool_pick(&t->pool->pick, &ask, &t->worker->rng, &pick)) {
+        if (pick.reason == PLACE_FULL)
+            return wait_for_server(t);
+        return reply(t, END_NO_SERVER);
+    }
+    wait_leave(t);
+    t->server = pick.server;
+    t->server_index = pick.index;
+    t->why = pick.reason;
+    t->at.placed = worker_now(t->worker);
+    if (t->queue_ns == 0 && t->at.placed > t->at.head)
+        t->queue_ns = t->at.placed - t->at.head;
+    txn_enter(t, TXN_CONNECT);
+    return STEP_MORE;
+}
+
+static enum step
+connect_up(struct txn *t)
+{
+    enum end_reason why;
+
+    if (!t->fresh_only && upconn_reuse(t)) {
+        t->reused = true;
+        t->at.connected = worker_now(t->worker);
+        txn_enter(t, TXN_RELAY);
+        return STEP_MORE;
+    }
+    t->reused = false;
+    why = upconn_dial(t);
+    if (why == END_NO_FDS)
+        idle_evict_oldest(t->worker->idle); /* somebody after us finds a descriptor */
+    if (why != END_OK) {
+        txn_up_failed(t, why);
+        return STEP_PAUSE;
+    }
+    set_phase_deadline(t, t->pool->pool->conf.connect_timeout_ns);
+    return STEP_PAUSE;
+}
+
+static enum step
+relay(struct txn *t)
+{
+    set_phase_deadline(t, t->pool->pool->conf.first_byte_timeout_ns);
+    t->at.sent = worker_now(t->worker);
+    relay_start(t);
+    return STEP_PAUSE;
+}
+
+static enum step
+reply_step(struct txn *t)
+{
+    reply_send(t);
+    txn_finish(t);
+    return STEP_PAUSE;
+}
+
+void
+txn_run(struct txn *t)
+{
+    enum step s = STEP_PAUSE;
+
+    do {
+        MC_CHECK(t, TXN_MAGIC);
+        switch (t->state) {
+        case TXN_READ_HEAD: MC_NEVER("a transaction runs from ROUTE on");
+        case TXN_ROUTE: s = route(t); break;
+        case TXN_PLACE: s = place(t); break;
+        case TXN_WAIT: s = STEP_PAUSE; break;
+        case TXN_CONNECT: s = connect_up(t); break;
+        case TXN_RELAY: s = relay(t); break;
+        case TXN_REPLY: s = reply_step(t); break;
+        case TXN_DONE: s = STEP_PAUSE; break;
+        }
+    } while (s == STEP_MORE);
+}
+
+/* --- events of the client's side ----------------------------------------------------------------- */
+
+void
+txn_begin(struct txn *t)
+{
+    account_request(t);
+    txn_enter(t, TXN_ROUTE);
+    txn_run(t);
+}
+
+void
+txn_refuse(struct txn *t, enum h1_fault fault)
+{
+    stat_add(&t->worker->stats.requests_bad, 1);
+    t->detail = h1_fault_text(fault);
+    t->status = (uint16_t)h1_fault_status(fault);
+    txn_fail(t, END_BAD_REQUEST);
+}
+
+void
+txn_down_gone(struct txn *t, enum end_reason why)
+{
+    if (why == END_CLIENT_GONE)
+        stat_add(&t->worker->stats.client_gone, 1);
+    t->end = why;
+    txn_finish(t);
+}
+
+/* --- failures ------------------------------------------------------------------------------------ */
+
+void
+txn_fail(struct txn *t, enum end_reason why)
+{
+    t->end = why;
+    if (t->resp_begun) {
+        t->down->abort(t);
+        txn_finish(t);
+        return;
+    }
+    wait_leave(t);
+    txn_end_attempt(t, false);
+    txn_enter(t, TXN_REPLY);
+    txn_run(t);
+}
+
+static enum server_outcome
+outcome_of(enum end_reason why)
+{
+    switch (why) {
+    case END_REFUSED:
+    case END_UNREACHABLE:
+    case END_CONNECT_TIMEOUT:
+    case END_NO_ADDRESS: return SERVER_CONNECT_ERROR;
+    case END_FIRST_BYTE_TIMEOUT:
+    case END_SERVER_READ_TIMEOUT:
+    case END_SERVER_WRITE_TIMEOUT: return SERVER_TIMEOUT;
+    default: return SERVER_BROKEN;
+    }
+}
+
+/* Tells passive health; what is not the server's doing is not held against it. */
+static void
+note_failure(struct txn *t, enum end_reason why)
+{
+    struct server_counters *c = &t->server->counters[t->worker->conf.index];
+
+    if (why == END_NO_FDS)
+        return;
+    if (outcome_of(why) == SERVER_TIMEOUT || why == END_CONNECT_TIMEOUT)
+        stat_add(&c->timeouts, 1);
+    else if (outcome_of(why) == SERVER_BROKEN)
+        stat_add(&c->response_errors, 1);
+    if (why == END_CONNECT_TIMEOUT || why == END_NO_ADDRESS)
+        stat_add(&c->connect_errors, 1);
+    server_note(t->server, outcome_of(why), worker_now(t->worker));
+}
+
+static bool
+may_repeat(const struct txn *t, enum end_reason why)
+{
+    if (t->resp_begun)
+        return false;
+    if (!t->head_sent)
+        return true;
+    if (why != END_SERVER_CLOSED && why != END_SERVER_RESET)
+        return false;
+    return !t->req_body_used && (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0;
+}
+
+/* Another attempt within the pool's number and budget; the failed server is avoided. */
+static bool
+retry_allowed(struct txn *t)
+{
+    struct worker *w = t->worker;
+
+    if (t->attempts >= t->pool->pool->conf.retries)
+        return false;
+    if (!budget_spend(&t->pool->budget, &t->pool->pool->conf, worker_now(w))) {
+        stat_add(&w->stats.retries_denied, 1);
+        return false;
+    }
+    t->attempts++;
+    stat_add(&w->stats.retries, 1);
+    stat_add(&t->server->counters[w->conf.index].retries, 1);
+    if (t->n_tried < TXN_MAX_TRIED)
+        t->tried[t->n_tried++] = t->server_index;
+    return true;
+}
+
+void
+txn_up_failed(struct txn *t, enum end_reason why)
+{
+    bool again = may_repeat(t, why);
+    bool stale = t->reused && (why == END_SERVER_CLOSED || why == END_SERVER_RESET);
+
+    if (!stale)
+        note_failure(t, why);
+    if (again && stale) {
+        /* the server closed a kept connection, as it may at any time: no fault, no retry counted */
+        txn_end_attempt(t, false);
+        t->fresh_only = true;
+    } else if (again && retry_allowed(t)) {
+        txn_end_attempt(t, false);
+    } else {
+        txn_fail(t, why);
+        return;
+    }
+    txn_enter(t, TXN_PLACE);
+    txn_run(t);
+}
+
+void
+txn_up_ready(struct txn *t)
+{
+    t->at.connected = worker_now(t->worker);
+    txn_enter(t, TXN_RELAY);
+    txn_run(t);
+}

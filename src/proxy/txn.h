@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * txn.h - a transaction: one request from its head to the end of its response, whatever carries it.
+ *
+ * A state machine in a table (TXN_STATES): the edges CONNECT -> PLACE and RELAY -> PLACE are the
+ * retry.  Belongs to one worker; its memory is a slab entry and an arena, dropped together.
+ */
+#ifndef MC_PROXY_TXN_H
+#define MC_PROXY_TXN_H
+
+#include "base/arena.h"
+#include "base/rand.h"
+#include "fleet/pool.h"
+#include "http/h1.h"
+#include "io/timer.h"
+#include "proxy/exchange.h"
+#include "proxy/reason.h"
+#include "proxy/snapshot.h"
+
+#define TO(s) (1u << TXN_##s)
+#define TXN_STATES(X)                                                                              \
+    X(READ_HEAD, "reading the request head", TO(ROUTE) | TO(REPLY) | TO(DONE))                                 \
+    X(ROUTE, "choosing a pool", TO(PLACE) | TO(REPLY) | TO(DONE))                                  \
+    X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))                   \
+    X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))                         \
+    X(CONNECT, "connecting to the server", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE))           \
+    X(RELAY, "relaying", TO(PLACE) | TO(REPLY) | TO(DONE))                                         \
+    X(REPLY, "answering for itself", TO(DONE))                                                     \
+    X(DONE, "done", 0)
+
+enum txn_state {
+#define X(name, text, next) TXN_##name,
+    TXN_STATES(X)
+#undef X
+};
+
+#define TXN_MAGIC     0x54584e21u
+#define TXN_MAX_TRIED 8
+
+struct worker;
+struct gen;
+struct pool_rt;
+struct conn;
+struct upconn;
+
+/* Moments since the request's first byte; 0: not reached. */
+struct txn_times {
+    mc_ns begun, head, placed, connected, sent, first_byte;
+    int64_t begun_wall;
+};
+
+struct txn {
+    uint32_t magic;
+    enum txn_state state;
+    mc_ns entered_ns;
+    struct worker *worker;
+    struct gen *gen; /* pinned snapshot */
+    const struct listener *listener;
+    const struct route *route; /* NULL until routed */
+    struct pool_rt *pool;      /* NULL until routed */
+
+    /* the two sides */
+    const struct down_ops *down;
+    const struct up_ops *up; /* NULL while no server side is leased */
+    void *down_side;         /* struct conn with HTTP/1 */
+    struct upconn *up_side;
+    struct server *server;   /* claimed by pool_pick; NULL between attempts */
+    enum place_reason why;
+
+    /* the request */
+    struct http_head req;
+    struct h1_body req_body; /* decoder, used by an HTTP/1 client side */
+    struct str client_ip;
+    uint16_t client_port, local_port;
+    bool peer_trusted;
+    struct str request_id;
+    struct block *hold; /* body bytes that came before a server was ready */
+    uint32_t hold_bytes;
+
+    bool req_done;       /* the client has sent all of it */
+    bool req_ended;      /* and the server's side was told */
+    bool req_body_used;  /* some body bytes were given to a server: cannot be sent again */
+    bool head_sent;      /* the request head was given to the present server's side */
+    bool resp_begun;     /* a final response head went to the client */
+    bool resp_done;      /* the response is whole */
+    bool fresh_only;     /* the next attempt must not use a kept connection */
+    bool reused;         /* the present attempt uses one */
+    bool splicing_down, splicing_up;
+    uint8_t interims;
+
+    /* attempts */
+    unsigned attempts; /* counted against the pool's retries */
+    uint32_t tried[TXN_MAX_TRIED];
+    unsigned n_tried;
+    uint32_t server_index;
+
+    /* waiting in a pool's queue */
+    struct list wait_link;
+    struct wait_queue *waiting; /* NULL: not queued */
+
+    /* time limits */
+    struct timer timer;
+    mc_ns deadline_total_ns; /* MC_NEVER_NS: none */
+    mc_ns phase_deadline_ns; /* of WAIT, CONNECT and the first byte */
+    mc_ns in_progress_ns;    /* last time that request bytes moved on */
+    mc_ns out_progress_ns;   /* last time that response bytes moved on */
+    uint64_t spliced_seen;
+
+    /* the answer */
+    enum end_reason end;
+    uint16_t status;
+    uint64_t bytes_in, bytes_out;
+    unsigned conn_requests;
+    struct txn_times at;
+    mc_ns queue_ns;
+    const char *detail; /* of a fault, for the answer's Proxy-Status */
+
+    struct arena arena;
+};
+
+/* --- made by the client's side ------------------------------------------------------------------ */
+struct txn *txn_new(struct worker *, struct gen *, const struct listener *,
+                    const struct down_ops *, void *down_side);
+/* t->req is parsed, client_* are set: goes on as far as it can. */
+void txn_begin(struct txn *);
+/* The head could not be understood: answers and ends. */
+void txn_refuse(struct txn *, enum h1_fault);
+/* Ends with an answer of our own (or breaks the response when its head is out). */
+void txn_fail(struct txn *, enum end_reason);
+/* Body bytes; takes the block or leaves it. */
+void txn_request_data(struct txn *, struct block **);
+void txn_request_end(struct txn *);
+void txn_down_drained(struct txn *);
+/* The client cannot be answered any more. */
+void txn_down_gone(struct txn *, enum end_reason);
+
+/* --- told by the server's side ------------------------------------------------------------------ */
+void txn_up_ready(struct txn *);                        /* connected */
+void txn_up_failed(struct txn *, enum end_reason);      /* before or after the response head */
+void txn_interim(struct txn *, const struct http_head *); /* 1xx */
+/* A final response head.  The side goes on with txn_response_data() at once. */
+void txn_response_head(struct txn *, const struct http_head *);
+void txn_response_data(struct txn *, struct block **);
+void txn_response_end(struct txn *, const struct http_field *trailers, unsigned n);
+void txn_up_drained(struct txn *);
+
+/* --- within the room ---------------------------------------------------------------------------- */
+const char *txn_state_text(enum txn_state);
+void txn_enter(struct txn *, enum txn_state);
+/* Runs steps until one waits. */
+void txn_run(struct txn *);
+/* Ends an attempt: the server's side and its slot are given back. */
+void txn_end_attempt(struct txn *, bool reuse);
+/* Everything is settled: logs, counts, frees. */
+void txn_finish(struct txn *);
+/* Arms the timer for what the state waits for. */
+void txn_arm(struct txn *);
+
+/* relay.c */
+void relay_start(struct txn *);  /* a server's side is ready: send the request */
+void relay_tick(struct txn *);   /* the timer fired while relaying */
+void relay_drop_hold(struct txn *);
+
+/* reply.c: sends an answer of the balancer's own for t->end. */
+void reply_send(struct txn *);
+
+/* account.c: counters, access log */
+void account_request(struct txn *);
+void account_request_id(struct txn *);
+void account_done(struct txn *);
+
+#endif

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * upconn.c - HTTP/1 towards servers: frames requests, reads responses (RFC 9112).
+ *
+ * Strict with servers too: what could be read in two ways is a fault, the connection is closed, and
+ * the transaction decides what the client gets.  Bytes that nobody asked for end the connection.
+ */
+#include "proxy/upconn.h"
+
+#include <errno.h>
+
+#include "proxy/h1_frame.h"
+#include "proxy/txn.h"
+
+static const struct up_ops up_h1;
+static const struct sock_ops upconn_ops;
+
+static struct upconn *
+upconn_of(struct sock *s)
+{
+    struct upconn *u = container_of(s, struct upconn, sock);
+
+    MC_CHECK(u, UPCONN_MAGIC);
+    return u;
+}
+
+static struct upconn *
+upconn_of_txn(const struct txn *t)
+{
+    MC_CHECK(t->up_side, UPCONN_MAGIC);
+    return t->up_side;
+}
+
+static struct server_counters *
+counters(const struct upconn *u)
+{
+    return &u->server->counters[u->worker->conf.index];
+}
+
+static void
+upconn_close(struct upconn *u)
+{
+    if (u->state == UPCONN_CLOSED)
+        return;
+    if (u->in != NULL)
+        block_give(loop_blocks(u->worker->loop), &u->in);
+    u->state = UPCONN_CLOSED;
+    u->txn = NULL;
+    /* a reset: whatever is still queued for the server, or on its way from it, is for nobody */
+    sock_close(&u->sock, sock_unsent(&u->sock) > 0);
+}
+
+/* The lease ends because the connection did. */
+static void
+fail(struct upconn *u, enum end_reason why)
+{
+    struct txn *t = u->txn;
+
+    if (u->state == UPCONN_IDLE) {
+        idle_drop(u->worker->idle, &u->idle);
+        stat_add(&u->worker->stats.idle_upstream, (uint64_t)-1);
+        stat_add(&counters(u)->idle_conns, (uint64_t)-1);
+    }
+    if (t == NULL)
+        upconn_close(u);
+    else
+        txn_up_failed(t, why);
+}
+
+/* --- reading responses -------------------------------------------------------------------------- */
+
+static void
+response_end(struct upconn *u)
+{
+    struct txn *t = u->txn;
+    struct http_field *trailers = NULL;
+    unsigned n = h1_body_trailers(&u->body, &trailers, &t->arena);
+
+    u->state = UPCONN_WHOLE;
+    txn_response_end(t, trailers, n);
+}
+
+/* Hands the payload of *b on; the block is the caller's when it comes back. */
+static void
+feed_body(struct upconn *u, struct block **b)
+{
+    struct txn *t = u->txn;
+    size_t used, payload;
+    enum h1_body_state st = h1_body_decode(&u->body, block_at(*b), (*b)->len, &used, &payload);
+
+    if (st == H1_BODY_DONE && used < (*b)->len)
+        u->keep = false; /* bytes behind the response that no request asked for */
+    (*b)->len = (uint32_t)payload;
+    if (payload > 0)
+        txn_response_data(t, b);
+    if (u->txn != t || u->state != UPCONN_BODY)
+        return;
+    if (st == H1_BODY_DONE)
+        response_end(u);
+    else if (st == H1_BODY_FAULT) {
+        t->detail = h1_fault_text(u->body.fault);
+        fail(u, END_BAD_RESPONSE);
+    }
+}
+
+/* One head, known to be whole.  False: the lease has ended. */
+static bool
+take_head(struct upconn *u, const char *p, size_t n)
+{
+    struct txn *t = u->txn;
+    struct str copy = arena_str(&t->arena, (struct str){p, n});
+    struct http_head head;
+    enum h1_fault fault = h1_parse_response(&head, copy.p, copy.n, t->req.method,
+                                            &t->listener->conf.limits, &t->arena);
+
+    if (fault == H1_NONE && head.status == 101)
+        fault = H1_STATUS_LINE; /* we never ask for another protocol */
+    if (fault != H1_NONE) {
+        t->detail = h1_fault_text(fault);
+        fail(u, h1_fault_status(fault) == 431 ? END_RESPONSE_HEAD_LARGE : END_BAD_RESPONSE);
+        return false;
+    }
+    if (head.status < 200) {
+        stat_add(&counters(u)->responses_1xx, 1);
+        txn_interim(t, &head);
+        return u->txn == t;
+    }
+    u->keep = !head.close && head.body != HTTP_BODY_CLOSE;
+    u->state = UPCONN_BODY;
+    h1_body_init(&u->body, head.body, head.content_length, &t->listener->conf.limits, &t->arena);
+    if (head.body == HTTP_BODY_NONE)
+        h1_body_init(&u->body, HTTP_BODY_LENGTH, 0, &t->listener->conf.limits, &t->arena);
+    txn_response_head(t, &head);
+    return u->txn == t && u->state == UPCONN_BODY;
+}
+
+static void
+keep_partial(struct upconn *u, struct block *b)
+{
+    struct block_pool *pool = loop_blocks(u->worker->loop);
+    size_t have = u->in != NULL ? u->in->len : 0;
+    struct block *bigger;
+
+    if (u->in != NULL && block_room(u->in) >= b->len) {
+        bigger = u->in;
+    } else {
+        bigger = block_take(pool, have + b->len);
+        if (u->in != NULL) {
+            memcpy(block_at(bigger), block_at(u->in), have);
+            bigger->len = (uint32_t)have;
+            block_give(pool, &u->in);
+        }
+    }
+    memcpy(block_at(bigger) + have, block_at(b), b->len);
+    bigger->len += b->len;
+    u->in = bigger;
+}
+
+/* Heads, interim ones first, out of *b; then what follows of the body.  hot */
+static void
+read_heads(struct upconn *u, struct block **b)
+{
+    size_t head_len, scanned = u->scanned;
+    const uint32_t head_max = u->txn->listener->conf.limits.head_bytes;
+
+    while ((*b)->len > 0 && h1_head_end(block_at(*b), (*b)->len, &scanned, &head_len)) {
+        const char *head = block_at(*b);
+
+        scanned = u->scanned = 0;
+        block_skip(*b, head_len);
+        if (!take_head(u, head, head_len))
+            return;
+        if (u->state != UPCONN_BODY)
+            continue;
+        if ((*b)->len > 0 || (u->body.kind == HTTP_BODY_LENGTH && u->body.left == 0))
+            feed_body(u, b);
+        return;
+    }
+    if ((*b)->len > head_max) {
+        u->txn->detail = h1_fault_text(H1_HEAD_TOO_LARGE);
+        fail(u, END_RESPONSE_HEAD_LARGE);
+        return;
+    }
+    u->scanned = (uint32_t)scanned;
+    if ((*b)->len > 0)
+        keep_partial(u, *b);
+}
+
+static void
+read_head(struct upconn *u, struct block **b)
+{
+    struct block *whole;
+
+    if (u->in == NULL) {
+        read_heads(u, b);
+        return;
+    }
+    keep_partial(u, *b);
+    whole = u->in;
+    u->in = NULL;
+    read_heads(u, &whole);
+    if (whole != NULL)
+        block_give(loop_blocks(u->worker->loop), &whole);
+}
+
+static void
+on_recv(struct sock *s, struct block **b)
+{
+    struct upconn *u = upconn_of(s);
+
+    switch ((enum upconn_state)u->state) {
+    case UPCONN_HEAD: read_head(u, b); return;
+    case UPCONN_BODY: feed_body(u, b); return;
+    case UPCONN_IDLE: fail(u, END_BAD_RESPONSE); return;
+    case UPCONN_WHOLE: u->keep = false; return;
+    case UPCONN_CONNECTING:
+    case UPCONN_CLOSED: return;
+    }
+}
+
+static void
+on_eof(struct sock *s)
+{
+    struct upconn *u = upconn_of(s);
+
+    u->keep = false;
+    switch ((enum upconn_state)u->state) {
+    case UPCONN_HEAD: fail(u, END_SERVER_CLOSED); return;
+    case UPCONN_BODY:
+        if (h1_body_eof_ok(&u->body))
+            response_end(u);
+        else
+            fail(u, END_RESPONSE_INCOMPLETE);
+        return;
+    case UPCONN_IDLE: fail(u, END_SERVER_CLOSED); return;
+    case UPCONN_WHOLE:
+    case UPCONN_CONNECTING:
+    case UPCONN_CLOSED: return;
+    }
+}
+
+static void
+on_error(struct sock *s, int err)
+{
+    struct upconn *u = upconn_of(s);
+
+    u->keep = false;
+    if (u->state == UPCONN_BODY)
+        fail(u, END_RESPONSE_INCOMPLETE);
+    else if (u->state != UPCONN_WHOLE)
+        fail(u, END_SERVER_RESET);
+}
+
+static void
+on_drained(struct sock *s)
+{
+    struct upconn *u = upconn_of(s);
+
+    if (u->txn != NULL)
+        txn_up_drained(u->txn);
+}
+
+static enum end_reason
+connect_reason(int err)
+{
+    switch (err) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case ENOENT: /* unix socket without a server */
+        return END_REFUSED;
+    case ETIMEDOUT: return END_CONNECT_TIMEOUT;
+    case EMFILE:
+    case ENFILE: return END_NO_FDS;
+    default: return END_UNREACHABLE;
+    }
+}
+
+static void
+on_connect(struct sock *s, int err)
+{
+    struct upconn *u = upconn_of(s);
+
+    if (u->txn == NULL)
+        return;
+    if (err != 0) {
+        stat_add(&counters(u)->connect_errors, 1);
+        txn_up_failed(u->txn, connect_reason(err));
+        return;
+    }
+    stat_add(&counters(u)->connects, 1);
+    txn_up_ready(u->txn);
+}
+
+static void
+on_closed(struct sock *s)
+{
+    struct upconn *u = upconn_of(s);
+    struct worker *w = u->worker;
+
+    MC_ASSERT(u->txn == NULL && u->state == UPCONN_CLOSED);
+    list_remove(&u->link);
+    stat_add(&counters(u)->open_conns, (uint64_t)-1);
+    server_unref(&u->server);
+    u->magic = 0;
+    slab_give(&w->up_slab, u);
+    listen_room(w);
+    worker_check_drained(w);
+}
+
+static const struct sock_ops upconn_ops = {
+    .on_recv = on_recv,
+    .on_eof = on_eof,
+    .on_drained = on_drained,
+    .on_connect = on_connect,
+    .on_error = on_error,
+    .on_closed = on_closed,
+};
+
+/* --- leasing ------------------------------------------------------------------------------------ */
+
+static void
+lease(struct upconn *u, struct txn *t)
+{
+    u->txn = t;
+    u->requests++;
+    t->up = &up_h1;
+    t->up_side = u;
+}
+
+bool
+upconn_reuse(struct txn *t)
+{
+    struct worker *w = t->worker;
+    struct idle_conn *i = idle_take(w->idle, t->server, worker_now(w));
+    struct upconn *u;
+
+    if (i == NULL)
+        return false;
+    u = container_of(i, struct upconn, idle);
+    MC_CHECK(u, UPCONN_MAGIC);
+    stat_add(&w->stats.idle_upstream, (uint64_t)-1);
+    stat_add(&counters(u)->idle_conns, (uint64_t)-1);
+    stat_add(&counters(u)->reuses, 1);
+    u->state = UPCONN_WHOLE;
+    lease(u, t);
+    return true;
+}
+
+enum end_reason
+upconn_dial(struct txn *t)
+{
+    struct worker *w = t->worker;
+    struct addr a;
+    uint32_t generation;
+    struct upconn *u;
+
+    if (!server_address(t->server, (uint32_t)rng_next(&w->rng), &a, &generation))
+        return END_NO_ADDRESS;
+    u = slab_take(&w->up_slab);
+    memset(u, 0, sizeof(*u));
+    u->magic = UPCONN_MAGIC;
+    u->worker = w;
+    u->state = UPCONN_CONNECTING;
+    u->server = server_ref(t->server);
+    u->idle.server = u->server;
+    u->idle.addr_generation = generation;
+    if (sock_connect(&u->sock, w->loop, &a, &upconn_ops) != MC_OK) {
+        enum end_reason why = connect_reason(errno);
+
+        u->magic = 0;
+        server_unref(&u->server);
+        slab_give(&w->up_slab, u);
+        return why;
+    }
+    list_push_back(&w->upconns, &u->link);
+    stat_add(&counters(u)->open_conns, 1);
+    lease(u, t);
+    return END_OK;
+}
+
+void
+upconn_idle_evict(void *worker, struct idle_conn *i)
+{
+    struct upconn *u = container_of(i, struct upconn, idle);
+    struct worker *w = worker;
+
+    MC_CHECK(u, UPCONN_MAGIC);
+    stat_add(&w->stats.idle_upstream, (uint64_t)-1);
+    stat_add(&counters(u)->idle_conns, (uint64_t)-1);
+    upconn_close(u);
+}
+
+void
+upconn_close_all(struct worker *w)
+{
+    LIST_FOREACH_SAFE(it, next, &w->upconns)
+    {
+        struct upconn *u = LIST_ENTRY(it, struct upconn, link);
+
+        if (u->txn == NULL && u->state != UPCONN_IDLE)
+            upconn_close(u);
+    }
+}
+
+/* --- the transaction's side (exchange.h) -------------------------------------------------------- */
+
+static void
+h1_request(struct txn *t, const struct h1_write *w)
+{
+    struct upconn *u = upconn_of_txn(t);
+    size_t bound = h1_write_bound(&t->req, w);
+    char *p = sock_reserve(&u->sock, bound);
+
+    sock_commit(&u->sock, h1_write_request(p, &t->req, w));
+    u->req_chunked = w->body == HTTP_BODY_CHUNKED;
+    u->keep = false; /* until a response says so */
+    u->scanned = 0;
+    u->state = UPCONN_HEAD;
+    stat_add(&counters(u)->requests, 1);
+    sock_recv(&u->sock, true);
+}
+
+static void
+h1_data(struct txn *t, struct block **b)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    h1_frame_send(&u->sock, b, u->req_chunked);
+}
+
+static void
+h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    if (u->req_chunked)
+        h1_frame_end(&u->sock, trailers, n);
+}
+
+static void
+h1_release(struct txn *t, bool reuse)
+{
+    struct upconn *u = upconn_of_txn(t);
+    struct worker *w = u->worker;
+    const struct pool_conf *conf = &t->pool->pool->conf;
+
+    t->up = NULL;
+    t->up_side = NULL;
+    u->txn = NULL;
+    if (!reuse || u->state != UPCONN_WHOLE || !u->keep || conf->idle_max == 0 || w->draining ||
+        sock_unsent(&u->sock) > 0 ||
+        (conf->requests_per_conn != 0 && u->requests >= conf->requests_per_conn)) {
+        upconn_close(u);
+        return;
+    }
+    u->state = UPCONN_IDLE;
+    u->idle.until_ns = worker_now(w) + conf->idle_conn_timeout_ns;
+    stat_add(&w->stats.idle_upstream, 1);
+    stat_add(&counters(u)->idle_conns, 1);
+    sock_recv(&u->sock, true); /* to hear when the server closes it */
+    idle_put(w->idle, &u->idle, conf->idle_max);
+}
+
+static void
+h1_want(struct txn *t, bool on)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    if (u->state == UPCONN_HEAD || u->state == UPCONN_BODY)
+        sock_recv(&u->sock, on);
+}
+
+static uint32_t
+h1_unsent(const struct txn *t)
+{
+    return sock_unsent(&upconn_of_txn(t)->sock);
+}
+
+static struct sock *
+h1_raw(struct txn *t)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    return u->state == UPCONN_BODY || u->state == UPCONN_HEAD ? &u->sock : NULL;
+}
+
+static uint64_t
+h1_left(const struct txn *t)
+{
+    const struct upconn *u = upconn_of_txn(t);
+
+    return u->state == UPCONN_BODY && u->body.kind == HTTP_BODY_LENGTH ? u->body.left : 0;
+}
+
+static void
+h1_spliced_in(struct txn *t, uint64_t n)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    u->body.left -= n;
+    u->body.total_bytes += n;
+    if (u->body.left == 0)
+        u->state = UPCONN_WHOLE;
+}
+
+static void
+h1_spliced_out(struct txn *t, uint64_t n)
+{
+}
+
+static const struct up_ops up_h1 = {
+    .request = h1_request,
+    .data = h1_data,
+    .end = h1_end,
+    .release = h1_release,
+    .want = h1_want,
+    .unsent = h1_unsent,
+    .raw = h1_raw,
+    .left = h1_left,
+    .spliced_in = h1_spliced_in,
+    .spliced_out = h1_spliced_out,
+};

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * upconn.h - a connection to a server that speaks HTTP/1.
+ *
+ * Leased by one transaction at a time; between two of them it lies in the worker's idle pool.
+ */
+#ifndef MC_PROXY_UPCONN_H
+#define MC_PROXY_UPCONN_H
+
+#include "fleet/idle.h"
+#include "io/sock.h"
+#include "proxy/exchange.h"
+#include "proxy/reason.h"
+#include "proxy/worker_priv.h"
+
+#define UPCONN_STATES(X)                                                                           \
+    X(CONNECTING, "connecting")                                                                    \
+    X(IDLE, "kept for reuse")                                                                      \
+    X(HEAD, "waiting for a response head")                                                         \
+    X(BODY, "reading a response body")                                                             \
+    X(WHOLE, "response is whole")                                                                  \
+    X(CLOSED, "closed")
+
+enum upconn_state {
+#define X(name, text) UPCONN_##name,
+    UPCONN_STATES(X)
+#undef X
+};
+
+#define UPCONN_MAGIC 0x5550434eu
+
+struct upconn {
+    struct sock sock;
+    uint32_t magic;
+    uint8_t state;
+    bool keep : 1;        /* the server lets the connection be used again */
+    bool req_chunked : 1; /* the request body is framed in chunks */
+    uint32_t requests;
+    struct worker *worker;
+    struct txn *txn; /* the lease; NULL while idle or closing */
+    struct server *server; /* referenced */
+    struct block *in;      /* a partial response head */
+    uint32_t scanned;
+    struct h1_body body;
+    struct idle_conn idle;
+    struct list link; /* worker's */
+};
+
+/* A kept connection to t->server is leased to t; false when there is none. */
+bool upconn_reuse(struct txn *);
+/* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why not
+ * even that was possible. */
+enum end_reason upconn_dial(struct txn *);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * worker.c - a thread that serves: its birth, what control tells it, its end.
+ *
+ * Control and worker meet in the inbox: control writes under its lock and wakes the loop; the worker
+ * takes what is there between two turns.  Everything else here is the worker's alone.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "proxy/conn.h"
+#include "proxy/txn.h"
+#include "proxy/upconn.h"
+#include "proxy/worker_priv.h"
+
+#define IDLE_SWEEP_NS MC_SEC
+
+static struct worker *all_workers[WORKER_MAX];
+
+struct worker *
+worker_at(unsigned index)
+{
+    return index < WORKER_MAX ? all_workers[index] : NULL;
+}
+
+struct str
+worker_date(struct worker *w)
+{
+    const time_t now = (time_t)(units_wall_ns() / MC_SEC);
+    struct tm tm;
+
+    if (now != w->date_s) {
+        w->date_s = now;
+        gmtime_r(&now, &tm);
+        strftime(w->date, sizeof(w->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    }
+    return (struct str){w->date, 29};
+}
+
+static void
+sweep_idle(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, idle_timer);
+    const mc_ns now = worker_now(w);
+    mc_ns next = idle_sweep(w->idle, now);
+
+    if (next > now + IDLE_SWEEP_NS)
+        next = now + IDLE_SWEEP_NS;
+    loop_timer_set(w->loop, t, next);
+}
+
+/* --- draining ------------------------------------------------------------------------------------ */
+
+static bool
+is_empty(const struct worker *w)
+{
+    return w->n_conns == 0 && list_empty(&w->ports);
+}
+
+void
+worker_check_drained(struct worker *w)
+{
+    if (!w->draining || !is_empty(w) || w->drained_told)
+        return;
+    w->drained_told = true;
+    idle_free(&w->idle);
+    w->idle = idle_new(upconn_idle_evict, w);
+    if (w->conf.on_drained != NULL)
+        w->conf.on_drained(w->conf.arg, w->conf.index);
+}
+
+static void
+cut(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, drain_timer);
+
+    if (w->n_conns > 0)
+        log_warn("worker %u: drain time is over, cutting %u connections", w->conf.index,
+                 w->n_conns);
+    conn_drain_all(w, true);
+    worker_check_drained(w);
+}
+
+static void
+begin_drain(struct worker *w, mc_ns deadline_ns)
+{
+    w->draining = true;
+    listen_stop(w);
+    conn_drain_all(w, false);
+    w->drain_timer.fn = cut;
+    loop_timer_set(w->loop, &w->drain_timer, deadline_ns);
+    worker_check_drained(w);
+}
+
+/* --- the inbox ----------------------------------------------------------------------------------- */
+
+static void
+adopt(struct worker *w, struct snapshot *s)
+{
+    gen_make_current(w, s);
+    if (!w->draining)
+        listen_update(w);
+}
+
+static void
+on_wake(void *arg)
+{
+    struct worker *w = arg;
+    struct snapshot *s;
+    bool drain, stop;
+
+    pthread_mutex_lock(&w->inbox_lock);
+    s = w->inbox.adopt;
+    drain = w->inbox.drain;
+    stop = w->inbox.stop;
+    w->inbox.adopt = NULL;
+    w->inbox.drain = false;
+    pthread_mutex_unlock(&w->inbox_lock);
+
+    if (s != NULL)
+        adopt(w, s);
+    if (drain && !w->draining)
+        begin_drain(w, w->inbox.drain_deadline_ns);
+    if (stop) {
+        loop_stop(w->loop);
+        return;
+    }
+    wait_wake(w);
+}
+
+/* --- control's side ------------------------------------------------------------------------------ */
+
+struct worker *
+worker_new(const struct worker_conf *conf, struct errbuf *err)
+{
+    struct worker *w;
+
+    if (conf->index >= WORKER_MAX) {
+        err_set(err, "more than %d workers", WORKER_MAX);
+        return NULL;
+    }
+    w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+    MC_ASSERT(w != NULL);
+    memset(w, 0, sizeof(*w));
+    w->conf = *conf;
+    list_init(&w->gens);
+    list_init(&w->queues);
+    list_init(&w->ports);
+    list_init(&w->conns);
+    list_init(&w->upconns);
+    slab_init(&w->conn_slab, sizeof(struct conn));
+    slab_init(&w->up_slab, sizeof(struct upconn));
+    slab_init(&w->txn_slab, sizeof(struct txn));
+    pthread_mutex_init(&w->inbox_lock, NULL);
+    pthread_cond_init(&w->started, NULL);
+    rng_seed_os(&w->rng);
+    snprintf(w->id_prefix, sizeof(w->id_prefix), "%016llx", (unsigned long long)rng_next(&w->rng));
+    w->id_count = rng_next(&w->rng);
+    return w;
+}
+
+static void
+pin_to_cpu(const struct worker *w)
+{
+    cpu_set_t set;
+
+    if (w->conf.cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)w->conf.cpu, &set);
+    if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
+        log_warn("worker %u: cannot run on cpu %d only", w->conf.index, w->conf.cpu);
+}
+
+/* What a panic prints: the transactions that were under way. */
+static void
+panic_text(int fd, void *arg)
+{
+    const struct worker *w = arg;
+
+    dprintf(fd, "worker %u: %u connections, engine %s\n", w->conf.index, w->n_conns,
+            loop_engine_name(w->loop));
+    LIST_FOREACH(it, &w->conns)
+    {
+        const struct conn *c = LIST_ENTRY(it, struct conn, link);
+
+        if (c->txn != NULL)
+            dprintf(fd, "  " STR_FMT " " STR_FMT ": %s\n", STR_ARG(c->txn->client_ip),
+                    STR_ARG(c->txn->req.method_text), txn_state_text(c->txn->state));
+    }
+}
+
+/* On the worker's own thread, since an io_uring belongs to the thread that makes it. */
+static bool
+make_loop(struct worker *w)
+{
+    struct loop_conf lc = {.engine = w->conf.engine};
+    struct errbuf note = {.text = ""};
+
+    w->loop = loop_new(&lc, &note);
+    if (w->loop == NULL) {
+        err_set(&w->failure, "worker %u: %s", w->conf.index, note.text);
+        return false;
+    }
+    if (w->conf.index == 0 && note.text[0] != '\0')
+        log_warn("%s", note.text);
+    w->idle = idle_new(upconn_idle_evict, w);
+    w->idle_timer.fn = sweep_idle;
+    loop_on_wake(w->loop, on_wake, w);
+    loop_timer_set(w->loop, &w->idle_timer, worker_now(w) + IDLE_SWEEP_NS);
+    return true;
+}
+
+/* Everything that is left goes, by the same paths as ever. */
+static void
+tear_down(struct worker *w)
+{
+    w->draining = w->drained_told = true;
+    conn_drain_all(w, true);
+    listen_stop(w);
+    idle_free(&w->idle);
+    upconn_close_all(w);
+    while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns))
+        loop_turn(w->loop, 10 * MC_MS);
+    loop_timer_clear(w->loop, &w->idle_timer);
+    loop_timer_clear(w->loop, &w->queue_timer);
+    loop_timer_clear(w->loop, &w->drain_timer);
+    if (w->current != NULL && w->current->snap->access_log != NULL)
+        access_log_flush(w->current->snap->access_log, &w->log_buf);
+    loop_undefer(w->loop, &w->log_task);
+    gen_free_all(w);
+    wait_free_all(w);
+}
+
+static void *
+worker_main(void *arg)
+{
+    struct worker *w = arg;
+    char name[16];
+    bool ok;
+
+    snprintf(name, sizeof(name), "worker-%u", w->conf.index);
+    pthread_setname_np(pthread_self(), name);
+    mc_panic_context(panic_text, w);
+    pin_to_cpu(w);
+    ok = make_loop(w);
+    pthread_mutex_lock(&w->inbox_lock);
+    w->phase = ok ? WORKER_RUNNING : WORKER_FAILED;
+    pthread_cond_signal(&w->started);
+    pthread_mutex_unlock(&w->inbox_lock);
+    if (!ok)
+        return NULL;
+    on_wake(w);
+    loop_run(w->loop);
+    tear_down(w);
+    return NULL;
+}
+
+enum mc_err
+worker_start(struct worker *w, struct snapshot *s, struct errbuf *err)
+{
+    w->inbox.adopt = s;
+    if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+        return err_sys(err, "pthread_create");
+    pthread_mutex_lock(&w->inbox_lock);
+    while (w->phase == WORKER_STARTING)
+        pthread_cond_wait(&w->started, &w->inbox_lock);
+    pthread_mutex_unlock(&w->inbox_lock);
+    if (w->phase == WORKER_RUNNING) {
+        all_workers[w->conf.index] = w;
+        return MC_OK;
+    }
+    err_set(err, "%s", w->failure.text);
+    pthread_join(w->thread, NULL);
+    return MC_ESYS;
+}
+
+void
+worker_adopt(struct worker *w, struct snapshot *s)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    MC_ASSERT(w->inbox.adopt == NULL);
+    w->inbox.adopt = s;
+    pthread_mutex_unlock(&w->inbox_lock);
+    loop_wake(w->loop);
+}
+
+void
+worker_drain(struct worker *w, mc_ns deadline_ns)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    w->inbox.drain = true;
+    w->inbox.drain_deadline_ns = deadline_ns;
+    pthread_mutex_unlock(&w->inbox_lock);
+    loop_wake(w->loop);
+}
+
+void
+worker_wake(struct worker *w)
+{
+    if (w != NULL)
+        loop_wake(w->loop);
+}
+
+void
+worker_stop(struct worker **wp)
+{
+    struct worker *w = *wp;
+
+    *wp = NULL;
+    if (w->phase == WORKER_RUNNING) {
+        pthread_mutex_lock(&w->inbox_lock);
+        w->inbox.stop = true;
+        pthread_mutex_unlock(&w->inbox_lock);
+        loop_wake(w->loop);
+        pthread_join(w->thread, NULL);
+        all_workers[w->conf.index] = NULL;
+        loop_free(&w->loop);
+    }
+    slab_fini(&w->conn_slab);
+    slab_fini(&w->up_slab);
+    slab_fini(&w->txn_slab);
+    arena_cache_free(&w->arenas);
+    buf_free(&w->log_buf);
+    pthread_cond_destroy(&w->started);
+    pthread_mutex_destroy(&w->inbox_lock);
+    free(w);
+}
+
+const struct worker_stats *
+worker_stats(const struct worker *w)
+{
+    return &w->stats;
+}
+
+const char *
+worker_engine(const struct worker *w)
+{
+    return loop_engine_name(w->loop);
+}

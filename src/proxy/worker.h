@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * worker.h - a thread that serves: its loop, listeners, connections, counters.  What control sees.
+ */
+#ifndef MC_PROXY_WORKER_H
+#define MC_PROXY_WORKER_H
+
+#include "base/stats.h"
+#include "io/loop.h"
+#include "proxy/snapshot.h"
+
+#define WORKER_COUNTERS(X)                                                                         \
+    X(connections, "client connections accepted")                                                  \
+    X(connections_refused, "client connections closed at once because of a limit")                 \
+    X(requests, "requests read whole")                                                             \
+    X(requests_bad, "requests refused by the parser")                                              \
+    X(no_route, "requests that no route matched")                                                  \
+    X(responses_1xx, "interim responses sent to clients")                                          \
+    X(responses_2xx, "responses with status 2xx sent to clients")                                  \
+    X(responses_3xx, "responses with status 3xx sent to clients")                                  \
+    X(responses_4xx, "responses with status 4xx sent to clients")                                  \
+    X(responses_5xx, "responses with status 5xx sent to clients")                                  \
+    X(own_responses, "responses made by the balancer itself")                                      \
+    X(retries, "attempts after the first")                                                         \
+    X(retries_denied, "retries that the budget did not allow")                                     \
+    X(queued, "requests that had to wait for a server")                                            \
+    X(queue_timeouts, "requests that waited for too long")                                         \
+    X(client_gone, "requests whose client went away")                                              \
+    X(bytes_in, "bytes of request bodies received")                                                \
+    X(bytes_out, "bytes of response bodies sent")                                                  \
+    X(spliced_bytes, "bytes of bodies moved by splice")                                            \
+    X(accept_pauses, "times that accepting paused because descriptors ran out")
+
+/* A worker's counters; read by any thread. */
+struct worker_stats {
+#define X(name, help) stat_u64 name;
+    WORKER_COUNTERS(X)
+#undef X
+    stat_u64 active_connections; /* gauges */
+    stat_u64 active_requests;
+    stat_u64 idle_upstream;
+    struct stat_hist request_time; /* first byte of a request to the end of its response */
+};
+
+struct worker;
+
+struct worker_conf {
+    unsigned index; /* 0.. */
+    enum loop_engine engine;
+    int cpu; /* pin to this core; -1: do not */
+    /* called on the worker's thread when nothing of it uses `generation` (and older) any more */
+    void (*on_released)(void *arg, unsigned worker, uint64_t generation);
+    /* called on the worker's thread when it has drained after worker_drain() */
+    void (*on_drained)(void *arg, unsigned worker);
+    void *arg;
+};
+
+/* All on the control thread. */
+struct worker *worker_new(const struct worker_conf *, struct errbuf *);
+/* Starts the thread with its first snapshot; engine note logged once by worker 0. */
+enum mc_err worker_start(struct worker *, struct snapshot *, struct errbuf *);
+/* Adopts a new snapshot between two turns. */
+void worker_adopt(struct worker *, struct snapshot *);
+/* Stops accepting (queued connections are still taken in), lets requests finish, closes idle
+ * connections; at deadline_ns (monotonic) the rest is cut. */
+void worker_drain(struct worker *, mc_ns deadline_ns);
+/* Ends at once, joins the thread, frees. */
+void worker_stop(struct worker **);
+const struct worker_stats *worker_stats(const struct worker *);
+const char *worker_engine(const struct worker *);
+/* Queued requests may go on: a server became available.  Any thread. */
+void worker_wake(struct worker *);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * worker_priv.h - a worker as its own room sees it.
+ */
+#ifndef MC_PROXY_WORKER_PRIV_H
+#define MC_PROXY_WORKER_PRIV_H
+
+#include <pthread.h>
+
+#include "base/rand.h"
+#include "base/slab.h"
+#include "fleet/idle.h"
+#include "proxy/worker.h"
+
+#define WORKER_MAX 64
+
+struct txn;
+
+/* Requests of one worker that wait for a free server of a pool; lives as long as the worker. */
+struct wait_queue {
+    struct list link; /* worker's queues */
+    struct pool_live *live;
+    struct list txns; /* oldest first */
+    unsigned n;
+};
+
+/* Tokens for attempts after the first (a budget keeps retries from becoming an avalanche). */
+struct retry_budget {
+    double tokens;
+    mc_ns filled_ns;
+};
+
+/* A worker's own part of a pool of one snapshot. */
+struct pool_rt {
+    const struct pool *pool;
+    struct pool_worker pick;
+    struct wait_queue *queue;
+    struct retry_budget budget;
+};
+
+/* A snapshot as pinned by this worker; freed when it is not current and nothing counts on it. */
+struct gen {
+    struct list link; /* worker's generations, newest last */
+    struct snapshot *snap;
+    struct pool_rt *pools; /* [snap->n_pools] */
+    unsigned n_txns;
+};
+
+struct listen_port; /* listen.c */
+
+struct worker {
+    struct worker_conf conf;
+    struct loop *loop;
+    pthread_t thread;
+    enum { WORKER_STARTING, WORKER_RUNNING, WORKER_FAILED } phase; /* under inbox_lock */
+    struct errbuf failure;
+    pthread_cond_t started;
+    struct rng rng;
+
+    struct gen *current;
+    struct list gens;
+    struct list queues;
+    struct timer queue_timer; /* looks at the queues again while one is not empty */
+
+    struct list ports; /* struct listen_port */
+    struct list conns; /* struct conn */
+    struct list upconns; /* struct upconn that are open */
+    unsigned n_conns, n_closing;
+
+    struct slab conn_slab, up_slab, txn_slab;
+    struct arena_cache arenas;
+    struct arena scratch; /* dropped after each use */
+    struct idle *idle;
+    struct timer idle_timer;
+
+    struct buf log_buf;
+    struct task log_task;
+
+    bool draining, drained_told;
+    struct timer drain_timer;
+
+    char date[40]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
+    int64_t date_s;
+    char id_prefix[17];
+    uint64_t id_count;
+
+    pthread_mutex_t inbox_lock;
+    struct {
+        struct snapshot *adopt;
+        bool drain, stop;
+        mc_ns drain_deadline_ns;
+    } inbox;
+
+    struct worker_stats stats __attribute__((aligned(64)));
+};
+
+static inline mc_ns
+worker_now(const struct worker *w)
+{
+    return loop_now(w->loop);
+}
+
+/* The Date of now, in the form of RFC 9110 5.6.7; made once a second. */
+struct str worker_date(struct worker *);
+
+/* gen.c */
+struct gen *gen_new(struct worker *, struct snapshot *);
+void gen_pin(struct gen *);
+void gen_unpin(struct worker *, struct gen *); /* may free it and tell control */
+void gen_make_current(struct worker *, struct snapshot *);
+void gen_free_all(struct worker *);
+
+/* listen.c */
+void listen_update(struct worker *); /* ports follow the current snapshot */
+void listen_stop(struct worker *);   /* takes in what is queued, then closes all ports */
+void listen_room(struct worker *);   /* a connection ended: paused ports may go on */
+void listen_conn_closed(struct listener_live *);
+
+/* wait.c */
+struct wait_queue *wait_queue_of(struct worker *, struct pool_live *);
+bool wait_enter(struct txn *);  /* false: the queue is full */
+void wait_leave(struct txn *);
+/* A slot of the pool came free here: whoever waits may try again. */
+void wait_kick(struct worker *, const struct pool *);
+/* Lets all queues try again. */
+void wait_wake(struct worker *);
+void wait_free_all(struct worker *);
+
+/* budget.c */
+void budget_earn(struct retry_budget *, const struct pool_conf *, mc_ns now);
+bool budget_spend(struct retry_budget *, const struct pool_conf *, mc_ns now);
+
+/* upconn.c */
+void upconn_idle_evict(void *worker, struct idle_conn *);
+void upconn_close_all(struct worker *);
+
+/* conn.c */
+struct conn *conn_accept(struct worker *, struct listener_live *, int fd, uint16_t local_port);
+void conn_drain_all(struct worker *, bool now);
+
+/* worker.c */
+struct worker *worker_at(unsigned index); /* NULL when there is none */
+void worker_check_drained(struct worker *);
+
+#endif
