@@ -206,7 +206,7 @@ trailer_gather(struct h1_body *b, struct window *w)
     const char *lf = memchr(w->at, '\n', (size_t)(w->end - w->at));
     size_t n = (size_t)((lf ? lf + 1 : w->end) - w->at);
 
-    if (b->trailer_len + n > b->trailer_limit_bytes + 2) { /* the empty line is free */
+    if (b->trailer_len + n > (size_t)b->trailer_limit_bytes + 2) { /* the empty line is free */
         fail(b, H1_TRAILER_TOO_LARGE);
         return;
     }
