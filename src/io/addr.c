@@ -103,6 +103,7 @@ enum mc_err
 addr_parse(struct str s, struct addr *out, struct str *host, uint16_t *port, struct errbuf *eb)
 {
     struct str h, p;
+    struct addr a;
     uint16_t number;
     enum mc_err err;
     bool bracketed = s.n && s.p[0] == '[';
@@ -114,9 +115,11 @@ addr_parse(struct str s, struct addr *out, struct str *host, uint16_t *port, str
         err = parse_port(p, &number, eb);
     if (err != MC_OK)
         return err;
-    if (addr_parse_ip(str_eq(h, STR("*")) ? STR("0.0.0.0") : h, number, out)) {
-        if (bracketed == (out->u.sa.sa_family == AF_INET6))
+    if (addr_parse_ip(str_eq(h, STR("*")) ? STR("0.0.0.0") : h, number, &a)) {
+        if (bracketed == (a.u.sa.sa_family == AF_INET6)) {
+            *out = a;
             return MC_OK;
+        }
         bracketed = true; /* "[10.0.0.1]:80": brackets are for IPv6 */
     }
     if (bracketed) {
