@@ -70,16 +70,45 @@ gen_unpin(struct worker *w, struct gen *g)
         release_old(w);
 }
 
-static bool
-still_used(void *arg, const struct server *s)
+/* The servers of a snapshot as a set of their ids. */
+struct id_set {
+    uint8_t *bits;
+    uint32_t n;
+};
+
+static struct id_set
+servers_of(const struct snapshot *snap)
 {
-    const struct snapshot *snap = ((const struct worker *)arg)->current->snap;
+    struct id_set set = {.n = 0};
 
     for (unsigned p = 0; p < snap->n_pools; p++)
         for (unsigned i = 0; i < snap->pools[p]->view.n; i++)
-            if (snap->pools[p]->servers[i] == s)
-                return true;
-    return false;
+            if (snap->pools[p]->servers[i]->id >= set.n)
+                set.n = snap->pools[p]->servers[i]->id + 1;
+    set.bits = mc_alloc(set.n / 8 + 1);
+    for (unsigned p = 0; p < snap->n_pools; p++)
+        for (unsigned i = 0; i < snap->pools[p]->view.n; i++)
+            set.bits[snap->pools[p]->servers[i]->id / 8] |=
+                (uint8_t)(1u << (snap->pools[p]->servers[i]->id % 8));
+    return set;
+}
+
+static bool
+is_in_set(void *arg, const struct server *s)
+{
+    const struct id_set *set = arg;
+
+    return s->id < set->n && (set->bits[s->id / 8] & (1u << (s->id % 8))) != 0;
+}
+
+/* Kept connections to servers that the new snapshot does not name are closed. */
+static void
+forget_removed_servers(struct worker *w)
+{
+    struct id_set used = servers_of(w->current->snap);
+
+    idle_retain(w->idle, is_in_set, &used);
+    free(used.bits);
 }
 
 void
@@ -90,7 +119,7 @@ gen_make_current(struct worker *w, struct snapshot *snap)
     w->current = gen_new(w, snap);
     if (first)
         return;
-    idle_retain(w->idle, still_used, w);
+    forget_removed_servers(w);
     release_old(w);
 }
 
