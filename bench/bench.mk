@@ -1,0 +1,13 @@
+# The programs that bench/run and tools/demo need: make -f bench/bench.mk bench-tools, from the top.
+# Complete by itself, so that both can be started without the Makefile.
+
+BENCH_DIR   := build/release/bench
+BENCH_TOOLS := $(BENCH_DIR)/origin $(BENCH_DIR)/load
+
+.PHONY: bench-tools
+bench-tools: $(BENCH_TOOLS)
+
+$(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c bench/tool.h bench/bench.mk
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $<

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * origin.c - the HTTP/1.1 server that stands behind the balancers in bench/run and tools/demo.
+ *
+ *   /b/N           N bytes, the same for all N
+ *   /healthz       the server's name, without work
+ *   anything else  the server's name
+ *
+ * A request body is read and thrown away, then answered alike.
+ *
+ * Made to cost little, so that a measurement shows the proxy: one thread, edge-triggered epoll with
+ * one epoll_ctl a connection, a prebuilt body, head and body in one writev.  --work-us burns that
+ * much CPU before each answer, for servers of different speed.  It trusts whoever talks to it (no
+ * timeouts, no chunked requests, no 100-continue): never put it on a network. */
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define IN_BYTES   8192         /* largest request head */
+#define BODY_BYTES (1u << 20)   /* prebuilt; longer answers send it again and again */
+#define MAX_N      (1ull << 40) /* longest answer: stops a typing error, nothing else */
+#define BATCH      256          /* events a turn */
+
+enum state { READ_HEAD, READ_BODY, ANSWER };
+enum step { STEP_MORE, STEP_WAIT, STEP_CLOSE };
+
+struct conn {
+    int fd;
+    enum state state;
+    bool drained; /* the last recv was short: there is nothing to read before the next event */
+    bool hup;     /* the peer has sent its FIN: no event will announce it again */
+    bool last;    /* close after this answer */
+    bool head_only;
+    bool is_text;           /* the answer is the server's name, not bytes of `body` */
+    uint64_t to_read;       /* of the request body */
+    uint64_t sent, n_bytes; /* of the answer's body */
+    uint32_t in_len, head_len, head_sent;
+    char head[256];
+    char in[IN_BYTES];
+};
+
+static char body[BODY_BYTES];
+static char scratch[64 * 1024]; /* where request bodies go to die */
+static char text[128];          /* body of every answer that is not /b/N */
+static char server_line[96];    /* "X-Server: name\r\n", or empty */
+static int64_t work_ns;
+
+/* CPU time of this thread, not time on the wall: a server that must share its core gets slower. */
+static void
+burn(int64_t ns)
+{
+    int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
+
+    while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
+        ;
+}
+
+/* Writes the response head into c->head. */
+static void
+answer_begin(struct conn *c, const char *status, uint64_t n_bytes)
+{
+    c->head_len = (uint32_t)snprintf(c->head, sizeof c->head,
+                                     "HTTP/1.1 %s\r\nServer: origin\r\n%s"
+                                     "Content-Type: text/plain\r\nContent-Length: %llu\r\n%s\r\n",
+                                     status, server_line, (unsigned long long)n_bytes,
+                                     c->last ? "Connection: close\r\n" : "");
+    c->head_sent = 0;
+    c->sent = 0;
+    c->n_bytes = c->head_only ? 0 : n_bytes;
+}
+
+static enum step
+refuse(struct conn *c, const char *status)
+{
+    c->last = true;
+    c->is_text = true;
+    answer_begin(c, status, 0);
+    c->state = ANSWER;
+    return STEP_MORE;
+}
+
+/* The value of a field line if it has this name, else NULL. The head ends in CRLF CRLF. */
+static const char *
+field(const char *line, const char *name, size_t name_len)
+{
+    if (strncasecmp(line, name, name_len) != 0 || line[name_len] != ':')
+        return NULL;
+    line += name_len + 1;
+    return line + strspn(line, " \t");
+}
+
+/* Fields that matter: the length of the body, and whether the connection lives on. */
+static bool
+read_fields(struct conn *c, const char *line, const char *end)
+{
+    const char *v;
+
+    for (; line < end; line = (const char *)memchr(line, '\n', (size_t)(end - line)) + 1) {
+        if ((*line | 0x20) == 'c' && (v = field(line, "content-length", 14)) != NULL)
+            c->to_read = strtoull(v, NULL, 10);
+        else if ((*line | 0x20) == 'c' && (v = field(line, "connection", 10)) != NULL)
+            c->last = c->last || strncasecmp(v, "close", 5) == 0;
+        else if ((*line | 0x20) == 't' && field(line, "transfer-encoding", 17) != NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Prepares the answer to the head in c->in[0 .. n), CRLF CRLF included; it is sent after the body
+ * has been read. */
+static enum step
+take_head(struct conn *c, size_t n)
+{
+    const char *end = c->in + n - 2, *path = memchr(c->in, ' ', n), *eol = memchr(c->in, '\r', n);
+    uint64_t n_bytes;
+    bool work = work_ns > 0;
+
+    if (path == NULL || path + 2 > eol || eol - c->in < 14)
+        return refuse(c, "400 Bad Request");
+    path++;
+    c->last = memcmp(eol - 8, "HTTP/1.0", 8) == 0;
+    c->head_only = memcmp(c->in, "HEAD ", 5) == 0;
+    c->to_read = 0;
+    if (!read_fields(c, eol + 2, end))
+        return refuse(c, "411 Length Required");
+
+    if (strncmp(path, "/b/", 3) == 0) {
+        n_bytes = strtoull(path + 3, NULL, 10);
+        if (n_bytes > MAX_N)
+            return refuse(c, "404 Not Found");
+        c->is_text = false;
+        answer_begin(c, "200 OK", n_bytes);
+    } else {
+        work = work && strncmp(path, "/healthz", 8) != 0; /* a check costs no work */
+        c->is_text = true;
+        answer_begin(c, "200 OK", strlen(text));
+    }
+    if (work)
+        burn(work_ns);
+    c->state = READ_BODY;
+    return STEP_MORE;
+}
+
+static enum step
+receive(struct conn *c, char *to, size_t space, size_t *got)
+{
+    ssize_t n;
+
+    if (c->drained && !c->hup)
+        return STEP_WAIT;
+    n = recv(c->fd, to, space, 0);
+    if (n < 0)
+        return errno == EAGAIN ? STEP_WAIT : STEP_CLOSE;
+    if (n == 0)
+        return STEP_CLOSE;
+    c->drained = (size_t)n < space;
+    *got = (size_t)n;
+    return STEP_MORE;
+}
+
+static enum step
+read_head(struct conn *c)
+{
+    char *end = memmem(c->in, c->in_len, "\r\n\r\n", 4);
+    enum step s;
+    size_t n;
+
+    if (end == NULL) {
+        if (c->in_len == IN_BYTES)
+            return STEP_CLOSE;
+        s = receive(c, c->in + c->in_len, IN_BYTES - c->in_len, &n);
+        if (s == STEP_MORE)
+            c->in_len += (uint32_t)n;
+        return s;
+    }
+    n = (size_t)(end + 4 - c->in);
+    s = take_head(c, n);
+    c->in_len -= (uint32_t)n;
+    memmove(c->in, c->in + n,
+            c->in_len); /* mostly nothing: the next request, or the body's start */
+    return s;
+}
+
+static enum step
+read_body(struct conn *c)
+{
+    size_t n = c->in_len < c->to_read ? c->in_len : c->to_read;
+    enum step s;
+
+    if (n > 0) {
+        c->in_len -= (uint32_t)n;
+        memmove(c->in, c->in + n, c->in_len);
+    } else if (c->to_read > 0) {
+        s = receive(c, scratch, c->to_read < sizeof scratch ? c->to_read : sizeof scratch, &n);
+        if (s != STEP_MORE)
+            return s;
+    }
+    c->to_read -= n;
+    if (c->to_read == 0)
+        c->state = ANSWER;
+    return STEP_MORE;
+}
+
+static enum step
+answer(struct conn *c)
+{
+    size_t head = c->head_len - c->head_sent, from = c->sent % BODY_BYTES;
+    uint64_t left = c->n_bytes - c->sent;
+    struct iovec v[2] = {
+        {c->head + c->head_sent, head},
+        {(c->is_text ? text : body) + from, left < BODY_BYTES - from ? left : BODY_BYTES - from},
+    };
+    ssize_t n;
+
+    n = writev(c->fd, v, 2);
+    if (n < 0)
+        return errno == EAGAIN ? STEP_WAIT : STEP_CLOSE;
+    if ((size_t)n < head) {
+        c->head_sent += (uint32_t)n;
+        return STEP_MORE;
+    }
+    c->head_sent = c->head_len;
+    c->sent += (size_t)n - head;
+    if (c->sent < c->n_bytes)
+        return STEP_MORE;
+    c->state = READ_HEAD;
+    return c->last ? STEP_CLOSE : STEP_MORE;
+}
+
+static void
+conn_run(struct conn *c)
+{
+    enum step s;
+
+    do {
+        switch (c->state) {
+        case READ_HEAD: s = read_head(c); break;
+        case READ_BODY: s = read_body(c); break;
+        default: s = answer(c); break;
+        }
+    } while (s == STEP_MORE);
+    if (s == STEP_CLOSE) {
+        close(c->fd);
+        free(c);
+    }
+}
+
+static void
+accept_all(int ep, int listener)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+    struct conn *c;
+    int fd, one = 1;
+
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        c = malloc(sizeof *c);
+        if (c == NULL)
+            die("out of memory");
+        memset(c, 0, offsetof(struct conn, head));
+        c->fd = fd;
+        ev.data.ptr = c;
+        if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
+            die("epoll_ctl");
+    }
+    if (errno != EAGAIN && errno != ECONNABORTED)
+        die("accept"); /* out of descriptors: better no measurement than a wrong one */
+}
+
+static int
+listen_at(const char *address, uint16_t port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+
+    if (inet_pton(AF_INET, address, &sa.sin_addr) != 1) {
+        errno = EINVAL;
+        die(address);
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 || listen(fd, 4096) < 0)
+        die("cannot listen");
+    return fd;
+}
+
+static void
+serve(int listener)
+{
+    struct epoll_event evs[BATCH], ev = {.events = EPOLLIN};
+    int ep = epoll_create1(EPOLL_CLOEXEC), n;
+
+    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev) < 0)
+        die("epoll");
+    for (;;) {
+        n = epoll_wait(ep, evs, BATCH, -1);
+        if (n < 0 && errno != EINTR)
+            die("epoll_wait");
+        for (int i = 0; i < n; i++) {
+            struct conn *c = evs[i].data.ptr;
+
+            if (c == NULL) {
+                accept_all(ep, listener);
+                continue;
+            }
+            c->drained = false;
+            c->hup = c->hup || (evs[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+            conn_run(c);
+        }
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"address", required_argument, NULL, 'a'},
+        {"port", required_argument, NULL, 'p'},
+        {"name", required_argument, NULL, 'n'},
+        {"work-us", required_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *address = "127.0.0.1", *name = "origin";
+    uint16_t port = 9000;
+    int o;
+
+    while ((o = getopt_long(argc, argv, "a:p:n:w:", options, NULL)) != -1)
+        switch (o) {
+        case 'a': address = optarg; break;
+        case 'p': port = (uint16_t)atoi(optarg); break;
+        case 'n':
+            name = optarg;
+            snprintf(server_line, sizeof server_line, "X-Server: %.70s\r\n", name);
+            break;
+        case 'w': work_ns = atoll(optarg) * 1000; break;
+        default:
+            fputs("usage: origin [--address A] [--port P] [--name NAME] [--work-us N]\n", stderr);
+            return 2;
+        }
+    snprintf(text, sizeof text, "%.70s\n", name);
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (char)('a' + i % 26);
+    raise_descriptor_limit();
+    serve(listen_at(address, port));
+}
