@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * pool.h - servers that can answer for each other, and how one of them is chosen.
+ *
+ * A struct pool is immutable and belongs to a snapshot; the servers in it are live (server.h).
+ */
+#ifndef MC_FLEET_POOL_H
+#define MC_FLEET_POOL_H
+
+#include "base/err.h"
+#include "base/rand.h"
+#include "fleet/server.h"
+#include "io/loop.h"
+#include "place/policy.h"
+
+enum pool_hash_by { POOL_HASH_ADDRESS, POOL_HASH_URI, POOL_HASH_HEADER, POOL_HASH_COOKIE };
+
+enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP };
+
+struct pool_check_conf {
+    enum pool_check_kind kind;
+    char *path;                      /* HTTP; default "/" */
+    char *host;                      /* HTTP Host; default the server's address */
+    char *method;                    /* default GET */
+    uint16_t port;                   /* 0: the server's own */
+    uint16_t status_min, status_max; /* expected; default 200..399 */
+    mc_ns interval_ns;               /* default 2 s, jittered by 10 % */
+    mc_ns timeout_ns;                /* default 1 s */
+};
+
+struct server_conf {
+    char *name;
+    char *address;   /* "10.0.1.1:8080", "[::1]:80", "unix:/run/x.sock", "app.internal:8080" */
+    unsigned weight; /* 0..256, default 1 */
+    bool backup;
+    unsigned max_concurrent; /* 0: no limit */
+    uint16_t check_port;     /* 0: the pool's */
+    enum health_admin state; /* as configured: ready, drain, maint */
+};
+
+struct pool_conf {
+    char *name;
+    const struct policy *policy;
+    struct place_params params;
+    enum pool_hash_by hash_by;
+    char *hash_name; /* header or cookie */
+    struct pool_check_conf check;
+    struct health_conf health;
+    unsigned
+        panic_percent; /* fewer open servers than this share: all are used; default 0 = off...100 */
+    unsigned retries;  /* attempts after the first; default 2 */
+    unsigned retry_budget_percent; /* retries at most this share of requests; default 20 */
+    unsigned retry_min_per_s;      /* allowed regardless of the share; default 10 */
+    unsigned max_concurrent;       /* of the whole pool on this balancer; 0: no limit */
+    unsigned queue_max;            /* requests that may wait, per worker; default 1024 */
+    mc_ns queue_timeout_ns;        /* default 5 s */
+    mc_ns connect_timeout_ns;      /* default 1 s */
+    mc_ns first_byte_timeout_ns;   /* request sent to response head; default 60 s */
+    mc_ns idle_timeout_ns;         /* no progress of a body; default 30 s */
+    mc_ns total_timeout_ns;        /* of a request with all its attempts; 0: none */
+    unsigned idle_max;             /* kept connections per worker and server; default 100 */
+    mc_ns idle_conn_timeout_ns;    /* kept at most this long; default 30 s */
+    unsigned requests_per_conn;    /* 0: no limit */
+    struct server_conf *servers;
+    unsigned n_servers;
+};
+
+#define FLEET_WEIGHT_MAX 256 /* of a server, configured or by the operator */
+
+/* Live part shared by all snapshots that have a pool of this name. */
+struct pool_live {
+    char *name;
+    _Atomic uint32_t refs;
+    alignas(64) _Atomic int32_t in_flight;
+    _Atomic uint64_t waiting_workers; /* bit per worker that has requests queued for the pool */
+    _Atomic uint32_t queued;          /* requests waiting, all workers */
+    _Atomic bool panic;               /* too few are healthy: all are used */
+    _Atomic bool on_backup;           /* no primary is open: backups serve */
+    _Atomic uint32_t n_open;
+};
+
+/* Frees what a conf holds and zeroes it; not the struct itself. */
+void pool_conf_free(struct pool_conf *);
+
+struct pool {
+    struct pool_conf conf;
+    struct pool_live *live;
+    struct server **servers; /* [view.n], referenced */
+    struct place_view view;
+    void *policy_shared;
+    unsigned index; /* in the snapshot; index into per-worker tables */
+};
+
+/* A worker's own part of a pool; made when it adopts a snapshot. */
+struct pool_worker {
+    const struct pool *pool;
+    void *policy_state;
+};
+void pool_worker_init(struct pool_worker *, const struct pool *, struct rng *);
+void pool_worker_fini(struct pool_worker *);
+
+struct pool_pick {
+    struct server
+        *server; /* its and the pool's in_flight are counted already; end with pool_end() */
+    uint32_t index;
+    enum place_reason reason; /* NONE or FULL when false was returned */
+};
+/* hot: once per attempt.  Chooses and claims a slot under the servers' and the pool's caps. */
+bool pool_pick(struct pool_worker *, const struct place_ask *, struct rng *, struct pool_pick *);
+/* Ends the attempt: server and pool in_flight -= 1. */
+void pool_end(const struct pool *, struct server *);
+
+/* --- the fleet: all that lives; control thread -------------------------------------------------
+ */
+struct fleet;
+struct dns;
+
+/* n_workers: per-worker counters.  loop: the control thread's, for checks and DNS; NULL (tools): no
+ * checks, no names, no ends of ejections.  dns may be NULL: names are then never resolved.
+ * on_open (may be NULL) is called from any thread after a server became available, so that queued
+ * requests can be woken. */
+struct fleet *fleet_new(unsigned n_workers, struct loop *, struct dns *, void (*on_open)(void *arg),
+                        void *arg);
+/* Ends checks, lookups and timers.  dns_free() comes before (its callbacks point here), loop_free()
+ * after (it brings the sockets of checks home).  Pools and servers may outlive the fleet, but no
+ * worker may run any more. */
+void fleet_free(struct fleet **);
+/* Builds the pools of a new snapshot: takes what lives already, makes what does not.  Takes over
+ * the contents of the confs (strings by malloc), on failure too: the array stays the caller's, its
+ * elements are zeroed.  *out is one malloc'd array.  Nothing is published before fleet_adopt(),
+ * which therefore comes before the workers get the pools. */
+enum mc_err fleet_build(struct fleet *, struct pool_conf *, unsigned n, struct pool ***out,
+                        struct errbuf *);
+/* The snapshot is in force: checks, resolves and times now follow these pools (until the next). */
+void fleet_adopt(struct fleet *, struct pool *const *, unsigned n);
+/* Frees a pool of a snapshot that nobody uses any more; live parts stay as long as referenced.  Any
+ * thread. */
+void pool_free(struct pool **);
+/* The operator's word on one server ("drain", why = "operator"); MC_ENOENT when unknown. */
+enum mc_err fleet_set_admin(struct fleet *, const char *pool, const char *server, enum health_admin,
+                            const char *why, struct errbuf *);
+enum mc_err fleet_set_weight(struct fleet *, const char *pool, const char *server, unsigned weight,
+                             struct errbuf *);
+/* A copy of a server's health for display.  Any thread. */
+void server_health_copy(struct server *, struct health *out);
+
+#endif
