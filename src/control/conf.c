@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf.c - a configuration file, read and checked.
+ *
+ *  1. conf_text.c walks the files: syntax, unknown options, duplicates; it yields one clean text.
+ *  2. libconfuse reads the text; each value is checked as it is met, so that its line is known.
+ *  3. The tree that libconfuse built is turned into the structs of the rooms.
+ *  4. What concerns several sections is checked (conf_check.c).
+ */
+#include "control/conf.h"
+
+#include <confuse.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/map.h"
+#include "control/conf_check.h"
+#include "control/conf_keys.h"
+#include "control/conf_text.h"
+
+/* libconfuse hands no argument to its callbacks, and can read one text at a time anyway. */
+static struct conf_run *running;
+
+/* --- 2. values ---------------------------------------------------------------------------------
+ */
+
+/* Where in the files a line of the clean text came from; from 1, as libconfuse counts. */
+static struct conf_at
+at_line(const struct conf_text *t, int line)
+{
+    if (line < 1 || (unsigned)line > t->n_lines)
+        return (struct conf_at){0, 1};
+    return t->lines[line - 1];
+}
+
+static enum conf_place
+place_of(const cfg_t *cfg)
+{
+    for (int p = CONF_TOP + 1; p < CONF_N_PLACES; p++)
+        if (strcmp(conf_place_name((enum conf_place)p), cfg->name) == 0)
+            return (enum conf_place)p;
+    return CONF_TOP;
+}
+
+/* Called by libconfuse once for each value, in the order of the text. */
+static int
+on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+    const struct conf_key *k = conf_key_find(place_of(cfg), str_of(opt->name));
+    struct conf_at at = at_line(running->text, cfg->line);
+    struct errbuf e;
+
+    MC_ASSERT(k != NULL);
+    *(const char **)result = value;
+    if (!conf_value(k, value, NULL, &e)) {
+        conf_run_fault(running, at, "%s", e.text);
+        return 0;
+    }
+    if (k->kind == CONF_BIND)
+        conf_run_bind(running, value, at);
+    else if (k->kind == CONF_POOL_REF)
+        conf_run_pool_ref(running, value, at);
+    return 0;
+}
+
+/* The walk let nothing through that libconfuse would refuse; should the two disagree, this says so.
+ */
+static void
+on_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+    char text[256];
+
+    vsnprintf(text, sizeof(text), fmt, ap);
+    conf_run_fault(running, at_line(running->text, cfg->line), "%s, expected other syntax", text);
+}
+
+/* The options of a place for libconfuse; every value is text to it.  The caller frees. */
+static cfg_opt_t *
+make_opts(enum conf_place place)
+{
+    cfg_opt_t *opts, *o;
+    unsigned n = 0;
+
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
+        n += k->place == place;
+    o = opts = mc_alloc((n + 1) * sizeof(*opts));
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
+        if (k->place != place)
+            continue;
+        o->name = k->name;
+        o->flags = CFGF_NODEFAULT;
+        if (k->kind == CONF_SECTION) {
+            o->type = CFGT_SEC;
+            o->flags |= CFGF_MULTI | (k->titled ? CFGF_TITLE : 0);
+            o->subopts = make_opts(k->inner);
+        } else {
+            o->type = CFGT_STR;
+            o->flags |= k->list ? CFGF_LIST : 0;
+            o->parsecb = on_value;
+        }
+        o++;
+    }
+    return opts;
+}
+
+static void
+free_opts(cfg_opt_t *opts)
+{
+    for (cfg_opt_t *o = opts; o->name != NULL; o++)
+        if (o->subopts != NULL)
+            free_opts(o->subopts);
+    free(opts);
+}
+
+/* NULL when libconfuse refused the text. */
+static cfg_t *
+parse(struct conf_run *run)
+{
+    cfg_opt_t *opts = make_opts(CONF_TOP);
+    cfg_t *cfg = cfg_init(opts, CFGF_NONE);
+    int err;
+
+    MC_ASSERT(cfg != NULL);
+    free_opts(opts);
+    cfg_set_error_function(cfg, on_error);
+    running = run;
+    err = cfg_parse_buf(cfg, run->text->text.p ? run->text->text.p : "");
+    running = NULL;
+    if (err == CFG_SUCCESS)
+        return cfg;
+    if (run->faults->n_errors == 0)
+        conf_run_fault(run, (struct conf_at){0, 1}, "cannot be read, expected other syntax");
+    cfg_free(cfg);
+    return NULL;
+}
+
+/* --- 3. structs --------------------------------------------------------------------------------
+ */
+
+/* Where the i-th section of a place begins. */
+static struct conf_at
+section_at(const struct conf_run *run, enum conf_place place, unsigned i)
+{
+    MC_ASSERT(i < run->text->n_sections[place]);
+    return run->text->sections[place][i];
+}
+
+/* Stores the values of a section, or the defaults of what it does not say.  cfg NULL: the section
+ * is not there.  What is faulty was reported before and keeps its default. */
+static void
+fill(struct conf_run *run, cfg_t *cfg, enum conf_place place, struct conf_at at, void *object)
+{
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
+        cfg_opt_t *opt;
+        unsigned n;
+
+        if (k->place != place || k->kind == CONF_SECTION)
+            continue;
+        opt = cfg != NULL ? cfg_getopt(cfg, k->name) : NULL;
+        n = opt != NULL ? cfg_opt_size(opt) : 0;
+        if (n == 0)
+            conf_value_default(k, object);
+        if (n == 0 && k->required && cfg != NULL)
+            conf_run_fault(run, at, "%s%s%s%s: no %s, expected %s = %s", conf_place_name(place),
+                           cfg->title ? " \"" : "", cfg->title ? cfg->title : "",
+                           cfg->title ? "\"" : "", k->name, k->name, conf_kind_name(k->kind));
+        for (unsigned i = 0; i < n; i++)
+            if (!conf_value(k, cfg_opt_getnstr(opt, i), object, NULL))
+                conf_value_default(k, object);
+    }
+}
+
+/* The only section of its name, or NULL. */
+static cfg_t *
+one_section(cfg_t *cfg, const char *name)
+{
+    return cfg_size(cfg, name) > 0 ? cfg_getnsec(cfg, name, 0) : NULL;
+}
+
+static void
+fill_servers(struct conf_run *run, cfg_t *cfg, struct pool_conf *p)
+{
+    p->n_servers = cfg_size(cfg, "server");
+    p->servers = mc_alloc((p->n_servers + 1) * sizeof(*p->servers));
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        cfg_t *sec = cfg_getnsec(cfg, "server", i);
+        struct conf_at at = section_at(run, CONF_SERVER, run->next_server++);
+
+        p->servers[i].name = mc_strdup(cfg_title(sec));
+        fill(run, sec, CONF_SERVER, at, &p->servers[i]);
+    }
+}
+
+static void
+fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
+{
+    cfg_t *check = one_section(cfg, conf_place_name(CONF_CHECK));
+    struct conf_at at = section_at(run, CONF_POOL, i);
+
+    p->name = mc_strdup(cfg_title(cfg));
+    fill(run, cfg, CONF_POOL, at, p);
+    fill(run, check, CONF_CHECK, at, p);
+    if (check == NULL)
+        p->check.kind = POOL_CHECK_NONE;
+    p->health.check = p->check.kind != POOL_CHECK_NONE;
+    fill_servers(run, cfg, p);
+}
+
+static void
+fill_admin(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    cfg_t *sec = one_section(cfg, conf_place_name(CONF_ADMIN));
+
+    fill(run, sec, CONF_ADMIN, (struct conf_at){0, 1}, &c->admin);
+    c->admin.socket_is_default = sec == NULL || cfg_size(sec, "socket") == 0;
+}
+
+static void
+fill_access_log(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    cfg_t *sec = one_section(cfg, conf_place_name(CONF_ACCESS_LOG));
+    struct conf_at at = {0, 1};
+
+    if (sec != NULL)
+        at = section_at(run, CONF_ACCESS_LOG, 0);
+    fill(run, sec, CONF_ACCESS_LOG, at, &c->access_log);
+}
+
+/* An array for the sections of a place; each struct that goes there begins with its name. */
+static void *
+section_array(cfg_t *cfg, enum conf_place place, size_t elem_bytes, unsigned *n)
+{
+    *n = cfg_size(cfg, conf_place_name(place));
+    return mc_alloc((*n + 1) * elem_bytes);
+}
+
+static void
+build(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    fill(run, cfg, CONF_TOP, (struct conf_at){0, 1}, c);
+    fill_access_log(run, cfg, c);
+    fill_admin(run, cfg, c);
+    c->listeners = section_array(cfg, CONF_LISTEN, sizeof(*c->listeners), &c->n_listeners);
+    for (unsigned i = 0; i < c->n_listeners; i++) {
+        cfg_t *sec = cfg_getnsec(cfg, "listen", i);
+
+        c->listeners[i].name = mc_strdup(cfg_title(sec));
+        fill(run, sec, CONF_LISTEN, section_at(run, CONF_LISTEN, i), &c->listeners[i]);
+    }
+    c->pools = section_array(cfg, CONF_POOL, sizeof(*c->pools), &c->n_pools);
+    for (unsigned i = 0; i < c->n_pools; i++)
+        fill_pool(run, cfg_getnsec(cfg, "pool", i), i, &c->pools[i]);
+    c->routes = section_array(cfg, CONF_ROUTE, sizeof(*c->routes), &c->n_routes);
+    for (unsigned i = 0; i < c->n_routes; i++) {
+        cfg_t *sec = cfg_getnsec(cfg, "route", i);
+
+        c->routes[i].name = mc_strdup(cfg_title(sec));
+        fill(run, sec, CONF_ROUTE, section_at(run, CONF_ROUTE, i), &c->routes[i]);
+    }
+}
+
+/* --- in and out --------------------------------------------------------------------------------
+ */
+
+static void
+set_digest(struct conf *c, const struct conf_text *t)
+{
+    struct str text = {t->text.p ? t->text.p : "", t->text.n};
+
+    snprintf(c->digest, sizeof(c->digest), "%016" PRIx64 "%016" PRIx64, str_hash(text, 1),
+             str_hash(text, 2));
+}
+
+/* Steps 2 to 4 on a text that was walked. */
+static struct conf *
+make(struct conf_run *run, const char *file)
+{
+    cfg_t *cfg = parse(run);
+    struct conf *c;
+
+    if (cfg == NULL)
+        return NULL;
+    c = mc_alloc(sizeof(*c));
+    c->file = mc_strdup(file);
+    build(run, cfg, c);
+    cfg_free(cfg);
+    conf_check(run, c);
+    set_digest(c, run->text);
+    return c;
+}
+
+static enum mc_err
+finish(struct conf_text *t, bool walked, const char *file, struct conf **out,
+       struct conf_faults *faults)
+{
+    struct conf_run run = {.text = t, .faults = faults};
+    struct conf *c = walked ? make(&run, file) : NULL;
+
+    conf_run_fini(&run);
+    conf_text_free(t);
+    conf_faults_sort(faults);
+    *out = NULL;
+    if (faults->n_errors > 0) {
+        conf_free(&c);
+        return MC_ESYNTAX;
+    }
+    *out = c;
+    return MC_OK;
+}
+
+enum mc_err
+conf_load(const char *path, struct conf **out, struct conf_faults *faults)
+{
+    struct conf_text t = {0};
+
+    return finish(&t, conf_text_load(&t, path, faults), path, out, faults);
+}
+
+enum mc_err
+conf_parse(const char *name, struct str text, struct conf **out, struct conf_faults *faults)
+{
+    struct conf_text t = {0};
+
+    return finish(&t, conf_text_parse(&t, name, text, faults), name, out, faults);
+}
+
+/* --- memory ------------------------------------------------------------------------------------
+ */
+
+void
+conf_listener_fini(struct listener_conf *l)
+{
+    free(l->name);
+    free(l->binds);
+    free(l->trusted);
+    free(l->server_header);
+    *l = (struct listener_conf){0};
+}
+
+void
+conf_pool_fini(struct pool_conf *p)
+{
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        free(p->servers[i].name);
+        free(p->servers[i].address);
+    }
+    free(p->servers);
+    free(p->name);
+    free(p->hash_name);
+    free(p->check.path);
+    free(p->check.host);
+    free(p->check.method);
+    *p = (struct pool_conf){0};
+}
+
+void
+conf_route_fini(struct route_conf *r)
+{
+    for (unsigned i = 0; i < r->n_hosts; i++)
+        free(r->hosts[i]);
+    free(r->hosts);
+    free(r->name);
+    free(r->path);
+    free(r->pool);
+    *r = (struct route_conf){0};
+}
+
+void
+conf_free(struct conf **cp)
+{
+    struct conf *c = *cp;
+
+    if (c == NULL)
+        return;
+    *cp = NULL;
+    for (unsigned i = 0; i < c->n_listeners; i++)
+        conf_listener_fini(&c->listeners[i]);
+    for (unsigned i = 0; i < c->n_pools; i++)
+        conf_pool_fini(&c->pools[i]);
+    for (unsigned i = 0; i < c->n_routes; i++)
+        conf_route_fini(&c->routes[i]);
+    free(c->listeners);
+    free(c->pools);
+    free(c->routes);
+    free(c->file);
+    free(c->user);
+    free(c->group);
+    free(c->node);
+    free(c->pid_file);
+    free(c->resolvers);
+    free(c->access_log.file);
+    free(c->admin.socket);
+    free(c);
+}

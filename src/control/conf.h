@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf.h - a configuration file, read and checked: what every room is told.
+ *
+ * Control thread or a command: the parser of libconfuse keeps its state in globals, so that only
+ * one thread of a process may read a configuration at a time.
+ */
+#ifndef MC_CONTROL_CONF_H
+#define MC_CONTROL_CONF_H
+
+#include "base/err.h"
+#include "base/log.h"
+#include "control/conf_fault.h"
+#include "fleet/pool.h"
+#include "io/loop.h"
+#include "proxy/snapshot.h"
+
+#define CONF_DEFAULT_FILE   "/etc/meercat/meercat.conf"
+#define CONF_DEFAULT_SOCKET "/run/meercat/meercat.sock"
+
+struct conf_access_log {
+    char *file; /* NULL: no access log */
+    enum access_format format;
+};
+
+struct conf_admin {
+    char *socket; /* NULL: none */
+    bool socket_is_default;
+    unsigned socket_mode;
+    struct addr http; /* len 0: none */
+};
+
+struct conf {
+    char *file;
+    unsigned workers; /* 0: one a core */
+    enum loop_engine engine;
+    char *user, *group; /* NULL: stay who we are */
+    char *node;
+    char *pid_file;
+    enum log_level log_level;
+    mc_ns drain_timeout_ns;
+    unsigned max_connections;
+    char *resolvers;
+    uint64_t splice_bytes;
+    struct conf_access_log access_log;
+    struct conf_admin admin;
+    struct listener_conf *listeners;
+    unsigned n_listeners;
+    struct pool_conf *pools;
+    unsigned n_pools;
+    struct route_conf *routes;
+    unsigned n_routes;
+    char digest[33]; /* of what the files say, comments and spaces left out */
+};
+
+/* Reads path and what it includes.  MC_OK: *out is the caller's; there may be warnings.  Otherwise
+ * faults tell every error that was found, sorted by place. */
+enum mc_err conf_load(const char *path, struct conf **out, struct conf_faults *);
+/* The same from memory; name stands for the file in faults, include() is refused. */
+enum mc_err conf_parse(const char *name, struct str text, struct conf **out, struct conf_faults *);
+void conf_free(struct conf **);
+
+/* Free what a room's conf points to, not the struct itself; the struct is zeroed. */
+void conf_listener_fini(struct listener_conf *);
+void conf_pool_fini(struct pool_conf *);
+void conf_route_fini(struct route_conf *);
+
+#endif

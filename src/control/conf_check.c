@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf_check.c - what concerns several sections: references, addresses used twice, what is missing,
+ * what can never be reached.
+ */
+#include "control/conf_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/map.h"
+#include "control/near.h"
+
+/* --- the run -----------------------------------------------------------------------------------
+ */
+
+static void
+report(struct conf_run *run, bool warning, struct conf_at at, const char *fmt, va_list ap)
+{
+    char text[1024];
+
+    vsnprintf(text, sizeof(text), fmt, ap);
+    conf_fault_add(run->faults, warning, run->text->files[at.file], at.line, "%s", text);
+}
+
+void
+conf_run_fault(struct conf_run *run, struct conf_at at, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    report(run, false, at, fmt, ap);
+    va_end(ap);
+}
+
+static void warning(struct conf_run *, struct conf_at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void
+warning(struct conf_run *run, struct conf_at at, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    report(run, true, at, fmt, ap);
+    va_end(ap);
+}
+
+static void
+mention(struct conf_mentions *m, const char *text, struct conf_at at)
+{
+    if (m->n == m->cap) {
+        m->cap = m->cap ? 2 * m->cap : 16;
+        m->v = mc_realloc(m->v, m->cap * sizeof(*m->v));
+    }
+    m->v[m->n++] = (struct conf_mention){mc_strdup(text), at};
+}
+
+static void
+mentions_free(struct conf_mentions *m)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        free(m->v[i].text);
+    free(m->v);
+}
+
+void
+conf_run_bind(struct conf_run *run, const char *text, struct conf_at at)
+{
+    mention(&run->binds, text, at);
+}
+
+void
+conf_run_pool_ref(struct conf_run *run, const char *text, struct conf_at at)
+{
+    mention(&run->pool_refs, text, at);
+}
+
+void
+conf_run_fini(struct conf_run *run)
+{
+    mentions_free(&run->binds);
+    mentions_free(&run->pool_refs);
+}
+
+/* --- the checks --------------------------------------------------------------------------------
+ */
+
+static void
+check_pool_refs(struct conf_run *run, const struct conf *c)
+{
+    struct map pools = {0};
+
+    for (unsigned i = 0; i < c->n_pools; i++)
+        map_put(&pools, str_of(c->pools[i].name), &c->pools[i]);
+    for (unsigned i = 0; i < run->pool_refs.n; i++) {
+        const struct conf_mention *m = &run->pool_refs.v[i];
+        struct near near = {.asked = str_of(m->text)};
+
+        if (map_get(&pools, str_of(m->text)) != NULL)
+            continue;
+        for (unsigned j = 0; j < c->n_pools; j++)
+            near_offer(&near, c->pools[j].name);
+        conf_run_fault(run, m->at, "pool: there is no pool \"%s\", expected %s%s%s", m->text,
+                       near.best ? "\"" : "the name of a pool", near.best ? near.best : "",
+                       near.best ? "\" perhaps" : "");
+    }
+    map_free(&pools);
+}
+
+/* The same address written in two ways is the same address. */
+static void
+check_binds(struct conf_run *run)
+{
+    struct map seen = {0};
+    char text[ADDR_TEXT];
+    struct addr a;
+
+    for (unsigned i = 0; i < run->binds.n; i++) {
+        struct conf_mention *m = &run->binds.v[i], *first;
+
+        if (addr_parse(str_of(m->text), &a, NULL, NULL, NULL) != MC_OK)
+            continue;
+        addr_text(&a, text);
+        first = map_get(&seen, str_of(text));
+        if (first == NULL)
+            map_put(&seen, str_of(text), m);
+        else
+            conf_run_fault(run, m->at, "bind: \"%s\" is used twice, expected once (first at %s:%u)",
+                           m->text, run->text->files[first->at.file], first->at.line);
+    }
+    map_free(&seen);
+}
+
+static void
+check_pools(struct conf_run *run, const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_pools; i++) {
+        const struct pool_conf *p = &c->pools[i];
+        struct conf_at at = run->text->sections[CONF_POOL][i];
+
+        if (p->n_servers == 0)
+            conf_run_fault(run, at, "pool \"%s\" has no server, expected server \"name\" {...}",
+                           p->name);
+        if (p->health.eject_max_ns < p->health.eject_ns)
+            conf_run_fault(run, at, "pool \"%s\": eject-max is less than eject-time, expected more",
+                           p->name);
+        if (p->hash_by != POOL_HASH_ADDRESS && p->policy != policy_find(STR("hash")))
+            warning(run, at, "pool \"%s\": hash-by has no effect, expected balance = \"hash\"",
+                    p->name);
+    }
+}
+
+static void
+check_listeners(struct conf_run *run, const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_listeners; i++) {
+        const struct listener_conf *l = &c->listeners[i];
+
+        if (l->limits.target_bytes > l->limits.head_bytes)
+            conf_run_fault(run, run->text->sections[CONF_LISTEN][i],
+                           "listen \"%s\": target-max is more than head-max, expected less",
+                           l->name);
+    }
+}
+
+/* What must be there at all; the first line of the first file is as good a place as any. */
+static void
+check_presence(struct conf_run *run, const struct conf *c)
+{
+    struct conf_at at = {0, 1};
+
+    if (c->n_listeners == 0)
+        conf_run_fault(run, at, "no listener, expected listen \"name\" { bind = ... }");
+    if (c->n_pools == 0)
+        conf_run_fault(run, at, "no pool, expected pool \"name\" { server ... }");
+    if (c->n_routes == 0)
+        conf_run_fault(run, at, "no route, expected route \"name\" { pool = ... }");
+}
+
+/* Every request that b takes, a takes too: a has no path or one that covers b's, and every host. */
+static bool
+covers(const struct route_conf *a, const struct route_conf *b)
+{
+    if (b->n_hosts == 0)
+        return a->n_hosts == 0 && route_matches(a, STR("host"), str_of(b->path ? b->path : "/"));
+    for (unsigned i = 0; i < b->n_hosts; i++) {
+        /* the pattern itself stands for the hosts below it: "*.b.org" is covered by "*.org" */
+        if (!route_matches(a, str_of(b->hosts[i]), str_of(b->path ? b->path : "/")))
+            return false;
+    }
+    return true;
+}
+
+/* Quadratic, with a bound: a thousand routes are half a million comparisons of some bytes. */
+#define ROUTES_COMPARED_MAX 2000
+
+static void
+check_routes(struct conf_run *run, const struct conf *c)
+{
+    unsigned n = c->n_routes < ROUTES_COMPARED_MAX ? c->n_routes : ROUTES_COMPARED_MAX;
+
+    for (unsigned i = 1; i < n; i++)
+        for (unsigned j = 0; j < i; j++) {
+            if (!covers(&c->routes[j], &c->routes[i]))
+                continue;
+            warning(run, run->text->sections[CONF_ROUTE][i],
+                    "route \"%s\" is never reached, expected before route \"%s\", which takes all "
+                    "its requests",
+                    c->routes[i].name, c->routes[j].name);
+            break;
+        }
+}
+
+void
+conf_check(struct conf_run *run, const struct conf *c)
+{
+    check_presence(run, c);
+    check_listeners(run, c);
+    check_binds(run);
+    check_pools(run, c);
+    check_pool_refs(run, c);
+    check_routes(run, c);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf_check.h - what concerns several sections of a configuration at once.  Private to conf*.c.
+ */
+#ifndef MC_CONTROL_CONF_CHECK_H
+#define MC_CONTROL_CONF_CHECK_H
+
+#include "control/conf.h"
+#include "control/conf_text.h"
+
+/* A value that is looked at again when all is read. */
+struct conf_mention {
+    char *text;
+    struct conf_at at;
+};
+
+struct conf_mentions {
+    struct conf_mention *v;
+    unsigned n, cap;
+};
+
+/* One reading of a configuration. */
+struct conf_run {
+    struct conf_text *text;
+    struct conf_faults *faults;
+    struct conf_mentions binds;     /* addresses that are listened on */
+    struct conf_mentions pool_refs; /* pools that routes name */
+    unsigned next_server;           /* servers turned into structs so far, all pools */
+};
+
+void conf_run_fault(struct conf_run *, struct conf_at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void conf_run_bind(struct conf_run *, const char *text, struct conf_at);
+void conf_run_pool_ref(struct conf_run *, const char *text, struct conf_at);
+void conf_run_fini(struct conf_run *);
+
+void conf_check(struct conf_run *, const struct conf *);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf_keys.c - the table of keys, and what can be asked of it.
+ *
+ * Defaults: time limits are those at which common clients, servers and proxies give up anyway
+ * (HAProxy's and nginx's examples lie within a factor of two); sizes are the codec's own; what is
+ * not said is safe rather than fast.
+ */
+#include "control/conf_keys.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "control/conf.h"
+#include "control/near.h"
+
+#define OFFSET(type, member) offsetof(struct type, member)
+#define WIDTH(type, member)  sizeof(((struct type *)NULL)->member)
+
+/* A key with one value, one that must be given, a list, a section without and with a title. */
+#define KEY(where, key, how, type, member, dflt, limits, what)                                \
+    {                                                                                         \
+        .name = key, .kind = CONF_##how, .place = CONF_##where, .def = dflt, .range = limits, \
+        .offset = OFFSET(type, member), .width = WIDTH(type, member), .help = what            \
+    }
+#define MUST(where, key, how, type, member, limits, what)                                          \
+    {                                                                                              \
+        .name = key, .kind = CONF_##how, .place = CONF_##where, .required = true, .range = limits, \
+        .offset = OFFSET(type, member), .width = WIDTH(type, member), .help = what                 \
+    }
+#define LIST(where, key, how, type, member, n, must, what)                                      \
+    {                                                                                           \
+        .name = key, .kind = CONF_##how, .place = CONF_##where, .list = true, .required = must, \
+        .offset = OFFSET(type, member), .width = WIDTH(type, member),                           \
+        .count_offset = OFFSET(type, n), .help = what                                           \
+    }
+#define SECTION(where, key, opens, has_title, what)                                      \
+    {                                                                                    \
+        .name = key, .kind = CONF_SECTION, .place = CONF_##where, .inner = CONF_##opens, \
+        .titled = has_title, .help = what                                                \
+    }
+
+/* clang-format off */
+const struct conf_key conf_keys[] = {
+    /* --- top level: struct conf --- */
+    KEY(TOP, "workers", WORKERS, conf, workers, "auto", "1..256",
+        "threads that serve; auto is one for each core this process may use"),
+    KEY(TOP, "engine", WORD, conf, engine, "auto", "auto|epoll|uring",
+        "how workers talk to the kernel; auto takes the one that was measured to be better"),
+    KEY(TOP, "user", TEXT, conf, user, NULL, NULL,
+        "user to become after the sockets are bound, when started as root"),
+    KEY(TOP, "group", TEXT, conf, group, NULL, NULL,
+        "group to become; the user's own when not given"),
+    KEY(TOP, "node", TEXT, conf, node, "meercat", NULL,
+        "name of this balancer in Via and Proxy-Status"),
+    KEY(TOP, "pid-file", FILE, conf, pid_file, "none", NULL,
+        "file that holds the process id while the balancer runs"),
+    KEY(TOP, "log-level", WORD, conf, log_level, "info", "error|warn|info|debug",
+        "which lines of the error log are written"),
+    KEY(TOP, "drain-timeout", DURATION, conf, drain_timeout_ns, "30s", "0..1d",
+        "how long a graceful end waits for requests under way"),
+    KEY(TOP, "max-connections", UINT, conf, max_connections, "0", "0..10000000",
+        "client connections of the process; 0 is what the limit of descriptors allows"),
+    {.name = "resolvers", .kind = CONF_RESOLVER, .place = CONF_TOP, .list = true,
+     .offset = OFFSET(conf, resolvers), .width = WIDTH(conf, resolvers),
+     .help = "addresses of name servers; those of resolv.conf(5) when not given"},
+    KEY(TOP, "splice-from", SIZE, conf, splice_bytes, "256KiB", "0..1TiB",
+        "bodies from this size on are moved inside the kernel; 0 is never"),
+    SECTION(TOP, "access-log", ACCESS_LOG, false, "one line for each request"),
+    SECTION(TOP, "admin", ADMIN, false, "where the balancer itself can be asked"),
+    SECTION(TOP, "listen", LISTEN, true, "where clients connect"),
+    SECTION(TOP, "pool", POOL, true, "servers that can answer for each other"),
+    SECTION(TOP, "route", ROUTE, true, "which requests go to which pool; the first that matches"),
+
+    /* --- access-log: struct conf_access_log --- */
+    MUST(ACCESS_LOG, "file", FILE, conf_access_log, file, NULL,
+        "a file, stdout, stderr, or none"),
+    KEY(ACCESS_LOG, "format", WORD, conf_access_log, format, "json", "json|common|combined",
+        "how a line looks"),
+
+    /* --- admin: struct conf_admin --- */
+    KEY(ADMIN, "socket", FILE, conf_admin, socket, CONF_DEFAULT_SOCKET, NULL,
+        "unix socket for the commands; it alone takes orders; none turns it off"),
+    KEY(ADMIN, "socket-mode", MODE, conf_admin, socket_mode, "0660", NULL,
+        "permission bits of that socket"),
+    KEY(ADMIN, "http", HTTP, conf_admin, http, "none", NULL,
+        "address for /metrics, /healthz and the JSON API, reading only"),
+
+    /* --- listen: struct listener_conf --- */
+    LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
+        "addresses: 10.0.0.1:80, \"*:80\", [::]:80, unix:/path"),
+    KEY(LISTEN, "unix-mode", MODE, listener_conf, unix_mode, "0666", NULL,
+        "permission bits of unix sockets"),
+    KEY(LISTEN, "max-connections", UINT, listener_conf, max_connections, "0", "0..10000000",
+        "client connections here; 0 is no limit"),
+    KEY(LISTEN, "head-timeout", DURATION, listener_conf, head_timeout_ns, "10s", "1ms..1h",
+        "from the first byte of a request to the end of its head"),
+    KEY(LISTEN, "body-timeout", DURATION, listener_conf, body_timeout_ns, "30s", "1ms..1h",
+        "without progress of a request body"),
+    KEY(LISTEN, "keep-alive-timeout", DURATION, listener_conf, keep_alive_timeout_ns, "60s",
+        "1ms..1d", "idle before the first request and between requests"),
+    KEY(LISTEN, "send-timeout", DURATION, listener_conf, send_timeout_ns, "30s", "1ms..1h",
+        "while the client takes nothing of a response"),
+    KEY(LISTEN, "requests-per-connection", UINT, listener_conf, requests_per_conn, "0",
+        "0..1000000000", "then the connection is closed; 0 is no limit"),
+    KEY(LISTEN, "body-max", SIZE, listener_conf, body_max_bytes, "0", "0..1TiB",
+        "largest request body; more is answered with 413; 0 is no limit"),
+    KEY(LISTEN, "head-max", SIZE, listener_conf, limits.head_bytes, "16KiB", "1KiB..64KiB",
+        "largest head of a request; more is answered with 431"),
+    KEY(LISTEN, "target-max", SIZE, listener_conf, limits.target_bytes, "8KiB", "64B..64KiB",
+        "longest request target; more is answered with 414"),
+    KEY(LISTEN, "fields-max", UINT, listener_conf, limits.fields, "100", "8..1000",
+        "most fields in a head; more is answered with 431"),
+    KEY(LISTEN, "trailer-max", SIZE, listener_conf, limits.trailer_bytes, "4KiB", "0..64KiB",
+        "largest trailer section of a request"),
+    {.name = "forward", .kind = CONF_FLAGS, .place = CONF_LISTEN, .list = true,
+     .offset = OFFSET(listener_conf, forward), .width = WIDTH(listener_conf, forward),
+     .range = "x-forwarded|forwarded", .def = "x-forwarded",
+     .help = "fields that tell servers who asked: X-Forwarded-*, Forwarded (RFC 7239), or none"},
+    KEY(LISTEN, "via", BOOL, listener_conf, via, "yes", NULL,
+        "add Via to requests and responses"),
+    KEY(LISTEN, "half-close", BOOL, listener_conf, half_close, "no", NULL,
+        "a client may close its sending side and still get the answer"),
+    LIST(LISTEN, "trusted", NET, listener_conf, trusted, n_trusted, false,
+        "networks of proxies whose word on the client is taken: 10.0.0.0/8, ::1, unix"),
+    KEY(LISTEN, "server-header", TEXT, listener_conf, server_header, NULL, NULL,
+        "Server field of answers that the balancer itself makes"),
+
+    /* --- pool: struct pool_conf --- */
+    KEY(POOL, "balance", BALANCE, pool_conf, policy, "least-request", NULL,
+        "how a server is chosen"),
+    KEY(POOL, "hash-by", HASH_BY, pool_conf, hash_by, "address", NULL,
+        "what balance = hash looks at: address, uri, header:NAME, cookie:NAME"),
+    KEY(POOL, "hash-table", WORD, pool_conf, params.maglev, "ring", "ring|maglev",
+        "how hash spreads keys over servers"),
+    KEY(POOL, "hash-bound", RATIO, pool_conf, params.bound, "1.25", "0..100",
+        "hash: no server gets more than this multiple of the mean; 0 is no bound"),
+    KEY(POOL, "least-of", WORD, pool_conf, params.full_scan, "two", "two|all",
+        "least-request: how many servers are compared"),
+    KEY(POOL, "panic-threshold", PERCENT, pool_conf, panic_percent, "0", "0..100",
+        "when fewer servers than this share are healthy, all are used; 0 is never"),
+    KEY(POOL, "retries", UINT, pool_conf, retries, "2", "0..10",
+        "attempts at other servers after the first one failed"),
+    KEY(POOL, "retry-budget", PERCENT, pool_conf, retry_budget_percent, "20", "0..100",
+        "retries are at most this share of requests"),
+    KEY(POOL, "retry-min", UINT, pool_conf, retry_min_per_s, "10", "0..1000000",
+        "retries a second that are allowed whatever the share"),
+    KEY(POOL, "max-concurrent", UINT, pool_conf, max_concurrent, "0", "0..10000000",
+        "requests under way in the pool, from this balancer; 0 is no limit"),
+    KEY(POOL, "queue-max", UINT, pool_conf, queue_max, "1024", "0..1000000",
+        "requests that may wait for a server, for each worker"),
+    KEY(POOL, "queue-timeout", DURATION, pool_conf, queue_timeout_ns, "5s", "1ms..1h",
+        "how long a request waits for a server; then 503"),
+    KEY(POOL, "connect-timeout", DURATION, pool_conf, connect_timeout_ns, "1s", "1ms..1m",
+        "how long to wait for a server to accept"),
+    KEY(POOL, "first-byte-timeout", DURATION, pool_conf, first_byte_timeout_ns, "60s", "1ms..1d",
+        "from the request to the head of its response; then 504"),
+    KEY(POOL, "idle-timeout", DURATION, pool_conf, idle_timeout_ns, "30s", "1ms..1d",
+        "without progress of a response body"),
+    KEY(POOL, "total-timeout", DURATION, pool_conf, total_timeout_ns, "0", "0..1d",
+        "of a request with all its attempts; 0 is no limit"),
+    KEY(POOL, "idle-connections", UINT, pool_conf, idle_max, "100", "0..100000",
+        "connections kept for reuse, for each worker and server"),
+    KEY(POOL, "idle-connection-timeout", DURATION, pool_conf, idle_conn_timeout_ns, "30s",
+        "1ms..1d", "how long they are kept; less than the servers keep them"),
+    KEY(POOL, "requests-per-connection", UINT, pool_conf, requests_per_conn, "0",
+        "0..1000000000", "to a server, then a new connection is made; 0 is no limit"),
+    KEY(POOL, "slow-start", DURATION, pool_conf, health.slow_start_ns, "0", "0..1h",
+        "time over which the weight of a returning server grows"),
+    KEY(POOL, "eject-after", UINT, pool_conf, health.eject_after, "5", "0..1000",
+        "failed requests in a row after which a server is set aside; 0 is never"),
+    KEY(POOL, "eject-time", DURATION, pool_conf, health.eject_ns, "2s", "1ms..1h",
+        "how long at first; doubled each time"),
+    KEY(POOL, "eject-max", DURATION, pool_conf, health.eject_max_ns, "32s", "1ms..1d",
+        "how long at most"),
+    SECTION(POOL, "check", CHECK, false, "active health checks; none without this section"),
+    SECTION(POOL, "server", SERVER, true, "one of the servers"),
+
+    /* --- check: struct pool_conf --- */
+    KEY(CHECK, "type", WORD, pool_conf, check.kind, "http", "none|http|tcp",
+        "a request, or only a connection"),
+    KEY(CHECK, "path", PATH, pool_conf, check.path, "/", NULL,
+        "path that is asked for"),
+    KEY(CHECK, "host", TEXT, pool_conf, check.host, NULL, NULL,
+        "Host field; the server's address when not given"),
+    KEY(CHECK, "method", METHOD, pool_conf, check.method, "GET", NULL,
+        "method of the request"),
+    KEY(CHECK, "port", UINT, pool_conf, check.port, "0", "0..65535",
+        "port to check; 0 is the server's own"),
+    KEY(CHECK, "expect", STATUSES, pool_conf, check.status_min, "200-399", NULL,
+        "status or range of statuses of a healthy server"),
+    KEY(CHECK, "interval", DURATION, pool_conf, check.interval_ns, "2s", "10ms..1h",
+        "time from one check to the next, varied by a tenth"),
+    KEY(CHECK, "timeout", DURATION, pool_conf, check.timeout_ns, "1s", "1ms..1m",
+        "when no answer has come by then, the check has failed"),
+    KEY(CHECK, "rise", UINT, pool_conf, health.rise, "2", "1..1000",
+        "successes in a row after which a server is up"),
+    KEY(CHECK, "fall", UINT, pool_conf, health.fall, "3", "1..1000",
+        "failures in a row after which a server is down"),
+
+    /* --- server: struct server_conf --- */
+    MUST(SERVER, "address", ADDRESS, server_conf, address, NULL,
+        "10.0.1.1:8080, [2001:db8::1]:80, app.internal:8080, unix:/path"),
+    KEY(SERVER, "weight", UINT, server_conf, weight, "1", "0..256",
+        "share of requests in relation to the others; 0 gets nothing new"),
+    KEY(SERVER, "backup", BOOL, server_conf, backup, "no", NULL,
+        "gets requests only when no other server can"),
+    KEY(SERVER, "max-concurrent", UINT, server_conf, max_concurrent, "0", "0..10000000",
+        "requests under way here, from this balancer; 0 is no limit"),
+    KEY(SERVER, "check-port", UINT, server_conf, check_port, "0", "0..65535",
+        "port to check; 0 is what check says"),
+    KEY(SERVER, "state", WORD, server_conf, state, "ready", "ready|drain|maint",
+        "to begin with; an order of the operator changes it"),
+
+    /* --- route: struct route_conf --- */
+    LIST(ROUTE, "host", HOST, route_conf, hosts, n_hosts, false,
+        "host names, *.example.org for all below; every host when not given"),
+    KEY(ROUTE, "path", PATH, route_conf, path, NULL, NULL,
+        "prefix that ends at a segment: /api covers /api and /api/x; every path when not given"),
+    MUST(ROUTE, "pool", POOL_REF, route_conf, pool, NULL,
+        "pool that answers"),
+    {0},
+};
+/* clang-format on */
+
+static const char *const place_names[CONF_N_PLACES] = {
+    [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
+    [CONF_ADMIN] = "admin",   [CONF_LISTEN] = "listen",
+    [CONF_POOL] = "pool",     [CONF_CHECK] = "check",
+    [CONF_SERVER] = "server", [CONF_ROUTE] = "route",
+};
+
+const char *
+conf_place_name(enum conf_place place)
+{
+    return place_names[place];
+}
+
+const struct conf_key *
+conf_key_find(enum conf_place place, struct str name)
+{
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
+        if (k->place == place && str_eq(str_of(k->name), name))
+            return k;
+    return NULL;
+}
+
+/* "the top level", "pool" */
+static const char *
+place_text(enum conf_place place)
+{
+    return place == CONF_TOP ? "the top level" : place_names[place];
+}
+
+/* A name that exists elsewhere was put into the wrong section; else it was misspelt. */
+void
+conf_key_suggest(enum conf_place place, struct str name, struct errbuf *e)
+{
+    struct near near = {.asked = name};
+    const char *places[2];
+    unsigned n_places = 0;
+
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
+        if (k->place == place)
+            near_offer(&near, k->name);
+        else if (str_eq(str_of(k->name), name) && n_places < MC_COUNT(places))
+            places[n_places++] = place_text(k->place);
+    }
+    if (n_places == 2)
+        err_set(e, "expected in %s or %s", places[0], places[1]);
+    else if (n_places == 1)
+        err_set(e, "expected in %s", places[0]);
+    else if (near.best != NULL)
+        err_set(e, "expected \"%s\" perhaps", near.best);
+    else
+        err_set(e, "expected an option that meercat.conf(5) lists");
+}
+
+/* --- the manual --- */
+
+/* Roff takes a dot or an apostrophe at the begin of a line, and a backslash anywhere, for its own.
+ */
+static void
+mdoc_text(struct buf *b, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\\')
+            buf_printf(b, "\\e");
+        else
+            buf_add(b, text, 1);
+    }
+}
+
+static void
+mdoc_range(struct buf *b, const struct conf_key *k)
+{
+    const char *dots = k->range ? strstr(k->range, "..") : NULL;
+
+    if (k->kind == CONF_WORD || k->kind == CONF_FLAGS) {
+        for (const char *p = k->range; *p != '\0'; p++)
+            buf_printf(b, *p == '|' ? ", " : "%c", *p);
+        return;
+    }
+    buf_printf(b, "%s", conf_kind_name(k->kind));
+    if (dots != NULL)
+        buf_printf(b, ", %.*s to %s", (int)(dots - k->range), k->range, dots + 2);
+}
+
+static void
+mdoc_key(struct buf *b, const struct conf_key *k)
+{
+    if (k->kind == CONF_SECTION) {
+        buf_printf(b, ".It Ic %s %s\n", k->name, k->titled ? "Qo Ar name Qc Brq ..." : "Brq ...");
+    } else {
+        buf_printf(b, ".It Ic %s No = ", k->name);
+        mdoc_range(b, k);
+        buf_printf(b, "\n");
+    }
+    mdoc_text(b, k->help);
+    buf_printf(b, ".\n");
+    if (k->list)
+        buf_printf(b, "A list.\n");
+    if (k->required)
+        buf_printf(b, "Required.\n");
+    else if (k->def != NULL)
+        buf_printf(b, "Default:\n.Dq %s .\n", k->def);
+}
+
+void
+conf_keys_mdoc(struct buf *b)
+{
+    for (int place = 0; place < CONF_N_PLACES; place++) {
+        if (place == CONF_TOP)
+            buf_printf(b, ".Ss Top level\n");
+        else
+            buf_printf(b, ".Ss %s\n", place_names[place]);
+        buf_printf(b, ".Bl -tag -width Ds\n");
+        for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
+            if (k->place == (enum conf_place)place)
+                mdoc_key(b, k);
+        buf_printf(b, ".El\n");
+    }
+}

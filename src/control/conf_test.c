@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf_test.c - what a configuration means, and what is said about a broken one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "control/conf.h"
+#include "control/conf_keys.h"
+
+/* What every configuration needs; broken ones put their fault before it. */
+#define LISTEN            "listen \"web\" { bind = \"*:80\" }\n"
+#define POOL              "pool \"app\" { server \"s1\" { address = \"10.0.0.1:80\" } }\n"
+#define ROUTE             "route \"all\" { pool = \"app\" }\n"
+#define REST              LISTEN POOL ROUTE
+
+#define LISTEN_WITH(line) "listen \"web\" {\n bind = \"*:80\"\n" line "\n}\n" POOL ROUTE
+#define POOL_WITH(line) \
+    "pool \"app\" {\n server \"s1\" { address = \"10.0.0.1:80\" }\n" line "\n}\n" LISTEN ROUTE
+#define CHECK_WITH(line)  POOL_WITH("check { " line " }")
+#define SERVER_WITH(line) POOL_WITH("server \"s2\" { " line " }")
+#define ROUTE_WITH(line)  "route \"all\" {\n" line "\n}\n" LISTEN POOL
+
+static char *
+faults_of(const char *text)
+{
+    struct conf_faults faults = {0};
+    struct conf *c;
+    struct buf b = {0};
+
+    conf_parse("t", str_of(text), &c, &faults);
+    conf_faults_text(&faults, &b);
+    assert_int_equal(c == NULL, faults.n_errors > 0);
+    conf_free(&c);
+    conf_faults_free(&faults);
+    buf_add(&b, "", 0);
+    return b.p;
+}
+
+static struct conf *
+good(const char *text)
+{
+    struct conf_faults faults = {0};
+    struct conf *c;
+    struct buf b = {0};
+
+    if (conf_parse("t", str_of(text), &c, &faults) != MC_OK) {
+        conf_faults_text(&faults, &b);
+        fail_msg("%s", b.p);
+    }
+    assert_int_equal(faults.n, 0);
+    conf_faults_free(&faults);
+    return c;
+}
+
+static const struct {
+    const char *text, *faults;
+} broken[] = {
+    /* syntax: the run ends there */
+    {"workers 2\n" REST, "t:1: unexpected \"2\", expected \"=\" after \"workers\"\n"},
+    {"workers = \n{ 2 }\n", "t:2: unexpected \"{\", expected a value for \"workers\"\n"},
+    {"listen \"web\" { bind = \"*:80\"\n\n",
+     "t:1: section \"listen\" is not closed, expected \"}\"\n"},
+    {"listen { }", "t:1: unexpected \"{\", expected the name of the listen\n"},
+    {"listen \"web\"\n bind = 1", "t:2: unexpected \"bind\", expected \"{\" after \"listen\"\n"},
+    {"}\n", "t:1: unexpected \"}\", expected the name of an option\n"},
+    {"# one\n# two\n/* three\n four */ = 1",
+     "t:4: unexpected \"=\", expected the name of an option\n"},
+    {"\"node\" = \"x\"", "t:1: unexpected \"node\", expected the name of an option\n"},
+    {"node = \"abc\nuser = \"x\"",
+     "t:1: string is not closed, expected a quote before the end of the line\n"},
+    {"node = 'abc", "t:1: string is not closed, expected a quote before the end of the line\n"},
+    {"node = \"a\\9\"", "t:1: no such escape in a string, expected one like \\\" or \\\\\n"},
+    {"node = \"a\\000\"", "t:1: no such escape in a string, expected one like \\\" or \\\\\n"},
+    {"node = \"${HOME\"}",
+     "t:1: variable is not closed, expected \"}\" before the end of the string\n"},
+    {"node = ${HOME\n}",
+     "t:1: variable is not closed, expected \"}\" before the end of the line\n"},
+    {"\n/* no end", "t:2: comment is not closed, expected \"*/\"\n"},
+    {"listen \"w\" { bind = *:80 }",
+     "t:1: \"*\" or \"+\" outside a string, expected the value in quotes\n"},
+    {"listen \"w\" { bind = {\"a\", }", "t:1: section \"listen\" is not closed, expected \"}\"\n"},
+    {"listen \"w\" { bind = {\"a\" \"b\"} }", "t:1: unexpected \"b\", expected \",\" or \"}\"\n"},
+    {"listen \"w\" { bind = {\n", "t:1: list is not closed, expected \"}\"\n"},
+    {"include(\"other.conf\")", "t:1: include is not possible here, expected one text\n"},
+    {"include \"other.conf\"", "t:1: unexpected \"other.conf\", expected include(\"FILE\")\n"},
+    {"node = \x01", "t:1: control character, expected text\n"},
+    {"retries = 1 }", "t:1: unknown option \"retries\", expected in pool\n"
+                      "t:1: unexpected \"}\", expected the name of an option\n"},
+    {"foo bar", "t:1: unknown option \"foo\", expected an option that meercat.conf(5) lists\n"
+                "t:1: end of file, expected \"=\" or \"{\"\n"},
+    /* names */
+    {"\nworker = 2\n" REST, "t:2: unknown option \"worker\", expected \"workers\" perhaps\n"},
+    {"xyzzy = {1, 2}\n" REST,
+     "t:1: unknown option \"xyzzy\", expected an option that meercat.conf(5) lists\n"},
+    {"tls { a = 1 b { c = \"}\" } }\nfoo(1, 2)\n" REST,
+     "t:1: unknown option \"tls\", expected an option that meercat.conf(5) lists\n"
+     "t:2: unknown option \"foo\", expected an option that meercat.conf(5) lists\n"},
+    {"weight = 2\n" REST, "t:1: unknown option \"weight\", expected in server\n"},
+    {"max-concurrent = 2\n" REST,
+     "t:1: unknown option \"max-concurrent\", expected in pool or server\n"},
+    {SERVER_WITH("address = \"b:1\" agent = \"b:2\""),
+     "t:3: unknown option \"agent\" in server, expected an option that meercat.conf(5) lists\n"},
+    {LISTEN_WITH("keep-alive-timeot = \"5s\""),
+     "t:3: unknown option \"keep-alive-timeot\" in "
+     "listen, expected \"keep-alive-timeout\" perhaps\n"},
+    {"pool \"a b\" { }\n" REST,
+     "t:1: pool: bad name, expected 1 to 64 letters, digits, \"-\", \"_\" or \".\"\n"},
+    {"node = \"a\"\nnode = \"b\"\n" REST,
+     "t:2: option \"node\" is given twice, expected once (first on line 1)\n"},
+    {"admin { }\nadmin { }\n" REST,
+     "t:2: section \"admin\" is given twice, expected once (first on line 1)\n"},
+    {REST "pool app { }\n", "t:4: pool \"app\" is given twice, expected once (first on line 2)\n"},
+    {POOL_WITH("server \"s1\" { bogus = 1 }"),
+     "t:3: server \"s1\" is given twice, expected once (first on line 2)\n"
+     "t:3: unknown option \"bogus\" in server, expected an option that meercat.conf(5) lists\n"},
+    /* values */
+    {"workers = \"many\"\n" REST,
+     "t:1: workers: \"many\" is not a number, expected 1 to 256, or auto\n"},
+    {"workers = 0\n" REST, "t:1: workers: \"0\" is out of range, expected 1 to 256\n"},
+    {"engine = \"kqueue\"\n" REST,
+     "t:1: engine: \"kqueue\" is not known, expected auto, epoll or uring\n"},
+    {"drain-timeout = 30\n" REST, "t:1: drain-timeout: \"30\" is not a duration, expected 0 to 1d, "
+                                  "with a unit like \"250ms\"\n"},
+    {"drain-timeout = \"2d\"\n" REST,
+     "t:1: drain-timeout: \"2d\" is out of range, expected 0 to 1d\n"},
+    {"splice-from = \"big\"\n" REST,
+     "t:1: splice-from: \"big\" is not a size, expected 0 to 1TiB, like \"16KiB\"\n"},
+    {"node = \"\"\n" REST, "t:1: node: empty or with control characters, expected visible text\n"},
+    {"resolvers = {\"9.9.9.9\",\n\"dns.example\"}\n" REST,
+     "t:2: resolvers: \"dns.example\" is not an address, expected like \"9.9.9.9\" or "
+     "\"[2620:fe::fe]:53\"\n"},
+    {"access-log { file = \"x\"\n format = \"xml\" }\n" REST,
+     "t:2: format: \"xml\" is not known, expected json, common or combined\n"},
+    {"\naccess-log { }\n" REST, "t:2: access-log: no file, expected file = file\n"},
+    {"admin { socket-mode = 999 }\n" REST,
+     "t:1: socket-mode: \"999\" is not a mode, expected octal "
+     "permission bits like \"0660\"\n"},
+    {"admin { http = \"unix:/x\" }\n" REST, "t:1: http: a unix socket, expected ADDRESS:PORT; "
+                                            "socket = is for the other\n"},
+    {LISTEN_WITH("bind += {\"10.0.0.1\"}"),
+     "t:3: bind: \"10.0.0.1\" has no port, expected ADDRESS:PORT like \"*:80\", \"[::]:80\" or "
+     "\"unix:/path\"\n"},
+    {LISTEN_WITH("bind += {\"example.org:80\"}"),
+     "t:3: bind: \"example.org\" is a name, not an address, expected ADDRESS:PORT like \"*:80\", "
+     "\"[::]:80\" or \"unix:/path\"\n"},
+    {LISTEN_WITH("bind += \"[::]:0\""),
+     "t:3: bind: [::]:0 has port 0, expected ADDRESS:PORT like \"*:80\", \"[::]:80\" or "
+     "\"unix:/path\"\n"},
+    {LISTEN_WITH("bind += \"0.0.0.0:80\""),
+     "t:3: bind: \"0.0.0.0:80\" is used twice, expected once (first at t:2)\n"},
+    {LISTEN_WITH("via = \"maybe\""), "t:3: via: \"maybe\" is neither yes nor no, expected yes, no, "
+                                     "true, false, on or off\n"},
+    {LISTEN_WITH("forward = {\"forwarded\", \"x\"}"),
+     "t:3: forward: \"x\" is not known, expected x-forwarded, forwarded or none\n"},
+    {LISTEN_WITH("trusted = \"10.0.0.0/33\""),
+     "t:3: trusted: \"10.0.0.0/33\": the prefix is 0 to 32 bits, expected like \"10.0.0.0/8\", "
+     "\"2001:db8::1\" or unix\n"},
+    {LISTEN_WITH("head-max = \"1KiB\""),
+     "t:1: listen \"web\": target-max is more than head-max, expected less\n"},
+    {POOL_WITH("balance = \"best\""),
+     "t:3: balance: \"best\" is not known, expected round-robin, random, least-request or hash\n"},
+    {POOL_WITH("balance = \"hash\" hash-by = \"cookie\""),
+     "t:3: hash-by: \"cookie\" cannot be hashed, expected address, uri, header:NAME or "
+     "cookie:NAME\n"},
+    {POOL_WITH("hash-bound = \"nan\""),
+     "t:3: hash-bound: \"nan\" is not a number, expected 0 to 100\n"},
+    {POOL_WITH("retry-budget = \"120%\""),
+     "t:3: retry-budget: \"120\" is out of range, expected 0 to 100\n"},
+    {POOL_WITH("retries = -1"), "t:3: retries: \"-1\" is not a number, expected 0 to 10\n"},
+    {POOL_WITH("eject-time = \"1m\""),
+     "t:1: pool \"app\": eject-max is less than eject-time, expected more\n"},
+    {CHECK_WITH("expect = \"399-200\""), "t:3: expect: \"399-200\" is not a range of statuses, "
+                                         "expected like \"200-399\" or \"204\"\n"},
+    {CHECK_WITH("path = \"healthz\""),
+     "t:3: path: \"healthz\" is not a path, expected one that begins with \"/\"\n"},
+    {CHECK_WITH("path = \"/a\\r\\nX: y\""),
+     "t:3: path: \"/a??X: y\" is not a path, expected one that begins with \"/\"\n"},
+    {CHECK_WITH("method = \"GET /\""),
+     "t:3: method: \"GET /\" is not a method, expected a word like \"GET\" or \"HEAD\"\n"},
+    {CHECK_WITH("port = 65536"), "t:3: port: \"65536\" is out of range, expected 0 to 65535\n"},
+    {SERVER_WITH(""), "t:3: server \"s2\": no address, expected address = host:port\n"},
+    {SERVER_WITH("address = \"10.0.0.1\""),
+     "t:3: address: \"10.0.0.1\" has no port, expected HOST:PORT like \"10.0.1.1:8080\", "
+     "\"[2001:db8::1]:80\" or \"unix:/path\"\n"},
+    {SERVER_WITH("address = \"*:80\""),
+     "t:3: address: \"*:80\" is every address, expected HOST:PORT like \"10.0.1.1:8080\", "
+     "\"[2001:db8::1]:80\" or \"unix:/path\"\n"},
+    {SERVER_WITH("address = \"a..b:80\""),
+     "t:3: address: \"a..b\" is a name, not an address, expected HOST:PORT like "
+     "\"10.0.1.1:8080\", \"[2001:db8::1]:80\" or \"unix:/path\"\n"},
+    {SERVER_WITH("address = \"b:1\" state = \"off\""),
+     "t:3: state: \"off\" is not known, expected ready, drain or maint\n"},
+    {ROUTE_WITH("pool = \"app\" host = \"example.org:80\""),
+     "t:2: host: \"example.org:80\" is not a host name, expected like \"example.org\" or "
+     "\"*.example.org\", without port\n"},
+    {ROUTE_WITH("pool = \"app\" path = \"/a?b\""),
+     "t:2: path: \"/a?b\" has a query, expected a path without \"?\"\n"},
+    {ROUTE_WITH("path = \"/\""), "t:1: route \"all\": no pool, expected pool = pool\n"},
+    /* several sections */
+    {ROUTE_WITH("\npool = \"aap\""),
+     "t:3: pool: there is no pool \"aap\", expected \"app\" perhaps\n"},
+    {ROUTE_WITH("pool = \"static\""),
+     "t:2: pool: there is no pool \"static\", expected the name of a pool\n"},
+    {REST "pool \"empty\" { }\n",
+     "t:4: pool \"empty\" has no server, expected server \"name\" {...}\n"},
+    {POOL ROUTE, "t:1: no listener, expected listen \"name\" { bind = ... }\n"},
+    {"", "t:1: no listener, expected listen \"name\" { bind = ... }\n"
+         "t:1: no pool, expected pool \"name\" { server ... }\n"
+         "t:1: no route, expected route \"name\" { pool = ... }\n"},
+    /* warnings */
+    {REST "route \"late\" { path = \"/x\" pool = \"app\" }\n",
+     "t:4: warning: route \"late\" is never reached, expected before route \"all\", which takes "
+     "all "
+     "its requests\n"},
+    {POOL_WITH("hash-by = \"uri\""),
+     "t:1: warning: pool \"app\": hash-by has no effect, expected balance = \"hash\"\n"},
+};
+
+static void
+each_fault_is_told_with_its_line(void **state)
+{
+    for (size_t i = 0; i < MC_COUNT(broken); i++) {
+        char *faults = faults_of(broken[i].text);
+
+        if (strcmp(faults, broken[i].faults) != 0)
+            fail_msg("row %zu:\n%s\ngot:\n%swanted:\n%s", i, broken[i].text, faults,
+                     broken[i].faults);
+        free(faults);
+    }
+}
+
+static void
+all_faults_of_a_file_are_told_in_one_run(void **state)
+{
+    char *faults = faults_of("# comment\n"
+                             "workers = none /* more\n"
+                             " comment */\n"
+                             "foo = 1\n"
+                             "listen \"web\" { bind = {\"*:80\",\n \"*:x\"}\n via = 3 }\n"
+                             "pool \"app\" { retries = 99 }\n"
+                             "route \"r\" { pool = \"ap\" }\n");
+
+    assert_string_equal(
+        faults, "t:2: workers: \"none\" is not a number, expected 1 to 256, or auto\n"
+                "t:4: unknown option \"foo\", expected an option that meercat.conf(5) lists\n"
+                "t:6: bind: \"x\" is not a port number, expected ADDRESS:PORT like \"*:80\", "
+                "\"[::]:80\" or "
+                "\"unix:/path\"\n"
+                "t:7: via: \"3\" is neither yes nor no, expected yes, no, true, false, on or off\n"
+                "t:8: retries: \"99\" is out of range, expected 0 to 10\n"
+                "t:8: pool \"app\" has no server, expected server \"name\" {...}\n"
+                "t:9: pool: there is no pool \"ap\", expected \"app\" perhaps\n");
+    free(faults);
+}
+
+static void
+after_a_broken_file_a_good_one_is_read_well(void **state)
+{
+    struct conf *c;
+
+    /* libconfuse would still be within the string, or the comment, of the broken one */
+    free(faults_of("node = \"abc"));
+    free(faults_of("/* abc"));
+    free(faults_of("node = \"\\999\""));
+    c = good(REST);
+    assert_int_equal(c->n_listeners, 1);
+    conf_free(&c);
+}
+
+static void
+what_is_not_said_has_its_default(void **state)
+{
+    struct conf *c = good(REST);
+    const struct listener_conf *l = &c->listeners[0];
+    const struct pool_conf *p = &c->pools[0];
+
+    assert_int_equal(c->workers, 0);
+    assert_int_equal(c->engine, LOOP_AUTO);
+    assert_string_equal(c->node, "meercat");
+    assert_null(c->user);
+    assert_null(c->pid_file);
+    assert_null(c->access_log.file);
+    assert_null(c->resolvers);
+    assert_int_equal(c->log_level, LOG_LEVEL_INFO);
+    assert_true(c->drain_timeout_ns == 30 * MC_SEC);
+    assert_int_equal(c->splice_bytes, 256 * 1024);
+    assert_string_equal(c->admin.socket, CONF_DEFAULT_SOCKET);
+    assert_true(c->admin.socket_is_default);
+    assert_int_equal(c->admin.socket_mode, 0660);
+    assert_int_equal(c->admin.http.len, 0);
+
+    assert_string_equal(l->name, "web");
+    assert_int_equal(l->n_binds, 1);
+    assert_int_equal(addr_port(&l->binds[0]), 80);
+    assert_true(l->head_timeout_ns == 10 * MC_SEC);
+    assert_true(l->keep_alive_timeout_ns == 60 * MC_SEC);
+    assert_int_equal(l->limits.head_bytes, h1_default_limits.head_bytes);
+    assert_int_equal(l->limits.target_bytes, h1_default_limits.target_bytes);
+    assert_int_equal(l->limits.fields, h1_default_limits.fields);
+    assert_int_equal(l->limits.trailer_bytes, h1_default_limits.trailer_bytes);
+    assert_int_equal(l->forward, FORWARD_X);
+    assert_true(l->via);
+    assert_false(l->half_close);
+    assert_null(l->server_header);
+
+    assert_ptr_equal(p->policy, policy_find(STR("least-request")));
+    assert_false(p->params.maglev);
+    assert_false(p->params.full_scan);
+    assert_true(p->params.bound == 1.25);
+    assert_int_equal(p->check.kind, POOL_CHECK_NONE);
+    assert_false(p->health.check);
+    assert_int_equal(p->health.rise, 2);
+    assert_int_equal(p->health.fall, 3);
+    assert_int_equal(p->health.eject_after, 5);
+    assert_int_equal(p->retries, 2);
+    assert_int_equal(p->retry_budget_percent, 20);
+    assert_int_equal(p->queue_max, 1024);
+    assert_true(p->connect_timeout_ns == MC_SEC);
+    assert_int_equal(p->servers[0].weight, 1);
+    assert_int_equal(p->servers[0].state, HEALTH_ADMIN_READY);
+    assert_null(c->routes[0].path);
+    assert_int_equal(c->routes[0].n_hosts, 0);
+    conf_free(&c);
+}
+
+static void
+each_option_reaches_its_field(void **state)
+{
+    setenv("MEERCAT_TEST_PORT", "8081", 1);
+    struct conf *c =
+        good("workers = 3 engine = uring user = \"nobody\" node = 'lb\\1' log-level = debug\n"
+             "pid-file = /run/x.pid max-connections = 5 resolvers = {\"9.9.9.9\", \"[::1]:5353\"}\n"
+             "splice-from = 0 access-log { file = /var/log/x format = combined }\n"
+             "admin { socket = none http = \"127.0.0.1:7709\" }\n"
+             "listen web { bind = {\"10.0.0.1:80\", \"[::]:80\", \"unix:/run/w.sock\"} unix-mode = "
+             "0600\n"
+             " forward = {forwarded, x-forwarded} via = no half-close = yes body-max = 1MiB\n"
+             " trusted = {\"10.0.0.0/8\", unix} server-header = \"lb\" }\n"
+             "listen two { bind = \"*:81\" forward = none }\n"
+             "pool app { balance = hash hash-by = \"header:X-User\" hash-table = maglev\n"
+             " hash-bound = 2 retry-budget = 50% panic-threshold = 40 slow-start = 10s\n"
+             " check { type = tcp port = 9000 interval = 1.5s fall = 7 expect = 204 }\n"
+             " server a { address = \"10.0.0.1:${MEERCAT_TEST_PORT}\" weight = 0 backup = yes }\n"
+             " server b { address = app.internal:80 state = drain check-port = 1 }\n"
+             "}\n"
+             "route r { host = {example.org, \"*.Example.org\"} path = /api/ pool = app }\n");
+    const struct pool_conf *p = &c->pools[0];
+    const struct listener_conf *l = &c->listeners[0];
+
+    assert_int_equal(c->workers, 3);
+    assert_int_equal(c->engine, LOOP_URING);
+    assert_string_equal(c->user, "nobody");
+    assert_string_equal(c->node, "lb\\1");
+    assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+    assert_string_equal(c->pid_file, "/run/x.pid");
+    assert_string_equal(c->resolvers, "9.9.9.9,[::1]:5353");
+    assert_int_equal(c->splice_bytes, 0);
+    assert_string_equal(c->access_log.file, "/var/log/x");
+    assert_int_equal(c->access_log.format, ACCESS_COMBINED);
+    assert_null(c->admin.socket);
+    assert_int_equal(addr_port(&c->admin.http), 7709);
+    assert_int_equal(l->n_binds, 3);
+    assert_int_equal(l->binds[2].u.sa.sa_family, AF_UNIX);
+    assert_int_equal(l->unix_mode, 0600);
+    assert_int_equal(l->forward, FORWARD_X | FORWARD_RFC7239);
+    assert_int_equal(c->listeners[1].forward, 0);
+    assert_false(l->via);
+    assert_true(l->half_close);
+    assert_int_equal(l->body_max_bytes, 1 << 20);
+    assert_int_equal(l->n_trusted, 2);
+    assert_int_equal(l->trusted[0].prefix_bits, 8);
+    assert_ptr_equal(p->policy, policy_find(STR("hash")));
+    assert_int_equal(p->hash_by, POOL_HASH_HEADER);
+    assert_string_equal(p->hash_name, "X-User");
+    assert_true(p->params.maglev);
+    assert_true(p->params.bound == 2.0);
+    assert_int_equal(p->retry_budget_percent, 50);
+    assert_int_equal(p->panic_percent, 40);
+    assert_int_equal(p->check.kind, POOL_CHECK_TCP);
+    assert_true(p->health.check);
+    assert_int_equal(p->health.fall, 7);
+    assert_int_equal(p->check.port, 9000);
+    assert_true(p->check.interval_ns == 1500 * MC_MS);
+    assert_int_equal(p->check.status_min, 204);
+    assert_int_equal(p->check.status_max, 204);
+    assert_string_equal(p->servers[0].address, "10.0.0.1:8081");
+    assert_int_equal(p->servers[0].weight, 0);
+    assert_true(p->servers[0].backup);
+    assert_int_equal(p->servers[1].state, HEALTH_ADMIN_DRAIN);
+    assert_int_equal(p->servers[1].check_port, 1);
+    assert_int_equal(c->routes[0].n_hosts, 2);
+    assert_string_equal(c->routes[0].path, "/api/");
+    conf_free(&c);
+}
+
+static void
+every_default_in_the_table_is_a_good_value(void **state)
+{
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
+        struct errbuf e = {""};
+
+        assert_non_null(k->help);
+        if (k->def != NULL && !conf_value(k, k->def, NULL, &e))
+            fail_msg("%s", e.text);
+        assert_ptr_equal(conf_key_find(k->place, str_of(k->name)), k); /* no name twice */
+    }
+}
+
+/* --- files -------------------------------------------------------------------------------------
+ */
+
+static char dir[] = "/tmp/meercat-conf-XXXXXX";
+
+static char *
+file(const char *name, const char *text)
+{
+    char *path = mc_printf("%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+
+static char *
+load_faults(const char *path)
+{
+    struct conf_faults faults = {0};
+    struct conf *c;
+    struct buf b = {0};
+
+    conf_load(path, &c, &faults);
+    conf_faults_text(&faults, &b);
+    conf_free(&c);
+    conf_faults_free(&faults);
+    buf_add(&b, "", 0);
+    return b.p;
+}
+
+static void
+an_included_file_stands_where_it_is_named(void **state)
+{
+    char *main_path =
+        file("main.conf", LISTEN "pool \"app\" { # servers:\n"
+                                 " include(\"servers-*.inc\") retries = 1\n}\n" ROUTE);
+    char *a = file("servers-a.inc", "server \"a\" { address = \"10.0.0.1:80\" }\n");
+    char *b = file("servers-b.inc", "# b\nserver \"b\" { address = \"10.0.0.2:80\" }");
+    struct conf_faults faults = {0};
+    struct conf *c;
+    char *text;
+
+    assert_int_equal(conf_load(main_path, &c, &faults), MC_OK);
+    assert_int_equal(c->pools[0].n_servers, 2);
+    assert_string_equal(c->pools[0].servers[1].name, "b");
+    assert_int_equal(c->pools[0].retries, 1);
+    conf_free(&c);
+
+    free(file("servers-b.inc", "# b\n\nserver \"a\" { address = \"10.0.0.2\" }\nserver \"c\" {\n"
+                               "weight = x address = \"b:1\" }"));
+    text = load_faults(main_path);
+    char *wanted = mc_printf("%s:3: server \"a\" is given twice, expected once (first at %s:1)\n"
+                             "%s:5: weight: \"x\" is not a number, expected 0 to 256\n",
+                             b, a, b);
+    assert_string_equal(text, wanted);
+    unlink(a), unlink(b), unlink(main_path);
+    free(a), free(b), free(main_path), free(text), free(wanted);
+}
+
+static void
+a_file_that_includes_itself_is_refused(void **state)
+{
+    char *path = file("loop.conf", "\ninclude(\"loop.conf\")\n");
+    char *text = load_faults(path);
+    char *wanted = mc_printf("%s:2: include within include, expected at most 10 deep\n", path);
+
+    assert_string_equal(text, wanted);
+    unlink(path);
+    free(path), free(text), free(wanted);
+}
+
+static void
+a_file_that_cannot_be_read_is_a_fault(void **state)
+{
+    char *path = file("main.conf", "include(\"none.conf\")");
+    char *text = load_faults(path);
+    char *wanted = mc_printf("%s:1: %s/none.conf: No such file or directory, expected a file that "
+                             "can be read\n",
+                             path, dir);
+
+    assert_string_equal(text, wanted);
+    free(text);
+    text = load_faults("/nonexistent/x.conf");
+    assert_string_equal(text, "/nonexistent/x.conf:1: No such file or directory, expected a file "
+                              "that can be read\n");
+    free(text);
+    text = load_faults("/dev/zero");
+    assert_non_null(strstr(text, "File too large"));
+    free(text), free(wanted);
+    unlink(path);
+    free(path);
+}
+
+static int
+setup(void **state)
+{
+    return mkdtemp(dir) == NULL ? -1 : 0;
+}
+
+static int
+teardown(void **state)
+{
+    return rmdir(dir);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_said_has_its_default),
+        cmocka_unit_test(each_option_reaches_its_field),
+        cmocka_unit_test(every_default_in_the_table_is_a_good_value),
+        cmocka_unit_test(each_fault_is_told_with_its_line),
+        cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
+        cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
+        cmocka_unit_test(an_included_file_stands_where_it_is_named),
+        cmocka_unit_test(a_file_that_includes_itself_is_refused),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_a_fault),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
