@@ -248,13 +248,14 @@ worker_main(void *arg)
     mc_panic_context(panic_text, w);
     pin_to_cpu(w);
     ok = make_loop(w);
+    if (ok)
+        on_wake(w); /* listens before worker_start() returns */
     pthread_mutex_lock(&w->inbox_lock);
     w->phase = ok ? WORKER_RUNNING : WORKER_FAILED;
     pthread_cond_signal(&w->started);
     pthread_mutex_unlock(&w->inbox_lock);
     if (!ok)
         return NULL;
-    on_wake(w);
     loop_run(w->loop);
     tear_down(w);
     return NULL;
@@ -283,8 +284,7 @@ void
 worker_adopt(struct worker *w, struct snapshot *s)
 {
     pthread_mutex_lock(&w->inbox_lock);
-    MC_ASSERT(w->inbox.adopt == NULL);
-    w->inbox.adopt = s;
+    w->inbox.adopt = s; /* one that was not picked up yet is passed over, and released with this one */
     pthread_mutex_unlock(&w->inbox_lock);
     loop_wake(w->loop);
 }
