@@ -21,9 +21,9 @@
 #define BLOCK_HEADROOM 24 /* "ffffffffffffffff\r\n", and then some */
 #define BLOCK_TAILROOM 8  /* "\r\n0\r\n\r\n" less one, see h1_chunk_frame */
 
-#define BLOCK_SMALL 2048  /* partial heads and small writes */
-#define BLOCK_RX    16384 /* what one read takes */
-#define BLOCK_BULK  65536 /* one read of a socket that has shown itself to be busy */
+#define BLOCK_SMALL    2048  /* partial heads and small writes */
+#define BLOCK_RX       16384 /* what one read takes */
+#define BLOCK_BULK     65536 /* one read of a socket that has shown itself to be busy */
 
 struct block {
     struct block *next; /* in the queue that owns it */

@@ -36,6 +36,8 @@ enum sock_flag {
     SF_SHUT_DONE = 1 << 12,  /* ... and was sent */
     SF_BULK = 1 << 13,       /* the last receive was large: the next may be too */
 
+    SF_RECV_ERROR = 1 << 14, /* a receive failed with err, behind what is held */
+
     SF_EP_IN = 1 << 16,       /* registered for reading */
     SF_EP_OUT = 1 << 17,      /* registered for writing too */
     SF_EP_READABLE = 1 << 18, /* a read may find something */
@@ -48,7 +50,7 @@ enum sock_flag {
     SF_UR_ACCEPT = 1 << 27,      /* an accept is in the kernel */
     SF_UR_POLL_IN = 1 << 28,     /* a poll for reading is in the kernel */
     SF_UR_POLL_OUT = 1 << 29,    /* a poll for writing is in the kernel */
-    SF_UR_ACCEPT_CANCEL = 1 << 30,
+    SF_UR_CONNECT = 1 << 30,     /* a connect is in the kernel */
 };
 
 struct engine {

@@ -19,6 +19,10 @@
  * often as this it is done in the same turn before the kernel is asked again. */
 #define WORK_PASSES 4
 
+/* What LOOP_AUTO means where it works.  Prototypes of a proxy took 7-20 % less CPU with io_uring on
+ * small keep-alive requests and at 1,000 connections; epoll was ahead on new connections. */
+#define AUTO_ENGINE LOOP_URING
+
 /* loop_free() turns this often to bring home what was closed just before. */
 #define FREE_TURNS  100
 
@@ -64,13 +68,13 @@ loop_on_wake(struct loop *l, void (*fn)(void *arg), void *arg)
 static bool
 start_engine(struct loop *l, const struct loop_conf *conf, struct errbuf *note)
 {
+    enum loop_engine wanted = conf->engine == LOOP_AUTO ? AUTO_ENGINE : conf->engine;
     struct errbuf why = {{0}};
 
-    if (conf->engine != LOOP_EPOLL) {
+    if (wanted == LOOP_URING) {
         l->engine = &engine_uring;
-        if (l->engine->start(l, conf, &why)) {
+        if (l->engine->start(l, conf, &why))
             return true;
-        }
         err_set(note, "%s; epoll is used instead", why.text);
     }
     l->engine = &engine_epoll;

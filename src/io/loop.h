@@ -29,8 +29,8 @@ struct loop_conf {
 
 struct loop; /* its first member is the time, see loop_now() */
 
-/* LOOP_AUTO takes what was measured to be the better one here.  LOOP_URING where io_uring is missing,
- * forbidden or too old: epoll is taken, `note` says why in one sentence (empty otherwise).
+/* LOOP_AUTO takes what was measured to be the better one here.  LOOP_URING where io_uring is
+ * missing, forbidden or too old: epoll is taken, `note` says why in one sentence (empty otherwise).
  * NULL: neither works, note says why. */
 struct loop *loop_new(const struct loop_conf *, struct errbuf *note);
 void loop_free(struct loop **); /* all sockets must be closed and on_closed delivered (asserted) */
@@ -85,7 +85,8 @@ struct watch {
 void watch_init(struct watch *, struct loop *, int fd, watch_f *);
 /* Fires fn once when one of events (POLLIN, POLLOUT) or an error is there; then arm again. */
 void watch_arm(struct watch *, unsigned events);
-/* Forgets it at once; fn is not called afterwards and the struct may be freed.  Does not close fd. */
+/* Forgets it at once; fn is not called afterwards and the struct may be freed.  Does not close fd.
+ */
 void watch_drop(struct watch *);
 
 #endif

@@ -1,8 +1,500 @@
-#include "io/engine.h"
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * loop_uring.c - the completion engine: io_uring.
+ *
+ * 1. A connection is received from by one multishot operation that chooses its buffers from a ring
+ *    of blocks; a listener has one multishot accept.  Nothing is asked again per request.
+ * 2. Turning reception off only parks the operation: the next bytes are held and only then is it
+ *    cancelled, so that an owner that turns it off and on for each request pays nothing.
+ * 3. One send is in the kernel per socket, for the whole queue; its blocks stay until it is back.
+ * 4. All that a turn asks for is submitted by the call that waits for the next completions.
+ *
+ * user_data is the address of the socket (or of a watch's node) and what the operation was.  A
+ * closed socket lives until `pending` operations have come back, so the address is always good.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "io/uring.h"
+
+#define MAX_IOVECS 16
+/* Turns of uring_stop() that bring cancelled polls home. */
+#define STOP_TURNS 100
+
+enum tag {
+    TAG_NONE,
+    TAG_RECV,
+    TAG_SEND,
+    TAG_ACCEPT,
+    TAG_CONNECT,
+    TAG_POLL_IN,
+    TAG_POLL_OUT,
+    TAG_WATCH
+};
+#define TAG_MASK 7ull
+static_assert(_Alignof(struct sock) >= 8, "a tag fits below the address");
+
+/* A watch's poll in the kernel; it may outlive the watch. */
+struct watch_node {
+    struct watch *watch; /* NULL: dropped */
+};
+
+static struct uring_state *
+state_of(const struct sock *s)
+{
+    return s->loop->state;
+}
+
+/* --- starting operations --------------------------------------------------------------------- */
+
+static uint64_t
+tagged(const void *p, enum tag tag)
+{
+    return (uint64_t)(uintptr_t)p | tag;
+}
+
+/* An entry for an operation of s that will come back; `flag` is set as long as it is out. */
+static struct io_uring_sqe *
+start_op(struct sock *s, enum tag tag, uint32_t flag)
+{
+    struct uring_state *u = state_of(s);
+    struct io_uring_sqe *sqe = uring_sqe(u);
+
+    MC_ASSERT(!(s->flags & flag));
+    s->flags |= flag;
+    s->pending++;
+    s->engine_slot = u->batch;
+    sqe->user_data = tagged(s, tag); /* the preparations below do not touch it */
+    return sqe;
+}
+
+static void
+end_op(struct sock *s, uint32_t flag)
+{
+    MC_ASSERT(s->pending > 0 && (s->flags & flag));
+    s->flags &= ~flag;
+    s->pending--;
+}
+
+/* Told on failure only, and then to nobody: the operation had come back by itself. */
+static void
+cancel(struct uring_state *u, uint64_t user_data)
+{
+    struct io_uring_sqe *sqe = uring_sqe(u);
+
+    io_uring_prep_cancel64(sqe, user_data, 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = TAG_NONE;
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+static void
+arm_recv(struct sock *s)
+{
+    struct io_uring_sqe *sqe = start_op(s, TAG_RECV, SF_UR_RECV);
+
+    io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_BUF_GROUP;
+}
+
+static void
+cancel_recv(struct sock *s)
+{
+    if ((s->flags & (SF_UR_RECV | SF_UR_RECV_CANCEL)) != SF_UR_RECV)
+        return;
+    s->flags |= SF_UR_RECV_CANCEL;
+    cancel(state_of(s), tagged(s, TAG_RECV));
+}
+
+/* An operation that is in the kernel may still bring bytes, also behind a failed send: true. */
+static bool
+uring_receive(struct sock *s)
+{
+    if (s->flags & SF_UR_RECV)
+        return true;
+    if (!sock_wants(s))
+        return false;
+    if (s->flags & SF_RECV_ERROR) {
+        s->flags &= ~(uint32_t)SF_RECV_ERROR;
+        sock_broken(s, s->err);
+        return false;
+    }
+    arm_recv(s);
+    return true;
+}
+
+/* hot: once per received block */
+static void
+recv_data(struct sock *s, unsigned id, size_t n)
+{
+    struct uring_state *u = state_of(s);
+    struct block *b = uring_buf_claim(u, id, n);
+
+    if (s->flags & SF_CLOSED)
+        ; /* nobody wants it */
+    else if (sock_wants(s) && s->held == NULL)
+        sock_tell_recv(s, &b);
+    else {
+        sock_hold(s, &b);
+        cancel_recv(s);
+    }
+    uring_buf_return(u, s->loop->blocks, id, b);
+}
+
+static void
+recv_failed(struct sock *s, int err)
+{
+    switch (err) {
+    case ENOBUFS: /* starved: the buffers are back when the turn ends */
+    case ECANCELED:
+    case EINTR:
+    case EAGAIN: break;
+    default:
+        /* Waits behind what is held, and until somebody asks. */
+        s->flags |= SF_RECV_ERROR;
+        s->err = s->flags & SF_ERROR_DUE ? s->err : err;
+    }
+}
+
+/* hot: once per received block */
+static void
+recv_done(struct sock *s, int res, unsigned flags)
+{
+    bool last = !(flags & IORING_CQE_F_MORE);
+
+    if (last)
+        end_op(s, SF_UR_RECV);
+    if (flags & IORING_CQE_F_BUFFER)
+        recv_data(s, flags >> IORING_CQE_BUFFER_SHIFT, res > 0 ? (size_t)res : 0);
+    if (res == 0)
+        s->flags |= SF_EOF;
+    else if (res < 0)
+        recv_failed(s, -res);
+    if (last) {
+        s->flags &= ~(uint32_t)SF_UR_RECV_CANCEL;
+        sock_queue(s); /* armed again, or its end told */
+    }
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+/* hot: once per send */
+static void
+uring_flush(struct sock *s)
+{
+    struct io_uring_sqe *sqe;
+    struct iovec v[MAX_IOVECS];
+    struct msghdr *m;
+    size_t bytes;
+    unsigned n;
+
+    if (s->unsent_bytes == 0 || (s->flags & (SF_UR_SEND | SF_CONNECTING | SF_DEAD)))
+        return;
+    n = sock_iovecs(s, v, MAX_IOVECS, &bytes);
+    if (n > 1) { /* before the entry is taken: may submit */
+        m = uring_scratch(state_of(s), sizeof(*m) + n * sizeof(v[0]));
+        *m = (struct msghdr){.msg_iov = (struct iovec *)(m + 1), .msg_iovlen = n};
+        memcpy(m->msg_iov, v, n * sizeof(v[0]));
+    }
+    sqe = start_op(s, TAG_SEND, SF_UR_SEND);
+    if (n > 1)
+        io_uring_prep_sendmsg(sqe, s->fd, m, MSG_NOSIGNAL | MSG_WAITALL);
+    else
+        io_uring_prep_send(sqe, s->fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL | MSG_WAITALL);
+}
+
+/* hot: once per send */
+static void
+send_done(struct sock *s, int res)
+{
+    end_op(s, SF_UR_SEND);
+    if (s->flags & SF_CLOSED)
+        return;
+    if (s->flags & SF_DEAD) {
+        sock_drop_queue(s);
+        sock_queue(s);
+    } else if (res < 0 && res != -EINTR && res != -EAGAIN) {
+        (void)shutdown(s->fd, SHUT_RD); /* the receive comes back now, with what had arrived */
+        sock_broken(s, -res);
+    } else {
+        if (res > 0)
+            sock_sent(s, (size_t)res);
+        if (s->flags & SF_DRAIN_DUE)
+            sock_tell_drained(s);
+        else
+            uring_flush(s);
+    }
+}
+
+/* --- connecting and accepting ---------------------------------------------------------------- */
+
+static void
+uring_connect(struct sock *s, const struct addr *a)
+{
+    struct addr *copy = uring_scratch(state_of(s), sizeof(*copy));
+    struct io_uring_sqe *sqe = start_op(s, TAG_CONNECT, SF_UR_CONNECT);
+
+    *copy = *a;
+    io_uring_prep_connect(sqe, s->fd, &copy->u.sa, copy->len);
+}
+
+static void
+connect_done(struct sock *s, int res)
+{
+    end_op(s, SF_UR_CONNECT);
+    if (!(s->flags & SF_CLOSED))
+        sock_connected(s, -res);
+}
+
+static void
+arm_accept(struct sock *s)
+{
+    struct io_uring_sqe *sqe = start_op(s, TAG_ACCEPT, SF_UR_ACCEPT);
+
+    io_uring_prep_multishot_accept(sqe, s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static void
+uring_accept(struct sock *s, bool on)
+{
+    if (!on && (s->flags & SF_UR_ACCEPT))
+        cancel(state_of(s), tagged(s, TAG_ACCEPT));
+    else if (on && !(s->flags & SF_UR_ACCEPT))
+        arm_accept(s);
+}
+
+static void
+accept_done(struct sock *s, int res, unsigned flags)
+{
+    if (!(flags & IORING_CQE_F_MORE))
+        end_op(s, SF_UR_ACCEPT);
+    if (s->flags & SF_CLOSED) {
+        if (res >= 0)
+            close(res);
+        return;
+    }
+    if (res >= 0)
+        sock_accepted(s, res);
+    else if (sock_accept_error_lasts(-res) && (s->flags & SF_ACCEPT))
+        sock_accept_failed(s, -res);
+    /* on_accept may have turned it off or closed it */
+    if ((s->flags & (SF_ACCEPT | SF_UR_ACCEPT | SF_CLOSED)) == SF_ACCEPT)
+        arm_accept(s);
+}
+
+/* --- splice ---------------------------------------------------------------------------------- */
+
+static bool
+uring_quiesce(struct sock *s)
+{
+    cancel_recv(s);
+    return !(s->flags & SF_UR_RECV);
+}
+
+static bool
+uring_ready(const struct sock *s, unsigned events)
+{
+    return !(s->flags & (events == POLLIN ? SF_UR_POLL_IN : SF_UR_POLL_OUT));
+}
+
+static void
+uring_await(struct sock *s, unsigned events)
+{
+    bool in = events == POLLIN;
+    struct io_uring_sqe *sqe;
+
+    if (!uring_ready(s, events))
+        return;
+    sqe = start_op(s, in ? TAG_POLL_IN : TAG_POLL_OUT, in ? SF_UR_POLL_IN : SF_UR_POLL_OUT);
+    io_uring_prep_poll_add(sqe, s->fd, in ? POLLIN | POLLRDHUP : POLLOUT);
+}
+
+static void
+poll_done(struct sock *s, uint32_t flag)
+{
+    end_op(s, flag);
+    sock_queue(s);
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+static const struct {
+    uint32_t flag;
+    enum tag tag;
+} ops[] = {
+    {SF_UR_RECV, TAG_RECV},       {SF_UR_SEND, TAG_SEND},       {SF_UR_ACCEPT, TAG_ACCEPT},
+    {SF_UR_CONNECT, TAG_CONNECT}, {SF_UR_POLL_IN, TAG_POLL_IN}, {SF_UR_POLL_OUT, TAG_POLL_OUT},
+};
+
+/* Entries that were not submitted yet name the descriptor by its number, which must not be given to
+ * another file before: then the close goes behind them in the same queue.  Operations in the kernel
+ * hold the file itself; FIN is sent when they have been cancelled. */
+static void
+uring_close(struct sock *s)
+{
+    struct uring_state *u = state_of(s);
+
+    for (unsigned i = 0; s->pending > 0 && i < MC_COUNT(ops); i++)
+        if (s->flags & ops[i].flag)
+            cancel(u, tagged(s, ops[i].tag));
+    if (s->engine_slot == u->batch) {
+        struct io_uring_sqe *sqe = uring_sqe(u);
+
+        io_uring_prep_close(sqe, s->fd);
+        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+        sqe->user_data = TAG_NONE;
+    } else {
+        close(s->fd);
+    }
+    s->fd = -1;
+}
+
+/* --- watches --------------------------------------------------------------------------------- */
+
+static void
+uring_watch_drop(struct watch *w)
+{
+    struct watch_node *node = w->engine;
+
+    node->watch = NULL;
+    w->engine = NULL;
+    cancel(w->loop->state, tagged(node, TAG_WATCH));
+}
+
+static void
+uring_watch_arm(struct watch *w, unsigned events)
+{
+    struct uring_state *u = w->loop->state;
+    struct watch_node *node;
+    struct io_uring_sqe *sqe;
+
+    if (w->engine)
+        uring_watch_drop(w);
+    node = mc_alloc(sizeof(*node));
+    node->watch = w;
+    w->engine = node;
+    u->n_watch_nodes++;
+    sqe = uring_sqe(u);
+    io_uring_prep_poll_add(sqe, w->fd, events);
+    sqe->user_data = tagged(node, TAG_WATCH);
+}
+
+static void
+watch_done(struct uring_state *u, struct watch_node *node, int res)
+{
+    struct watch *w = node->watch;
+
+    u->n_watch_nodes--;
+    free(node);
+    if (w == NULL)
+        return;
+    w->engine = NULL;
+    w->events = 0;
+    w->fn(w, res < 0 ? POLLERR : (unsigned)res);
+}
+
+/* --- completions ----------------------------------------------------------------------------- */
+
+/* hot: once per completion */
+static void
+sock_done(struct sock *s, enum tag tag, const struct io_uring_cqe *c)
+{
+    MC_CHECK(s, SOCK_MAGIC);
+    switch (tag) {
+    case TAG_RECV: recv_done(s, c->res, c->flags); break;
+    case TAG_SEND: send_done(s, c->res); break;
+    case TAG_ACCEPT: accept_done(s, c->res, c->flags); break;
+    case TAG_CONNECT: connect_done(s, c->res); break;
+    case TAG_POLL_IN: poll_done(s, SF_UR_POLL_IN); break;
+    case TAG_POLL_OUT: poll_done(s, SF_UR_POLL_OUT); break;
+    default: MC_NEVER("tag of an operation");
+    }
+    if ((s->flags & SF_CLOSED) && s->pending == 0)
+        sock_ended(s);
+}
+
+/* Those that are there now; an entry is given back before its callback, which may submit more. */
+static void
+deliver(struct uring_state *u)
+{
+    for (unsigned n = io_uring_cq_ready(&u->ring); n > 0; n--) {
+        struct io_uring_cq *cq = &u->ring.cq;
+        struct io_uring_cqe c = cq->cqes[*cq->khead & *cq->kring_mask];
+        void *p = (void *)(uintptr_t)(c.user_data & ~TAG_MASK);
+        enum tag tag = c.user_data & TAG_MASK;
+
+        io_uring_cq_advance(&u->ring, 1);
+        if (tag == TAG_WATCH)
+            watch_done(u, p, c.res);
+        else if (tag != TAG_NONE)
+            sock_done(p, tag, &c);
+    }
+}
+
+static void
+uring_wait(struct loop *l, mc_ns wait)
+{
+    struct uring_state *u = l->state;
+
+    uring_enter(u, wait);
+    l->now_ns = units_clock_ns();
+    deliver(u);
+}
+
+/* --- birth and death ------------------------------------------------------------------------- */
+
 static bool
 uring_start(struct loop *l, const struct loop_conf *conf, struct errbuf *note)
 {
-    err_set(note, "io_uring is not built in");
+    struct uring_state *u = mc_alloc(sizeof(*u));
+
+    if (!uring_ring_open(u, note))
+        goto fail;
+    if (!uring_bufs_open(u, l->blocks, note))
+        goto fail_ring;
+    l->state = u;
+    return true;
+
+fail_ring:
+    uring_ring_close(u);
+fail:
+    free(u);
     return false;
 }
-const struct engine engine_uring = {.name = "uring", .start = uring_start};
+
+static void
+uring_stop(struct loop *l)
+{
+    struct uring_state *u = l->state;
+
+    for (unsigned i = 0; i < STOP_TURNS && u->n_watch_nodes > 0; i++)
+        uring_wait(l, 10 * MC_MS);
+    uring_ring_close(u);
+    uring_bufs_close(u, l->blocks);
+    free(u);
+    l->state = NULL;
+}
+
+const struct engine engine_uring = {
+    .name = "uring",
+    .eager_bytes = UINT32_MAX, /* an entry in the queue is not seen before the turn ends anyway */
+    .start = uring_start,
+    .stop = uring_stop,
+    .wait = uring_wait,
+    .accept = uring_accept,
+    .connect = uring_connect,
+    .flush = uring_flush,
+    .receive = uring_receive,
+    .quiesce = uring_quiesce,
+    .await = uring_await,
+    .ready = uring_ready,
+    .close = uring_close,
+    .watch_arm = uring_watch_arm,
+    .watch_drop = uring_watch_drop,
+};

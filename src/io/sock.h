@@ -28,7 +28,8 @@ struct sock_ops {
     /* The peer will send no more (FIN).  Once.  Sending is still possible. */
     void (*on_eof)(struct sock *);
     /* The send queue was not empty and now is.  Called from the flush at the end of the turn (or
-     * from a later turn when the kernel was full); not while a splice runs.  NULL: not interested. */
+     * from a later turn when the kernel was full); not while a splice runs.  NULL: not interested.
+     */
     void (*on_drained)(struct sock *);
     /* sock_connect() has ended: 0 or an errno. */
     void (*on_connect)(struct sock *, int err);
@@ -37,7 +38,8 @@ struct sock_ops {
     void (*on_accept)(struct sock *, int fd);
     /* The socket is broken (ECONNRESET, EPIPE, ETIMEDOUT ...).  For a listener: accept failed with
      * EMFILE, ENFILE, ENOBUFS or ENOMEM and accepting has been turned off (sock_accept(s, true)
-     * turns it on again).  At most once otherwise; nothing but on_closed follows after sock_close. */
+     * turns it on again).  At most once otherwise; nothing but on_closed follows after sock_close.
+     */
     void (*on_error)(struct sock *, int err);
     /* Everything has come back; the fd is closed; the memory is the owner's again.  Last call. */
     void (*on_closed)(struct sock *);
@@ -64,7 +66,8 @@ void sock_open(struct sock *, struct loop *, int fd, const struct sock_ops *);
 /* Makes a nonblocking socket for a's family (TCP_NODELAY where it is TCP), opens s with it and
  * connects; on_connect tells the end, never from inside this call.  MC_ESYS when no socket could be
  * made (s is then not open; errno is kept for EMFILE/ENFILE). */
-enum mc_err sock_connect(struct sock *, struct loop *, const struct addr *, const struct sock_ops *);
+enum mc_err sock_connect(struct sock *, struct loop *, const struct addr *,
+                         const struct sock_ops *);
 
 /* For a listening socket: accept from now on, or stop. */
 void sock_accept(struct sock *, bool on);
@@ -91,9 +94,9 @@ sock_unsent(const struct sock *s)
 
 /* Sends FIN once the queue has drained. */
 void sock_shutdown(struct sock *);
-/* Ends it: the queue is dropped, operations are cancelled, the fd closed; on_closed follows, in this
- * or a later turn, and no other callback.  reset: with RST instead of FIN, so that the peer cannot
- * take what it has for the whole. */
+/* Ends it: the queue is dropped, operations are cancelled, the fd closed; on_closed follows, in
+ * this or a later turn, and no other callback.  reset: with RST instead of FIN, so that the peer
+ * cannot take what it has for the whole. */
 void sock_close(struct sock *, bool reset);
 bool sock_is_open(const struct sock *); /* false after sock_close() */
 
@@ -103,9 +106,9 @@ bool sock_is_open(const struct sock *); /* false after sock_close() */
 typedef void splice_done_f(void *arg, uint64_t moved, int err, bool from_failed);
 /* Moves the next n bytes that arrive on `from` to `to` (after what is in its send queue), by
  * splice(2) through a pipe or its io_uring twin; held blocks go first.  Reception on `from` must be
- * off, and is off afterwards.  Until done is called (from the loop) nothing may be received from `from`
- * and nothing be sent to `to`; the other direction of both stays free (the server may answer while a
- * request body is spliced to it).  sock_close() of either ends the transfer without done.
+ * off, and is off afterwards.  Until done is called (from the loop) nothing may be received from
+ * `from` and nothing be sent to `to`; the other direction of both stays free (the server may answer
+ * while a request body is spliced to it).  sock_close() of either ends the transfer without done.
  * False: no pipe could be had; use on_recv and sock_send instead. */
 bool sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *, void *arg);
 /* Bytes moved so far, for progress time-outs; 0 when no transfer runs. */
@@ -113,12 +116,12 @@ uint64_t sock_splice_moved(const struct sock *);
 
 /* --- listening ------------------------------------------------------------------------------- */
 struct sock_listen_opts {
-    int backlog;     /* 0: SOMAXCONN */
-    bool reuseport;  /* one socket per worker on the same address */
+    int backlog;        /* 0: SOMAXCONN */
+    bool reuseport;     /* one socket per worker on the same address */
     unsigned unix_mode; /* permission bits of a unix socket; 0: by umask */
 };
-/* A bound, listening, nonblocking, close-on-exec fd, or -1 and why.  [::] is V6ONLY so that *:80 can
- * stand beside it.  A unix socket file that nobody listens on is replaced. */
+/* A bound, listening, nonblocking, close-on-exec fd, or -1 and why.  [::] is V6ONLY so that *:80
+ * can stand beside it.  A unix socket file that nobody listens on is replaced. */
 int sock_listen_fd(const struct addr *, const struct sock_listen_opts *, struct errbuf *);
 
 #endif

@@ -716,14 +716,14 @@ accepting_pauses_when_descriptors_run_out_and_can_be_resumed(void **state)
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
     end_open(&l, listen_on(&to));
-    sock_accept(&l.s, true);
-    settle();
     for (int i = 0; i < 3; i++)
         fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     extra = dup(fd[2]);
     tight = (struct rlimit){.rlim_cur = (rlim_t)extra + 1, .rlim_max = old.rlim_max};
     close(extra); /* room for one */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    sock_accept(&l.s, true); /* io_uring notes the limit now */
+    settle();
     for (int i = 0; i < 3; i++)
         connect(fd[i], &to.u.sa, to.len);
     UNTIL(l.n_error == 1);
