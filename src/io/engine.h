@@ -63,6 +63,8 @@ struct engine {
     void (*stop)(struct loop *);
     /* Waits, reads the clock, delivers.  0: poll. */
     void (*wait)(struct loop *, mc_ns max_wait_ns);
+    /* The loop is not turned for now: hand over what waits for the next turn. */
+    void (*submit)(struct loop *);
 
     void (*accept)(struct sock *, bool on);
     /* s->fd is a fresh socket; ends in sock_connected(). */

@@ -142,6 +142,7 @@ loop_free(struct loop **lp)
     watch_drop(&l->wake_watch);
     close(l->wake_watch.fd);
     splice_free_idle(l);
+    l->engine->submit(l);
     l->engine->stop(l);
     loop_fini(l);
     *lp = NULL;
@@ -316,6 +317,7 @@ loop_run(struct loop *l)
     l->stopping = false;
     while (!l->stopping)
         loop_turn(l, MC_NEVER_NS);
+    l->engine->submit(l);
 }
 
 void

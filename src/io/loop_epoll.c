@@ -459,6 +459,11 @@ epoll_engine_wait(struct loop *l, mc_ns wait)
     deliver(e, n);
 }
 
+static void
+epoll_submit(struct loop *l)
+{
+}
+
 /* --- birth and death ------------------------------------------------------------------------- */
 
 static bool
@@ -507,6 +512,7 @@ const struct engine engine_epoll = {
     .start = epoll_start,
     .stop = epoll_stop,
     .wait = epoll_engine_wait,
+    .submit = epoll_submit,
     .accept = epoll_accept,
     .connect = epoll_connect,
     .flush = epoll_flush,

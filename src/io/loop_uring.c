@@ -22,8 +22,6 @@
 #include "io/uring.h"
 
 #define MAX_IOVECS 16
-/* Turns of uring_stop() that bring cancelled polls home. */
-#define STOP_TURNS 100
 
 enum tag {
     TAG_NONE,
@@ -41,6 +39,7 @@ static_assert(_Alignof(struct sock) >= 8, "a tag fits below the address");
 /* A watch's poll in the kernel; it may outlive the watch. */
 struct watch_node {
     struct watch *watch; /* NULL: dropped */
+    struct list link;    /* all of the loop's */
 };
 
 static struct uring_state *
@@ -379,18 +378,18 @@ uring_watch_arm(struct watch *w, unsigned events)
     node = mc_alloc(sizeof(*node));
     node->watch = w;
     w->engine = node;
-    u->n_watch_nodes++;
+    list_push_back(&u->watch_nodes, &node->link);
     sqe = uring_sqe(u);
     io_uring_prep_poll_add(sqe, w->fd, events);
     sqe->user_data = tagged(node, TAG_WATCH);
 }
 
 static void
-watch_done(struct uring_state *u, struct watch_node *node, int res)
+watch_done(struct watch_node *node, int res)
 {
     struct watch *w = node->watch;
 
-    u->n_watch_nodes--;
+    list_remove(&node->link);
     free(node);
     if (w == NULL)
         return;
@@ -431,7 +430,7 @@ deliver(struct uring_state *u)
 
         io_uring_cq_advance(&u->ring, 1);
         if (tag == TAG_WATCH)
-            watch_done(u, p, c.res);
+            watch_done(p, c.res);
         else if (tag != TAG_NONE)
             sock_done(p, tag, &c);
     }
@@ -458,6 +457,7 @@ uring_start(struct loop *l, const struct loop_conf *conf, struct errbuf *note)
         goto fail;
     if (!uring_bufs_open(u, l->blocks, note))
         goto fail_ring;
+    list_init(&u->watch_nodes);
     l->state = u;
     return true;
 
@@ -468,14 +468,27 @@ fail:
     return false;
 }
 
+/* The last entries, when the loop is not turned any more: answers and closes. */
+static void
+uring_submit_rest(struct loop *l)
+{
+    uring_submit(l->state);
+}
+
+/* May be called by another thread than turned the loop.  No socket is left, so nothing in the
+ * kernel knows our memory but by name: the polls of watches end with the ring. */
 static void
 uring_stop(struct loop *l)
 {
     struct uring_state *u = l->state;
 
-    for (unsigned i = 0; i < STOP_TURNS && u->n_watch_nodes > 0; i++)
-        uring_wait(l, 10 * MC_MS);
     uring_ring_close(u);
+    while (!list_empty(&u->watch_nodes)) {
+        struct watch_node *node = LIST_ENTRY(u->watch_nodes.next, struct watch_node, link);
+
+        list_remove(&node->link);
+        free(node);
+    }
     uring_bufs_close(u, l->blocks);
     free(u);
     l->state = NULL;
@@ -487,6 +500,7 @@ const struct engine engine_uring = {
     .start = uring_start,
     .stop = uring_stop,
     .wait = uring_wait,
+    .submit = uring_submit_rest,
     .accept = uring_accept,
     .connect = uring_connect,
     .flush = uring_flush,

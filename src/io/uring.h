@@ -21,11 +21,12 @@
 
 struct uring_state {
     struct io_uring ring;
-    bool begun;           /* enabled, by the thread that turns the loop */
-    int enter_fd;         /* the ring, or its index among the thread's registered ones */
-    unsigned enter_flags; /* IORING_ENTER_REGISTERED_RING in the latter case */
-    uint32_t batch;       /* counts submissions: which entries the kernel has seen */
-    size_t n_watch_nodes; /* polls of watches in the kernel */
+    bool begun;              /* enabled, by the thread that turns the loop */
+    pid_t owner;             /* ... which is the only one that may enter */
+    int enter_fd;            /* the ring, or its index among the thread's registered ones */
+    unsigned enter_flags;    /* IORING_ENTER_REGISTERED_RING in the latter case */
+    uint32_t batch;          /* counts submissions: which entries the kernel has seen */
+    struct list watch_nodes; /* polls of watches in the kernel */
 
     struct io_uring_buf_ring *bufs;
     struct block *block[URING_BUFS]; /* by buffer id; NULL while its bytes are delivered */
@@ -42,6 +43,8 @@ void uring_ring_close(struct uring_state *);
 struct io_uring_sqe *uring_sqe(struct uring_state *);
 /* Memory that stays until the next submission, and room for the entry that names it. */
 void *uring_scratch(struct uring_state *, size_t bytes);
+/* Submits what is queued; nothing when another thread has turned the loop. */
+void uring_submit(struct uring_state *);
 /* Submits what is queued and waits for a completion. */
 void uring_enter(struct uring_state *, mc_ns max_wait_ns);
 

@@ -99,6 +99,7 @@ begin(struct uring_state *u)
         u->enter_fd = u->ring.enter_ring_fd;
         u->enter_flags = IORING_ENTER_REGISTERED_RING;
     }
+    u->owner = gettid();
     u->begun = true;
 }
 
@@ -147,10 +148,11 @@ uring_enter(struct uring_state *u, mc_ns max_wait_ns)
     MC_ASSERT(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN);
 }
 
-/* The queue is full in the middle of a turn. */
-static __attribute__((cold, noinline)) void
-submit(struct uring_state *u)
+void
+uring_submit(struct uring_state *u)
 {
+    if (u->begun && u->owner != gettid())
+        return;
     for (unsigned tries = 0; show_entries(u) > 0; tries++) {
         int rc = enter(u, 0, tries ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
 
@@ -165,7 +167,7 @@ uring_sqe(struct uring_state *u)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
     if (__builtin_expect(sqe == NULL, 0)) {
-        submit(u);
+        uring_submit(u);
         sqe = io_uring_get_sqe(&u->ring);
         MC_ASSERT(sqe != NULL);
     }
@@ -180,7 +182,7 @@ uring_scratch(struct uring_state *u, size_t bytes)
     bytes = (bytes + 15) & ~(size_t)15;
     MC_ASSERT(bytes <= sizeof(u->scratch));
     if (u->scratch_used + bytes > sizeof(u->scratch) || io_uring_sq_space_left(&u->ring) == 0)
-        submit(u);
+        uring_submit(u);
     p = u->scratch + u->scratch_used;
     u->scratch_used += bytes;
     return p;
