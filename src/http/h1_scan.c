@@ -326,7 +326,7 @@ static const struct h1_scan scan_avx2 = {
 
 /* --- choice ---------------------------------------------------------------------------------- */
 static const struct h1_scan *const scans[] = {
-    /* best first */
+/* best first */
 #if defined(__x86_64__)
     &scan_avx2,
     &scan_sse2,

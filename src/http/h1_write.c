@@ -110,7 +110,9 @@ put_fields(char *d, const struct http_head *h, field_set drop)
 {
     struct run run = {NULL, NULL};
 
-    for (const struct http_field *f = h->fields; f < h->fields + h->n_fields; f++) {
+    for (unsigned i = 0; i < h->n_fields; i++) {
+        const struct http_field *f = &h->fields[i];
+
         if (left_out(h, drop, f))
             continue;
         if (!as_written(f)) {
