@@ -9,15 +9,29 @@
 #include "control/conf.h"
 
 int
+cmd_check_file(const char *path)
+{
+    struct conf_faults faults = {0};
+    struct buf text = {0};
+    struct conf *conf;
+    bool good = conf_load(path, &conf, &faults) == MC_OK;
+
+    conf_faults_text(&faults, &text);
+    fwrite(text.p, 1, text.n, stderr);
+    if (good)
+        printf("%s: ok\n", path);
+    conf_faults_free(&faults);
+    conf_free(&conf);
+    buf_free(&text);
+    return good ? 0 : 1;
+}
+
+int
 cmd_check(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {0}};
     const char *file = CONF_DEFAULT_FILE;
-    struct conf_faults faults = {0};
-    struct conf *conf;
-    struct buf text = {0};
     int opt;
-    bool good;
 
     while ((opt = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
         if (opt != 'c')
@@ -28,13 +42,5 @@ cmd_check(int argc, char **argv)
         file = argv[optind++];
     if (optind < argc)
         return cmd_bad_usage("check");
-    good = conf_load(file, &conf, &faults) == MC_OK;
-    conf_faults_text(&faults, &text);
-    fwrite(text.p, 1, text.n, stderr);
-    if (good)
-        printf("%s: ok\n", file);
-    conf_faults_free(&faults);
-    conf_free(&conf);
-    buf_free(&text);
-    return good ? 0 : 1;
+    return cmd_check_file(file);
 }

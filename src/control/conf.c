@@ -340,22 +340,6 @@ conf_listener_fini(struct listener_conf *l)
 }
 
 void
-conf_pool_fini(struct pool_conf *p)
-{
-    for (unsigned i = 0; i < p->n_servers; i++) {
-        free(p->servers[i].name);
-        free(p->servers[i].address);
-    }
-    free(p->servers);
-    free(p->name);
-    free(p->hash_name);
-    free(p->check.path);
-    free(p->check.host);
-    free(p->check.method);
-    *p = (struct pool_conf){0};
-}
-
-void
 conf_route_fini(struct route_conf *r)
 {
     for (unsigned i = 0; i < r->n_hosts; i++)
@@ -378,7 +362,7 @@ conf_free(struct conf **cp)
     for (unsigned i = 0; i < c->n_listeners; i++)
         conf_listener_fini(&c->listeners[i]);
     for (unsigned i = 0; i < c->n_pools; i++)
-        conf_pool_fini(&c->pools[i]);
+        pool_conf_free(&c->pools[i]);
     for (unsigned i = 0; i < c->n_routes; i++)
         conf_route_fini(&c->routes[i]);
     free(c->listeners);

@@ -62,7 +62,6 @@ void conf_free(struct conf **);
 
 /* Free what a room's conf points to, not the struct itself; the struct is zeroed. */
 void conf_listener_fini(struct listener_conf *);
-void conf_pool_fini(struct pool_conf *);
 void conf_route_fini(struct route_conf *);
 
 #endif

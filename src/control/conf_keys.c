@@ -44,7 +44,7 @@
 /* clang-format off */
 const struct conf_key conf_keys[] = {
     /* --- top level: struct conf --- */
-    KEY(TOP, "workers", WORKERS, conf, workers, "auto", "1..256",
+    KEY(TOP, "workers", WORKERS, conf, workers, "auto", "1..64",
         "threads that serve; auto is one for each core this process may use"),
     KEY(TOP, "engine", WORD, conf, engine, "auto", "auto|epoll|uring",
         "how workers talk to the kernel; auto takes the one that was measured to be better"),

@@ -126,8 +126,8 @@ static const struct {
      "t:3: unknown option \"bogus\" in server, expected an option that meercat.conf(5) lists\n"},
     /* values */
     {"workers = \"many\"\n" REST,
-     "t:1: workers: \"many\" is not a number, expected 1 to 256, or auto\n"},
-    {"workers = 0\n" REST, "t:1: workers: \"0\" is out of range, expected 1 to 256\n"},
+     "t:1: workers: \"many\" is not a number, expected 1 to 64, or auto\n"},
+    {"workers = 0\n" REST, "t:1: workers: \"0\" is out of range, expected 1 to 64\n"},
     {"engine = \"kqueue\"\n" REST,
      "t:1: engine: \"kqueue\" is not known, expected auto, epoll or uring\n"},
     {"drain-timeout = 30\n" REST, "t:1: drain-timeout: \"30\" is not a duration, expected 0 to 1d, "
@@ -252,7 +252,7 @@ all_faults_of_a_file_are_told_in_one_run(void **state)
                              "route \"r\" { pool = \"ap\" }\n");
 
     assert_string_equal(
-        faults, "t:2: workers: \"none\" is not a number, expected 1 to 256, or auto\n"
+        faults, "t:2: workers: \"none\" is not a number, expected 1 to 64, or auto\n"
                 "t:4: unknown option \"foo\", expected an option that meercat.conf(5) lists\n"
                 "t:6: bind: \"x\" is not a port number, expected ADDRESS:PORT like \"*:80\", "
                 "\"[::]:80\" or "

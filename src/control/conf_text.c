@@ -24,8 +24,9 @@
 #include "base/map.h"
 #include "control/conf_lex.h"
 
-#define TITLE_BYTES_MAX 64 /* of a pool, server, route or listener: it goes into logs and labels \
-                            */
+#define TITLE_BYTES_MAX                                                      \
+    64 /* of a pool, server, route or listener: it goes into logs and labels \
+        */
 
 /* One walk over all files. */
 struct walk {

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * binds.c - the sockets that clients connect to.
+ */
+#include "control/binds.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "io/sock.h"
+
+struct bound {
+    struct addr addr;
+    uint64_t id;
+    int *fds;       /* [n_workers]; of a unix socket all the same */
+    bool is_new;    /* bound for the set that is being asked for */
+    bool wanted;    /* by that set */
+    bool retired;   /* not in the set that was kept last */
+    dev_t file_dev; /* of a unix socket, so that only our own file is removed */
+    ino_t file_ino;
+};
+
+struct binds {
+    unsigned n_workers;
+    uint64_t last_id;
+    struct bound **v;
+    unsigned n;
+};
+
+struct binds *
+binds_new(unsigned n_workers)
+{
+    struct binds *b = mc_alloc(sizeof(*b));
+
+    b->n_workers = n_workers;
+    return b;
+}
+
+static bool
+is_unix(const struct bound *e)
+{
+    return e->addr.u.sa.sa_family == AF_UNIX;
+}
+
+static void
+remove_own_file(const struct bound *e)
+{
+    const char *path = e->addr.u.un.sun_path;
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && st.st_dev == e->file_dev && st.st_ino == e->file_ino)
+        unlink(path);
+}
+
+static void
+bound_free(struct bound *e, unsigned n_fds)
+{
+    if (is_unix(e))
+        remove_own_file(e);
+    for (unsigned i = 0; i < n_fds && (i == 0 || !is_unix(e)); i++)
+        close(e->fds[i]);
+    free(e->fds);
+    free(e);
+}
+
+/* Closes and forgets every entry for which one of the flags is set. */
+static void
+drop(struct binds *b, bool new_ones, bool retired_ones)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < b->n; i++) {
+        struct bound *e = b->v[i];
+
+        if ((new_ones && e->is_new) || (retired_ones && e->retired))
+            bound_free(e, b->n_workers);
+        else
+            b->v[kept++] = e;
+    }
+    b->n = kept;
+}
+
+void
+binds_free(struct binds **bp)
+{
+    struct binds *b = *bp;
+
+    if (b == NULL)
+        return;
+    *bp = NULL;
+    for (unsigned i = 0; i < b->n; i++)
+        bound_free(b->v[i], b->n_workers);
+    free(b->v);
+    free(b);
+}
+
+void
+binds_begin(struct binds *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        b->v[i]->wanted = b->v[i]->is_new = false;
+}
+
+static struct bound *
+find(const struct binds *b, const struct addr *a)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        if (addr_eq(&b->v[i]->addr, a))
+            return b->v[i];
+    return NULL;
+}
+
+static enum mc_err
+open_sockets(struct bound *e, unsigned n_workers, unsigned unix_mode, struct errbuf *err)
+{
+    struct sock_listen_opts opts = {.reuseport = true, .unix_mode = unix_mode};
+    struct stat st;
+
+    for (unsigned i = 0; i < n_workers; i++) {
+        e->fds[i] = i > 0 && is_unix(e) ? e->fds[0] : sock_listen_fd(&e->addr, &opts, err);
+        if (e->fds[i] < 0) {
+            bound_free(e, i);
+            return MC_ESYS;
+        }
+    }
+    if (is_unix(e) && lstat(e->addr.u.un.sun_path, &st) == 0) {
+        e->file_dev = st.st_dev;
+        e->file_ino = st.st_ino;
+    }
+    return MC_OK;
+}
+
+static enum mc_err
+bind_new(struct binds *b, const struct addr *a, unsigned unix_mode, struct bound **out,
+         struct errbuf *err)
+{
+    struct bound *e = mc_alloc(sizeof(*e));
+    enum mc_err rv;
+
+    e->addr = *a;
+    e->fds = mc_alloc(b->n_workers * sizeof(*e->fds));
+    rv = open_sockets(e, b->n_workers, unix_mode, err);
+    if (rv != MC_OK)
+        return rv;
+    e->id = ++b->last_id;
+    e->is_new = true;
+    b->v = mc_realloc(b->v, (b->n + 1) * sizeof(struct bound *));
+    b->v[b->n++] = e;
+    *out = e;
+    return MC_OK;
+}
+
+enum mc_err
+binds_take(struct binds *b, const struct addr *a, unsigned unix_mode, struct bind_fd *out,
+           struct errbuf *err)
+{
+    struct bound *e = find(b, a);
+
+    if (e == NULL) {
+        enum mc_err rv = bind_new(b, a, unix_mode, &e, err);
+
+        if (rv != MC_OK)
+            return rv;
+    } else if (is_unix(e) && chmod(e->addr.u.un.sun_path, unix_mode) != 0) {
+        log_warn("%s: mode cannot be changed", e->addr.u.un.sun_path);
+    }
+    e->wanted = true;
+    out->addr = e->addr;
+    out->id = e->id;
+    out->fds = mc_alloc(b->n_workers * sizeof(*out->fds));
+    memcpy(out->fds, e->fds, b->n_workers * sizeof(*out->fds));
+    return MC_OK;
+}
+
+void
+binds_keep(struct binds *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        b->v[i]->retired = !b->v[i]->wanted;
+        b->v[i]->is_new = false;
+    }
+}
+
+void
+binds_give_up(struct binds *b)
+{
+    drop(b, true, false);
+}
+
+void
+binds_close_retired(struct binds *b)
+{
+    drop(b, false, true);
+}
+
+unsigned
+binds_n_retired(const struct binds *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->n; i++)
+        n += b->v[i]->retired;
+    return n;
+}

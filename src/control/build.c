@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * build.c - a configuration made into a snapshot.
+ */
+#include "control/build.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+/* --- listeners ----------------------------------------------------------------------------------
+ */
+
+static struct listener_live *
+live_listener(struct build *b, const char *name)
+{
+    struct listener_live *live = map_get(&b->listeners, str_of(name));
+
+    if (live != NULL)
+        return live;
+    live = aligned_alloc(alignof(struct listener_live), sizeof(*live));
+    MC_ASSERT(live != NULL);
+    *live = (struct listener_live){.name = mc_strdup(name)};
+    map_put(&b->listeners, str_of(name), live);
+    return live;
+}
+
+static void
+build_listeners(struct build *b, struct conf *c, struct snapshot *s)
+{
+    s->listeners = mc_alloc((c->n_listeners + 1) * sizeof(*s->listeners));
+    s->n_listeners = c->n_listeners;
+    for (unsigned i = 0; i < c->n_listeners; i++) {
+        struct listener *l = &s->listeners[i];
+
+        l->conf = c->listeners[i];
+        c->listeners[i] = (struct listener_conf){0};
+        l->index = i;
+        l->live = live_listener(b, l->conf.name);
+        atomic_fetch_add(&l->live->refs, 1);
+    }
+    c->n_listeners = 0;
+}
+
+static enum mc_err
+build_binds(struct build *b, struct snapshot *s, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        n += s->listeners[i].conf.n_binds;
+    s->binds = mc_alloc((n + 1) * sizeof(*s->binds));
+    binds_begin(b->binds);
+    for (unsigned i = 0; i < s->n_listeners; i++) {
+        const struct listener_conf *lc = &s->listeners[i].conf;
+
+        for (unsigned j = 0; j < lc->n_binds && rv == MC_OK; j++) {
+            struct bind_fd *out = &s->binds[s->n_binds];
+
+            rv = binds_take(b->binds, &lc->binds[j], lc->unix_mode, out, e);
+            out->listener = i;
+            s->n_binds += rv == MC_OK;
+            if (rv != MC_OK)
+                err_wrap(e, "listen \"%s\"", lc->name);
+        }
+    }
+    if (rv != MC_OK)
+        binds_give_up(b->binds);
+    return rv;
+}
+
+/* --- pools and routes ----------------------------------------------------------------------------
+ */
+
+static enum mc_err
+build_pools(struct build *b, struct conf *c, struct snapshot *s, struct errbuf *e)
+{
+    enum mc_err rv = fleet_build(b->fleet, c->pools, c->n_pools, &s->pools, e);
+
+    if (rv == MC_OK)
+        s->n_pools = c->n_pools;
+    c->n_pools = 0;
+    return rv;
+}
+
+static unsigned
+pool_index(const struct snapshot *s, const char *name)
+{
+    for (unsigned i = 0; i < s->n_pools; i++)
+        if (strcmp(s->pools[i]->conf.name, name) == 0)
+            return i;
+    MC_NEVER("route to a pool that conf_check let pass");
+}
+
+static void
+build_routes(struct conf *c, struct snapshot *s)
+{
+    s->routes = mc_alloc((c->n_routes + 1) * sizeof(*s->routes));
+    s->n_routes = c->n_routes;
+    for (unsigned i = 0; i < c->n_routes; i++) {
+        s->routes[i].conf = c->routes[i];
+        c->routes[i] = (struct route_conf){0};
+        s->routes[i].pool_index = pool_index(s, s->routes[i].conf.pool);
+    }
+    c->n_routes = 0;
+}
+
+/* --- the whole
+ * ------------------------------------------------------------------------------------ */
+
+enum mc_err
+build_snapshot(struct build *b, struct conf *c, struct snapshot **out, struct errbuf *e)
+{
+    struct snapshot *s = mc_alloc(sizeof(*s));
+    enum mc_err rv;
+
+    s->generation = b->last_generation + 1;
+    s->built_wall_ns = units_wall_ns();
+    s->access_log = b->access_log;
+    s->node = mc_strdup(c->node);
+    s->drain_timeout_ns = c->drain_timeout_ns;
+    s->splice_bytes = c->splice_bytes;
+    s->max_connections = c->max_connections;
+    s->digest = mc_strdup(c->digest);
+    build_listeners(b, c, s);
+    rv = build_pools(b, c, s, e);
+    if (rv == MC_OK)
+        rv = build_binds(b, s, e);
+    if (rv != MC_OK) {
+        build_free_snapshot(&s);
+        return rv;
+    }
+    build_routes(c, s);
+    *out = s;
+    return MC_OK;
+}
+
+void
+build_keep(struct build *b, const struct snapshot *s)
+{
+    b->last_generation = s->generation;
+    binds_keep(b->binds);
+    fleet_adopt(b->fleet, s->pools, s->n_pools);
+}
+
+void
+build_free_snapshot(struct snapshot **sp)
+{
+    struct snapshot *s = *sp;
+
+    if (s == NULL)
+        return;
+    *sp = NULL;
+    for (unsigned i = 0; i < s->n_listeners; i++) {
+        atomic_fetch_sub(&s->listeners[i].live->refs, 1);
+        conf_listener_fini(&s->listeners[i].conf);
+    }
+    for (unsigned i = 0; i < s->n_binds; i++)
+        free(s->binds[i].fds);
+    for (unsigned i = 0; i < s->n_routes; i++)
+        conf_route_fini(&s->routes[i].conf);
+    for (unsigned i = 0; i < s->n_pools; i++)
+        pool_free(&s->pools[i]);
+    free(s->listeners);
+    free(s->binds);
+    free(s->routes);
+    free(s->pools);
+    free(s->node);
+    free(s->digest);
+    free(s);
+}
+
+void
+build_fini(struct build *b)
+{
+    size_t at = 0;
+    void *value;
+
+    while (map_next(&b->listeners, &at, &(struct str){0}, &value)) {
+        struct listener_live *live = value;
+
+        free(live->name);
+        free(live);
+    }
+    map_free(&b->listeners);
+}

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * node.c - a balancer as a whole: birth, signals, reload, end.  The control thread.
+ *
+ * Birth, in this order:
+ *   1. the configuration is read; a broken one ends it here
+ *   2. what needs root: descriptors, sockets, log, pid file; then root is given up
+ *   3. servers are looked after, workers start, the service manager is told
+ * The end: workers stop accepting and let requests finish; when all have, or time is over, they are
+ * stopped, and everything goes in the opposite order.
+ */
+#include "control/node.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "control/notify.h"
+
+#define DNS_TIMEOUT_NS (2 * MC_SEC)
+/* A snapshot was certainly looked at by every worker this long after it was handed out: only then
+ * may descriptors that it names be closed. */
+#define ADOPTION_NS    (1 * MC_SEC)
+#define STATUS_NS      (5 * MC_SEC)
+/* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
+#define END_GRACE_NS   (2 * MC_SEC)
+
+/* --- snapshots
+ * ------------------------------------------------------------------------------------ */
+
+/* Frees what no worker uses any more. */
+static void
+free_released(struct node *n)
+{
+    uint64_t released = UINT64_MAX;
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n->n_workers; i++) {
+        uint64_t r = atomic_load(&n->released[i]);
+
+        released = r < released ? r : released;
+    }
+    for (unsigned i = 0; i < n->n_old; i++) {
+        if (n->old[i]->generation <= released)
+            build_free_snapshot(&n->old[i]);
+        else
+            n->old[kept++] = n->old[i];
+    }
+    n->n_old = kept;
+}
+
+static void
+on_retire_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, retire_timer);
+
+    binds_close_retired(n->build.binds);
+}
+
+/* Closes our descriptors of addresses that are no longer listened on: at once, so that nobody
+ * queues where nobody will accept, unless a worker could still be looking at the snapshot before.
+ */
+static void
+close_retired(struct node *n, mc_ns adopted_before_ns)
+{
+    mc_ns now = loop_now_exact(n->loop);
+
+    if (binds_n_retired(n->build.binds) == 0)
+        return;
+    if (now >= adopted_before_ns + ADOPTION_NS)
+        binds_close_retired(n->build.binds);
+    else
+        loop_timer_set(n->loop, &n->retire_timer, now + ADOPTION_NS);
+}
+
+static void
+put_in_force(struct node *n, struct snapshot *s)
+{
+    mc_ns before = n->adopted_ns;
+
+    build_keep(&n->build, s);
+    if (n->current != NULL) {
+        n->old = mc_realloc(n->old, (n->n_old + 1) * sizeof(struct snapshot *));
+        n->old[n->n_old++] = n->current;
+    }
+    n->current = s;
+    n->adopted_ns = loop_now_exact(n->loop);
+    if (!n->started)
+        return;
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_adopt(n->workers[i], s);
+    close_retired(n, before);
+}
+
+/* --- reload
+ * ---------------------------------------------------------------------------------------- */
+
+static bool
+differs(const char *a, const char *b)
+{
+    return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
+}
+
+static void
+note_restart(struct buf *text, bool changed, const char *what)
+{
+    if (!changed)
+        return;
+    log_warn("reload: %s has changed and needs a restart", what);
+    buf_printf(text, "%s has changed and needs a restart\n", what);
+}
+
+/* What is made once, at the start. */
+static void
+note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
+{
+    bool admin = differs(old->admin.socket, new->admin.socket) ||
+                 old->admin.socket_mode != new->admin.socket_mode ||
+                 !addr_eq(&old->admin.http, &new->admin.http);
+
+    note_restart(text, old->workers != new->workers, "workers");
+    note_restart(text, old->engine != new->engine, "engine");
+    note_restart(text, differs(old->user, new->user), "user");
+    note_restart(text, differs(old->group, new->group), "group");
+    note_restart(text, differs(old->pid_file, new->pid_file), "pid-file");
+    note_restart(text, differs(old->resolvers, new->resolvers), "resolvers");
+    note_restart(text,
+                 differs(old->access_log.file, new->access_log.file) ||
+                     old->access_log.format != new->access_log.format,
+                 "access-log");
+    note_restart(text, admin, "admin");
+}
+
+#define SWAP(a, b)                \
+    do {                          \
+        __typeof__(a) held = (a); \
+        (a) = (b);                \
+        (b) = held;               \
+    } while (0)
+
+/* These stay what they were, so that the next reload still tells that they differ. */
+static void
+keep_restart_parts(struct conf *old, struct conf *new)
+{
+    SWAP(old->workers, new->workers);
+    SWAP(old->engine, new->engine);
+    SWAP(old->user, new->user);
+    SWAP(old->group, new->group);
+    SWAP(old->pid_file, new->pid_file);
+    SWAP(old->resolvers, new->resolvers);
+    SWAP(old->access_log, new->access_log);
+    SWAP(old->admin, new->admin);
+}
+
+static void
+log_faults(const struct conf_faults *faults)
+{
+    for (unsigned i = 0; i < faults->n; i++) {
+        const struct conf_fault *f = &faults->v[i];
+
+        log_line(f->warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s:%u: %s", f->file, f->line,
+                 f->text);
+    }
+}
+
+static bool
+reload(struct node *n, struct buf *text)
+{
+    struct conf_faults faults = {0};
+    struct snapshot *s;
+    struct errbuf e;
+    struct conf *c;
+    bool read;
+
+    read = conf_load(n->options.conf_file, &c, &faults) == MC_OK;
+    log_faults(&faults);
+    conf_faults_text(&faults, text);
+    conf_faults_free(&faults);
+    if (!read)
+        return false;
+    if (build_snapshot(&n->build, c, &s, &e) != MC_OK) {
+        log_error("%s", e.text);
+        buf_printf(text, "%s\n", e.text);
+        conf_free(&c);
+        return false;
+    }
+    note_restarts(n->conf, c, text);
+    keep_restart_parts(n->conf, c);
+    conf_free(&n->conf);
+    n->conf = c;
+    log_setup(c->log_level, notify_has_journal());
+    put_in_force(n, s);
+    return true;
+}
+
+bool
+node_reload(struct node *n, struct buf *text)
+{
+    if (n->ending) {
+        buf_printf(text, "the balancer is ending\n");
+        return false;
+    }
+    notify_reloading();
+    n->reload.ok = reload(n, text);
+    n->reload.wall_ns = units_wall_ns();
+    n->reload.n_good += n->reload.ok;
+    n->reload.n_bad += !n->reload.ok;
+    if (n->reload.ok)
+        log_info("reloaded %s: generation %llu", n->options.conf_file,
+                 (unsigned long long)n->current->generation);
+    else
+        log_error("%s is not good: everything stays as it was", n->options.conf_file);
+    notify_ready();
+    return n->reload.ok;
+}
+
+/* --- the end
+ * ---------------------------------------------------------------------------------------- */
+
+static void
+on_end_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, end_timer);
+
+    log_warn("workers do not end in time");
+    loop_stop(n->loop);
+}
+
+static void
+begin_end(struct node *n)
+{
+    mc_ns deadline = loop_now(n->loop) + n->current->drain_timeout_ns;
+    char text[UNITS_TEXT];
+
+    if (n->ending) {
+        log_warn("told to end a second time: ending at once");
+        loop_stop(n->loop);
+        return;
+    }
+    n->ending = true;
+    log_info("ending: requests under way have %s",
+             units_duration_text(n->current->drain_timeout_ns, text));
+    notify_stopping();
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_drain(n->workers[i], deadline);
+    /* whoever connects from now on is refused by the kernel, and can go elsewhere */
+    binds_begin(n->build.binds);
+    binds_keep(n->build.binds);
+    close_retired(n, n->adopted_ns);
+    n->end_timer.fn = on_end_timer;
+    loop_timer_set(n->loop, &n->end_timer, deadline + END_GRACE_NS);
+}
+
+/* --- signals
+ * ---------------------------------------------------------------------------------------- */
+
+static void
+reopen_log(struct node *n)
+{
+    struct errbuf e;
+
+    if (n->build.access_log == NULL)
+        return;
+    if (access_log_reopen(n->build.access_log, &e) == MC_OK)
+        log_info("access log opened anew");
+    else
+        log_error("access log: %s; the old file stays in use", e.text);
+}
+
+static void
+on_signal(struct node *n, unsigned signo)
+{
+    struct buf text = {0};
+
+    switch (signo) {
+    case SIGHUP: node_reload(n, &text); break;
+    case SIGUSR1: reopen_log(n); break;
+    case SIGTERM:
+    case SIGINT:
+    case SIGQUIT: begin_end(n); break;
+    }
+    buf_free(&text);
+}
+
+static void
+on_signals(struct watch *w, unsigned revents)
+{
+    struct node *n = container_of(w, struct node, signals);
+    struct signalfd_siginfo info;
+
+    while (read(w->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        on_signal(n, info.ssi_signo);
+    watch_arm(w, POLLIN);
+}
+
+/* Before any thread exists, so that none of them gets a signal. */
+static sigset_t
+block_signals(void)
+{
+    static const int signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGQUIT};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < MC_COUNT(signals); i++)
+        sigaddset(&set, signals[i]);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN); /* kept for handing over to a new binary; must not kill */
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return set;
+}
+
+static enum mc_err
+watch_signals(struct node *n, const sigset_t *set, struct errbuf *e)
+{
+    int fd = signalfd(-1, set, SFD_NONBLOCK | SFD_CLOEXEC);
+
+    if (fd < 0)
+        return err_sys(e, "signalfd");
+    watch_init(&n->signals, n->loop, fd, on_signals);
+    watch_arm(&n->signals, POLLIN);
+    return MC_OK;
+}
+
+/* --- what workers tell
+ * ------------------------------------------------------------------------------- */
+
+/* On a worker's thread. */
+static void
+on_released(void *arg, unsigned worker, uint64_t generation)
+{
+    struct node *n = arg;
+
+    atomic_store(&n->released[worker], generation);
+    loop_wake(n->loop);
+}
+
+/* On a worker's thread. */
+static void
+on_drained(void *arg, unsigned worker)
+{
+    struct node *n = arg;
+
+    atomic_fetch_add(&n->n_drained, 1);
+    loop_wake(n->loop);
+}
+
+/* On any thread: a server can take requests again. */
+static void
+on_open(void *arg)
+{
+    struct node *n = arg;
+
+    pthread_mutex_lock(&n->wake_lock);
+    for (unsigned i = 0; i < n->n_workers && n->started; i++)
+        worker_wake(n->workers[i]);
+    pthread_mutex_unlock(&n->wake_lock);
+}
+
+static void
+on_wake(void *arg)
+{
+    struct node *n = arg;
+
+    free_released(n);
+    if (n->ending && atomic_load(&n->n_drained) == n->n_workers) {
+        log_info("all requests have ended");
+        loop_stop(n->loop);
+    }
+}
+
+/* --- periodic
+ * ----------------------------------------------------------------------------------------- */
+
+static void
+on_alive_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, alive_timer);
+
+    notify_alive();
+    loop_timer_set(n->loop, t, loop_now(n->loop) + notify_alive_every());
+}
+
+static void
+on_status_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, status_timer);
+    unsigned open = 0, servers = 0;
+    uint64_t active = 0;
+
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        servers += n->current->pools[i]->view.n;
+        open += atomic_load(&n->current->pools[i]->live->n_open);
+    }
+    for (unsigned i = 0; i < n->n_workers; i++)
+        active += stat_get(&worker_stats(n->workers[i])->active_requests);
+    notify_status("%u workers, %u of %u servers, %llu requests under way", n->n_workers, open,
+                  servers, (unsigned long long)active);
+    loop_timer_set(n->loop, t, loop_now(n->loop) + STATUS_NS);
+}
+
+static void
+start_timers(struct node *n)
+{
+    n->retire_timer.fn = on_retire_timer;
+    n->alive_timer.fn = on_alive_timer;
+    n->status_timer.fn = on_status_timer;
+    if (notify_alive_every() > 0)
+        on_alive_timer(&n->alive_timer);
+    if (getenv("NOTIFY_SOCKET") != NULL)
+        on_status_timer(&n->status_timer);
+}
+
+/* --- birth
+ * --------------------------------------------------------------------------------------------- */
+
+static unsigned
+worker_count(const struct conf *c)
+{
+    cpu_set_t set;
+    unsigned n = 1;
+
+    if (c->workers != 0)
+        return c->workers;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        n = (unsigned)CPU_COUNT(&set);
+    return n < NODE_WORKERS_MAX ? n : NODE_WORKERS_MAX;
+}
+
+/* The control thread needs no speed: the engine that is always there. */
+static enum mc_err
+start_loop(struct node *n, struct errbuf *e)
+{
+    n->loop = loop_new(&(struct loop_conf){.engine = LOOP_EPOLL}, e);
+    if (n->loop == NULL)
+        return MC_ESYS;
+    loop_on_wake(n->loop, on_wake, n);
+    n->dns = dns_new(n->loop, n->conf->resolvers, DNS_TIMEOUT_NS, e);
+    if (n->dns == NULL) {
+        err_wrap(e, "resolvers");
+        return MC_ESYS;
+    }
+    return MC_OK;
+}
+
+static enum mc_err
+open_access_log(struct node *n, struct errbuf *e)
+{
+    const struct conf_access_log *c = &n->conf->access_log;
+
+    if (c->file == NULL)
+        return MC_OK;
+    n->build.access_log = access_log_open(c->file, c->format, e);
+    if (n->build.access_log == NULL) {
+        err_wrap(e, "access-log");
+        return MC_ESYS;
+    }
+    if (c->file[0] == '/')
+        privs_give_file(&n->privs, c->file);
+    return MC_OK;
+}
+
+/* All that needs the rights we came with, and then their end. */
+static enum mc_err
+start_as_root(struct node *n, struct errbuf *e)
+{
+    struct snapshot *s;
+    enum mc_err rv;
+
+    privs_raise_fd_limit();
+    rv = privs_find(&n->privs, n->conf->user, n->conf->group, e);
+    if (rv == MC_OK)
+        rv = open_access_log(n, e);
+    if (rv == MC_OK)
+        rv = build_snapshot(&n->build, n->conf, &s, e);
+    if (rv != MC_OK)
+        return rv;
+    put_in_force(n, s);
+    if (n->conf->pid_file != NULL)
+        rv = privs_write_pid(n->conf->pid_file, e);
+    if (rv == MC_OK)
+        rv = privs_drop(&n->privs, e);
+    return rv;
+}
+
+static void
+set_started(struct node *n, bool started)
+{
+    pthread_mutex_lock(&n->wake_lock);
+    n->started = started;
+    pthread_mutex_unlock(&n->wake_lock);
+}
+
+static enum mc_err
+start_workers(struct node *n, struct errbuf *e)
+{
+    enum loop_engine engine = n->options.engine_given ? n->options.engine : n->conf->engine;
+
+    for (unsigned i = 0; i < n->n_workers; i++) {
+        struct worker_conf wc = {
+            .index = i,
+            .engine = engine,
+            .cpu = -1,
+            .on_released = on_released,
+            .on_drained = on_drained,
+            .arg = n,
+        };
+        enum mc_err rv;
+
+        n->workers[i] = worker_new(&wc, e);
+        rv = n->workers[i] != NULL ? worker_start(n->workers[i], n->current, e) : MC_ESYS;
+        if (rv != MC_OK)
+            return rv;
+    }
+    set_started(n, true);
+    on_open(n); /* what became available while nobody could be woken */
+    return MC_OK;
+}
+
+static enum mc_err
+start(struct node *n, struct errbuf *e)
+{
+    enum mc_err rv = start_loop(n, e);
+
+    if (rv != MC_OK)
+        return rv;
+    n->n_workers = worker_count(n->conf);
+    n->build.binds = binds_new(n->n_workers);
+    n->build.fleet = fleet_new(n->n_workers, n->loop, n->dns, on_open, n);
+    rv = start_as_root(n, e);
+    if (rv == MC_OK)
+        rv = start_workers(n, e);
+    if (rv == MC_OK)
+        start_timers(n);
+    return rv;
+}
+
+enum mc_err
+node_start(struct node *n, const struct node_options *o, struct buf *text)
+{
+    struct conf_faults faults = {0};
+    struct errbuf e = {""};
+    enum mc_err rv;
+
+    *n = (struct node){
+        .options = *o,
+        .started_wall_ns = units_wall_ns(),
+        .wake_lock = PTHREAD_MUTEX_INITIALIZER,
+    };
+    rv = conf_load(o->conf_file, &n->conf, &faults);
+    conf_faults_text(&faults, text);
+    conf_faults_free(&faults);
+    if (rv != MC_OK)
+        return rv;
+    log_setup(n->conf->log_level, notify_has_journal());
+    rv = start(n, &e);
+    if (rv != MC_OK) {
+        buf_printf(text, "%s\n", e.text);
+        node_stop(n);
+    }
+    return rv;
+}
+
+static void
+stop_workers(struct node *n)
+{
+    set_started(n, false);
+    for (unsigned i = 0; i < n->n_workers; i++)
+        if (n->workers[i] != NULL)
+            worker_stop(&n->workers[i]);
+}
+
+static void
+stop_loop(struct node *n)
+{
+    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->end_timer};
+
+    dns_free(&n->dns);
+    fleet_free(&n->build.fleet);
+    if (n->loop == NULL)
+        return;
+    for (size_t i = 0; i < MC_COUNT(timers); i++)
+        loop_timer_clear(n->loop, timers[i]);
+    if (n->signals.loop != NULL) {
+        watch_drop(&n->signals);
+        close(n->signals.fd);
+    }
+    loop_free(&n->loop);
+}
+
+void
+node_stop(struct node *n)
+{
+    stop_workers(n);
+    build_free_snapshot(&n->current);
+    for (unsigned i = 0; i < n->n_old; i++)
+        build_free_snapshot(&n->old[i]);
+    free(n->old);
+    stop_loop(n);
+    binds_free(&n->build.binds);
+    access_log_close(&n->build.access_log);
+    build_fini(&n->build);
+    if (n->conf != NULL && n->conf->pid_file != NULL)
+        unlink(n->conf->pid_file);
+    conf_free(&n->conf);
+    pthread_mutex_destroy(&n->wake_lock);
+}
+
+/* --- the run
+ * -------------------------------------------------------------------------------------------- */
+
+static void
+say_serving(const struct node *n)
+{
+    log_info("meercat %s serves: %u workers, %s, %u listeners, %u pools", n->conf->node,
+             n->n_workers, worker_engine(n->workers[0]), n->current->n_listeners,
+             n->current->n_pools);
+}
+
+int
+node_run(const struct node_options *o)
+{
+    sigset_t signals = block_signals();
+    struct buf text = {0};
+    struct errbuf e;
+    struct node n;
+    bool ok = node_start(&n, o, &text) == MC_OK;
+
+    if (text.n > 0)
+        fputs(text.p, stderr);
+    buf_free(&text);
+    if (!ok)
+        return 1;
+    if (watch_signals(&n, &signals, &e) != MC_OK) {
+        log_error("%s", e.text);
+        node_stop(&n);
+        return 1;
+    }
+    say_serving(&n);
+    notify_ready();
+    loop_run(n.loop);
+    node_stop(&n);
+    log_info("ended");
+    return 0;
+}

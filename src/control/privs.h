@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * privs.h - who we are and what we may: user, capabilities, descriptors, the file with our id.
+ */
+#ifndef MC_CONTROL_PRIVS_H
+#define MC_CONTROL_PRIVS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Who to become.  wanted false: stay who we are. */
+struct privs {
+    bool wanted;
+    char name[64];
+    uid_t uid;
+    gid_t gid;
+};
+
+/* user NULL: nobody to become; group NULL: the user's own.  Names are looked up here, before
+ * anything depends on them. */
+enum mc_err privs_find(struct privs *, const char *user, const char *group, struct errbuf *);
+/* Gives a file that was made before the drop to who we shall be. */
+void privs_give_file(const struct privs *, const char *path);
+/* Becomes that user, keeping only the right to bind ports below 1024, for later reloads.  Call with
+ * one thread: others inherit.  A warning and no more when we are not root. */
+enum mc_err privs_drop(const struct privs *, struct errbuf *);
+
+/* The soft limit of descriptors becomes the hard one. */
+void privs_raise_fd_limit(void);
+
+enum mc_err privs_write_pid(const char *path, struct errbuf *);
+
+#endif
