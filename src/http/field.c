@@ -14,6 +14,7 @@
 #define NAME_MAX_BYTES 32  /* the longest known name has 25 */
 #define N_SLOTS        128 /* a third full: an unknown name mostly meets an empty slot at once */
 
+/* The compiler fills in name and length, fill_slots() the mask. */
 struct entry {
     char name[NAME_MAX_BYTES];
     char mask[NAME_MAX_BYTES]; /* 0x20 where the name has a letter: c | mask == name, either case */
@@ -28,6 +29,8 @@ static struct entry entries[FIELD_N] = {
 
 static uint8_t slots[N_SLOTS]; /* enum field_id, FIELD_OTHER where empty */
 
+/* Bit 0x20 makes letters lower and leaves '-' and digits alone; what it makes of other bytes may
+ * collide, since same() compares exactly. */
 static unsigned
 slot_of(const char *name, size_t n)
 {
@@ -63,6 +66,7 @@ load64(const char *p)
     return v;
 }
 
+/* Eight bytes from `at`, case ignored where the name has letters. */
 static bool
 same8(const struct entry *e, const char *name, size_t at)
 {

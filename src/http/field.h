@@ -26,6 +26,7 @@
     X(CONTENT_TYPE, "content-type", false)                   \
     X(CONTENT_ENCODING, "content-encoding", false)           \
     X(CONTENT_RANGE, "content-range", false)                 \
+    X(CACHE_CONTROL, "cache-control", false)                 \
     X(EXPECT, "expect", false)                               \
     X(VIA, "via", false)                                     \
     X(FORWARDED, "forwarded", false)                         \

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * forwarded.c - who asked: told to servers, and believed of trusted peers.  Pure.
+ *
+ * A list grows to the right: "client, proxy 1, proxy 2", each hop adding the peer that it saw. What
+ * stands to the left of the first hop that is not ours may be invented, so it is read from the
+ * right; and from a peer that is not ours nothing is taken over.
  */
 #include "http/forwarded.h"
 
@@ -20,6 +24,7 @@ struct builder {
     struct arena *arena;
 };
 
+/* The name is a literal, the value lies in the arena, the head or the caller's memory. */
 static void
 add_field(struct builder *b, const char *name, enum field_id id, struct str value)
 {
@@ -34,6 +39,7 @@ add_field(struct builder *b, const char *name, enum field_id id, struct str valu
 }
 
 /* --- extending what was received ------------------------------------------------------------- */
+/* Bytes of all values with a separator each. */
 static size_t
 joined_len(const struct http_head *h, enum field_id id)
 {
@@ -95,6 +101,7 @@ unless_told(struct builder *b, const char *name, enum field_id id, struct str va
 }
 
 /* --- X-Forwarded-* --------------------------------------------------------------------------- */
+/* Peers on a unix socket are given by this word (forwarded.h). */
 static bool
 from_unix(const struct forwarded_in *in)
 {
@@ -145,6 +152,7 @@ quoted(struct str s, struct arena *a)
     return (struct str){start, (size_t)(d - start)};
 }
 
+/* for=...;host=...;proto=...; `by` would tell servers nothing that they do not know. */
 static void
 build_forwarded(struct builder *b)
 {

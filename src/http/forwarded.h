@@ -22,11 +22,13 @@ struct forwarded_in {
 #define FORWARDED_MAX 6
 /* Fills up to FORWARDED_MAX fields to add and the set of received fields to drop.  From an
  * untrusted peer all received ones are dropped; from a trusted one For and Forwarded are extended
- * and Proto, Host and Port kept when present. */
+ * and Proto, Host and Port kept when present.  A unix peer adds nothing to X-Forwarded-For. */
 unsigned forwarded_build(const struct forwarded_in *, struct http_field *add, field_set *drop,
                          struct arena *);
 /* The client's address as told by trusted peers: the rightmost address of X-Forwarded-For that is
- * not itself trusted; peer_ip when there is none.  trusted() answers for an address's text. */
+ * not itself trusted; peer_ip when there is none, when a member that is no address comes first, or
+ * when peer_ip is not trusted.  trusted() answers for an address's text, without port or brackets.
+ */
 struct str forwarded_client(const struct http_head *, struct str peer_ip,
                             bool (*trusted)(void *arg, struct str ip), void *arg);
 

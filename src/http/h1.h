@@ -74,7 +74,8 @@ extern const struct h1_limits h1_default_limits;
  * that end in a bare LF are found as ends too, so that phase 2 can refuse them at once. */
 bool h1_head_end(const char *p, size_t n, size_t *scanned, size_t *head_len);
 
-/* Phase 2.  head->fields and what is computed lie in the arena; names and values point into p. */
+/* Phase 2.  head->fields and what is computed lie in the arena; names and values point into p.
+ * After a fault the head holds what was read before it, for the log: never forward it. */
 enum h1_fault h1_parse_request(struct http_head *, const char *p, size_t head_len,
                                const struct h1_limits *, struct arena *);
 /* request_method decides whether a body follows (HEAD). */
@@ -118,8 +119,9 @@ unsigned h1_body_trailers(const struct h1_body *, struct http_field **, struct a
 
 /* --- writing --------------------------------------------------------------------------------- */
 struct h1_write {
-    field_set drop;               /* fields not to copy, beside hop-by-hop and those that Connection
-                                     names (RFC 9110 7.6.1) and the framing fields */
+    /* Not copied, beside hop-by-hop and framing fields and those that Connection names (RFC 9110
+     * 7.6.1).  Fields that field.h lists as end-to-end cannot be named away by Connection. */
+    field_set drop;
     const struct http_field *add; /* appended after the copied ones */
     unsigned n_add;
     enum http_body body; /* framing to announce: NONE writes none, LENGTH Content-Length, CHUNKED
@@ -132,7 +134,8 @@ struct h1_write {
 
 /* Upper bound of what h1_write_* will need. */
 size_t h1_write_bound(const struct http_head *, const struct h1_write *);
-/* Writes the start line and fields; returns the length.  dst must have h1_write_bound() bytes.
+/* Writes the start line and fields; returns the length.  CONNECT keeps its authority-form; a
+ * response whose reason is NULL gets the standard one.  dst must have h1_write_bound() bytes.
  * Requests are written in origin-form with `Host: authority`; TE: trailers is kept when asked for.
  */
 size_t h1_write_request(char *dst, const struct http_head *, const struct h1_write *);

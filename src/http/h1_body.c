@@ -4,6 +4,14 @@
  *
  * The decoder is fed whatever arrived and remembers where it stopped, so its results do not depend
  * on how the bytes were cut.  Payload only ever moves towards the start of the buffer.
+ *
+ *   chunked-body = *( 1*HEXDIG [ chunk-ext ] CRLF data CRLF ) 1*"0" [ chunk-ext ] CRLF
+ *                  *( field-line CRLF ) CRLF
+ *
+ * Data is taken in runs and trailer lines whole; only the few bytes between go one by one, where no
+ * two readers of the same bytes may disagree: no bare LF, no space or sign before a size, no "0x",
+ * no size without digits.  A decoder that skips what it does not expect is how requests are
+ * smuggled.
  */
 #include "http/h1_priv.h"
 
@@ -31,6 +39,7 @@ enum phase {
     PH_DONE,
 };
 
+/* What one call has to work on; out <= at. */
 struct window {
     char *at, *end; /* not yet decoded */
     char *out;      /* where payload goes */
@@ -49,6 +58,7 @@ h1_body_init(struct h1_body *b, enum http_body kind, uint64_t content_length,
     };
 }
 
+/* A fault is for good: h1_body_decode() takes nothing any more. */
 static void
 fail(struct h1_body *b, enum h1_fault fault)
 {
@@ -56,6 +66,7 @@ fail(struct h1_body *b, enum h1_fault fault)
 }
 
 /* --- chunk header ---------------------------------------------------------------------------- */
+/* -1 when it is none; strtoul(3) would take signs, spaces and "0x". */
 static int
 hex_digit(char c)
 {
@@ -78,6 +89,7 @@ size_ended(struct h1_body *b, char c)
         fail(b, H1_CHUNK_SIZE);
 }
 
+/* A digit, or the first byte behind them. */
 static void
 step_size(struct h1_body *b, char c)
 {
@@ -119,6 +131,7 @@ step_ext(struct h1_body *b, char c)
         fail(b, H1_CHUNK_EXT);
 }
 
+/* The line ends and sizes around the data: some ten bytes a chunk. */
 static void
 step_byte(struct h1_body *b, char c)
 {
@@ -148,6 +161,7 @@ step_byte(struct h1_body *b, char c)
 }
 
 /* --- trailer --------------------------------------------------------------------------------- */
+/* Doubles; what was gathered before stays in the arena unused, at most as much again. */
 static void
 trailer_room(struct h1_body *b, size_t more)
 {
@@ -190,6 +204,7 @@ trailer_check(struct h1_body *b)
     b->phase = PH_DONE;
 }
 
+/* The section ends in CRLF: is that the whole last line? */
 static bool
 trailer_line_empty(const struct h1_body *b)
 {
@@ -228,6 +243,7 @@ trailer_gather(struct h1_body *b, struct window *w)
     (FIELD_BIT(OTHER) | FIELD_BIT(PROXY_STATUS) | FIELD_BIT(ENDPOINT_LOAD_METRICS) | \
      FIELD_BIT(ENDPOINT_LOAD_METRICS_BIN))
 
+/* Room for that many fields is enough; the empty line is one too many. */
 static unsigned
 trailer_lines(const struct h1_body *b)
 {
@@ -256,6 +272,8 @@ h1_body_trailers(const struct h1_body *b, struct http_field **out, struct arena 
 }
 
 /* --- decoding -------------------------------------------------------------------------------- */
+/* Chunk data goes to where the payload before it ended; the first header opens a gap of a few bytes
+ * that the rest is moved over. */
 static void
 take_data(struct h1_body *b, struct window *w)
 {
@@ -286,6 +304,7 @@ decode_chunked(struct h1_body *b, struct window *w)
     }
 }
 
+/* Nothing to undo, only to count. */
 static void
 decode_length(struct h1_body *b, struct window *w)
 {

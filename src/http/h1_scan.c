@@ -61,7 +61,8 @@ const unsigned char h1_class[256] = {
     [0x80 ... 0xff] = V, /* obs-text, RFC 9110 5.5 */
 };
 
-/* --- plain ----------------------------------------------------------------------------------- */
+/* --- plain ----------------------------------------------------------------------------------- *
+ * `end` is not needed: the LF at the end of a head is in no class. */
 static inline const char *
 class_end(const char *p, unsigned classes)
 {
@@ -88,6 +89,7 @@ value_end_scalar(const char *p, const char *end)
     return class_end(p, C_VALUE);
 }
 
+/* Looks back, not ahead: a search can go on at any place when more bytes have come. */
 static inline bool
 ends_empty_line(const char *lf)
 {
@@ -137,6 +139,7 @@ static inline unsigned
 value_stop16(const char *p)
 {
     __m128i v = _mm_loadu_si128((const __m128i *)p);
+    /* there is no unsigned comparison: min(v, 0x1f) == v says v <= 0x1f */
     __m128i ctl = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
     __m128i tab = _mm_cmpeq_epi8(v, _mm_set1_epi8('\t'));
     __m128i del = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f));
@@ -203,7 +206,10 @@ static const struct h1_scan scan_sse2 = {
     .empty_line = empty_line_sse2,
 };
 
-/* --- AVX2 ------------------------------------------------------------------------------------ */
+/* --- AVX2 ------------------------------------------------------------------------------------ *
+ * The same, twice as wide; what is left at the end of a head goes to SSE2 and from there to the
+ * plain loops.  Compiled for processors that have it (also BMI, for the bit that is first set) and
+ * called only there. */
 #define AVX2 __attribute__((target("avx2,bmi")))
 
 static bool
@@ -324,9 +330,10 @@ static const struct h1_scan scan_avx2 = {
 };
 #endif
 
-/* --- choice ---------------------------------------------------------------------------------- */
+/* --- choice ---------------------------------------------------------------------------------- *
+ * One pointer for the process, set before main() and else only by tests: no lock. */
+/* Best first. */
 static const struct h1_scan *const scans[] = {
-/* best first */
 #if defined(__x86_64__)
     &scan_avx2,
     &scan_sse2,

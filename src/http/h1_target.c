@@ -52,10 +52,9 @@ bool
 h1_authority_ok(struct str s)
 {
     struct str host, port;
-    const char *close;
 
     if (s.n > 0 && s.p[0] == '[') {
-        close = memchr(s.p, ']', s.n);
+        const char *close = memchr(s.p, ']', s.n);
         if (!close)
             return false;
         host = (struct str){s.p + 1, (size_t)(close - s.p) - 1};

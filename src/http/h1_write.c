@@ -4,6 +4,11 @@
  *
  * Framing and Connection are written anew, never copied.  Fields that lie side by side as they were
  * received are copied as one run, which for most messages is nearly the whole head.
+ *
+ * In this order: start line, Host (requests; first as RFC 9110 7.2 asks), what was received,
+ * what is added, framing, Connection.  The caller brings room for h1_write_bound() bytes, so
+ * nothing below checks for an end.  Values cannot hold CR or LF: the parsers refuse them, and what
+ * the proxy adds is made of parsed values, addresses and configuration.
  */
 #include "http/h1_priv.h"
 
@@ -17,8 +22,10 @@ put(char *d, const char *s, size_t n)
     memcpy(d, s, n);
     return d + n;
 }
+/* The length is known to the compiler, which makes these a few stores. */
 #define PUT(d, literal) put((d), (literal), sizeof(literal) - 1)
 
+/* s.p may be NULL when s is empty, which memcpy(3) does not allow. */
 static char *
 put_str(char *d, struct str s)
 {
@@ -65,6 +72,7 @@ nominated(const struct http_head *h, const struct http_field *f)
     return false;
 }
 
+/* hot: once per field.  Nearly always a shift and a mask. */
 static bool
 left_out(const struct http_head *h, field_set drop, const struct http_field *f)
 {
@@ -78,7 +86,8 @@ struct run {
     const char *from, *to; /* to: the end of the last value; from NULL: empty */
 };
 
-/* `Name: value` with one space, as we would write it. */
+/* `Name: value` with one space, as we would write it.  The bytes are looked at only after the
+ * pointers have said that they lie between name and value. */
 static bool
 as_written(const struct http_field *f)
 {
@@ -105,6 +114,7 @@ flush(char *d, struct run *r)
     return d;
 }
 
+/* Fields that are left out, were written oddly or come from elsewhere end a run. */
 static char *
 put_fields(char *d, const struct http_head *h, field_set drop)
 {
@@ -137,6 +147,8 @@ put_length(char *d, uint64_t n)
     return PUT(d, "\r\n");
 }
 
+/* RFC 9112 6.1 and 6.2: one of the two, or none.  A length that belongs to a body that is not sent
+ * (HEAD, 304) is passed on only when asked for. */
 static char *
 put_framing(char *d, const struct http_head *h, const struct h1_write *w)
 {
@@ -179,6 +191,7 @@ put_rest(char *d, const struct http_head *h, const struct h1_write *w, field_set
 }
 
 /* --- heads ----------------------------------------------------------------------------------- */
+/* All that can stand in a head beside what came with it, as if all did. */
 #define FIXED_BYTES                                                                           \
     (sizeof("  HTTP/1.1\r\nHost: \r\n") + sizeof("HTTP/1.1 65535 \r\n") +                     \
      sizeof("Content-Length: \r\n") + U64_DIGITS + sizeof("Transfer-Encoding: chunked\r\n") + \

@@ -90,10 +90,11 @@ connection_cannot_drop_what_is_meant_for_all(void **state)
 
     assert_request(
         "POST / HTTP/1.1\r\nHost: a\r\n"
-        "Connection: host, content-length, authorization, cookie, x-forwarded-for\r\n"
+        "Connection: host, content-length, authorization, cookie, x-forwarded-for, "
+        "cache-control\r\nCache-Control: c\r\n"
         "Authorization: me\r\nCookie: b\r\nX-Forwarded-For: c\r\nContent-Length: 3\r\n\r\n",
         &w,
-        "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: me\r\nCookie: b\r\n"
+        "POST / HTTP/1.1\r\nHost: a\r\nCache-Control: c\r\nAuthorization: me\r\nCookie: b\r\n"
         "X-Forwarded-For: c\r\nContent-Length: 3\r\n\r\n");
 }
 
