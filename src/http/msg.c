@@ -52,8 +52,8 @@ http_field_get(const struct http_head *h, struct str name)
 }
 
 /* cookie-string = cookie-pair *( ";" SP cookie-pair ), RFC 6265 4.2.1; any white space is taken.
- * Quotes around a value belong to the value. */
-/* Names are told by case; of several the first has the longest path (RFC 6265 5.4). */
+ * Quotes around a value belong to the value.  Names are told by case; of several the
+ * first has the longest path (5.4). */
 static bool
 cookie_in(struct str pairs, struct str name, struct str *value)
 {
