@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * httpd.h - a small HTTP/1.1 server for what a balancer tells about itself.  One loop, one thread.
+ *
+ * It answers from memory, at once: a handler gets a whole request and leaves a whole response.
+ * Heads, bodies, connections and idle time are bounded; it is not the way of clients' requests.
+ */
+#ifndef MC_HTTPD_HTTPD_H
+#define MC_HTTPD_HTTPD_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "http/msg.h"
+#include "io/addr.h"
+#include "io/loop.h"
+
+struct httpd_request {
+    const struct http_head *head;
+    struct str path;  /* without query */
+    struct str query; /* without '?' */
+    struct str rest;  /* of the path, behind the prefix of the route */
+    struct str body;
+    bool by_unix; /* came in by a unix socket */
+};
+
+/* Zero but for status 200 when a handler is called. */
+struct httpd_response {
+    unsigned status;
+    const char *type; /* NULL: application/json */
+    struct buf body;  /* taken over */
+};
+
+typedef void httpd_f(void *arg, const struct httpd_request *, struct httpd_response *);
+
+/* path: all of it, or a prefix when it ends in '/'.  Handlers of GET answer HEAD too. */
+struct httpd_route {
+    enum http_method method;
+    const char *path;
+    httpd_f *fn;
+};
+
+struct httpd_conf {
+    const struct httpd_route *routes;
+    unsigned n_routes;
+    void *arg;                /* of the handlers */
+    unsigned max_connections; /* of each address; 0: 64 */
+    mc_ns idle_timeout_ns;    /* without progress; 0: 60 s */
+};
+
+#define HTTPD_HEAD_MAX (16 * 1024)
+#define HTTPD_BODY_MAX (64 * 1024)
+
+struct httpd;
+
+struct httpd *httpd_new(struct loop *, const struct httpd_conf *);
+enum mc_err httpd_listen(struct httpd *, const struct addr *, unsigned unix_mode, struct errbuf *);
+/* Closes everything; the loop brings it home. */
+void httpd_free(struct httpd **);
+
+/* {"error": "..."} with a status. */
+void httpd_fail(struct httpd_response *, unsigned status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif
