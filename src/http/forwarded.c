@@ -108,6 +108,29 @@ from_unix(const struct forwarded_in *in)
     return strcmp(in->peer_ip, "unix") == 0;
 }
 
+/* printf costs as much as the rest of this file: 0.3 us a request for these two (perf). */
+static struct str
+port_text(unsigned port, struct arena *a)
+{
+    char *end = (char *)arena_alloc(a, 5) + 5, *d = end;
+
+    do
+        *--d = (char)('0' + port % 10);
+    while ((port /= 10) != 0);
+    return (struct str){d, (size_t)(end - d)};
+}
+
+static struct str
+via_text(unsigned minor, const char *received_by, struct arena *a)
+{
+    size_t n = strlen(received_by);
+    char *d = arena_alloc(a, n + 4);
+
+    memcpy(d, minor ? "1.1 " : "1.0 ", 4);
+    memcpy(d + 4, received_by, n);
+    return (struct str){d, n + 4};
+}
+
 static void
 build_x(struct builder *b)
 {
@@ -120,7 +143,7 @@ build_x(struct builder *b)
                 in->https ? STR("https") : STR("http"));
     unless_told(b, "X-Forwarded-Host", FIELD_X_FORWARDED_HOST, in->request->authority);
     unless_told(b, "X-Forwarded-Port", FIELD_X_FORWARDED_PORT,
-                in->local_port ? arena_printf(b->arena, "%u", in->local_port) : STR_NONE);
+                in->local_port ? port_text(in->local_port, b->arena) : STR_NONE);
 }
 
 /* --- Forwarded, RFC 7239 --------------------------------------------------------------------- */
@@ -182,7 +205,7 @@ forwarded_build(const struct forwarded_in *in, struct http_field *add, field_set
     if (in->send_forwarded)
         build_forwarded(&b);
     if (in->via) /* received ones stay before it as they are: RFC 9110 7.6.3 */
-        add_field(&b, "Via", FIELD_VIA, arena_printf(a, "1.%u %s", in->request->minor, in->via));
+        add_field(&b, "Via", FIELD_VIA, via_text(in->request->minor, in->via, a));
     *drop = b.drop;
     return b.n;
 }
