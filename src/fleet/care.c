@@ -145,6 +145,8 @@ care_admin_changed(struct entry *e)
         probe_free(&e->probe);
     else
         start_probe(e, 0);
+    if (e->live->fleet->loop)
+        tick(e); /* it may start slowly from here */
 }
 
 /* The verdict was about another machine: the next result decides alone. */
@@ -155,6 +157,7 @@ care_addr_changed(struct entry *e)
     open_end(e, false, loop_now(e->live->fleet->loop));
     probe_free(&e->probe);
     start_probe(e, 0);
+    tick(e);
 }
 
 /* --- start and stop
