@@ -37,19 +37,18 @@
     X(IO_PRESSURE, io_pressure, "named_metrics.io_pressure", 1)         \
     X(THROTTLED, throttled_seconds, "named_metrics.throttled_seconds", 1e14)
 
-/* Whole numbers that order reports.  ORCA carries doubles: they stay below 2^53. */
-#define REPORT_INTS(X)                  \
-    X(BOOT, boot, "named_metrics.boot") \
-    X(SEQ, seq, "named_metrics.seq")    \
-    X(TIME, time_ms, "named_metrics.time")
-
-#define REPORT_INT_MAX ((uint64_t)1 << 53)
+/* X(id, member, name, what it stays below).  Whole numbers that order reports: ORCA carries
+ * doubles, which are exact below 2^53; milliseconds since 1970 stay below 2^42 until 2109. */
+#define REPORT_INTS(X)                                     \
+    X(BOOT, boot, "named_metrics.boot", (uint64_t)1 << 53) \
+    X(SEQ, seq, "named_metrics.seq", (uint64_t)1 << 53)    \
+    X(TIME, time_ms, "named_metrics.time", (uint64_t)1 << 42)
 
 enum report_field {
 #define X(id, member, name, max) REPORT_##id,
     REPORT_FIELDS(X)
 #undef X
-#define X(id, member, name) REPORT_##id,
+#define X(id, member, name, below) REPORT_##id,
         REPORT_INTS(X)
 #undef X
     /* Of HAProxy's agent-check alone. */
@@ -95,34 +94,34 @@ report_has(const struct place_report *r, enum report_field f)
     return (r->present & (1u << f)) != 0;
 }
 
-/* X(name, text for people).  Those behind STALE_SEQ speak of a report's place in time and come from
- * report_admit(), the others from the parsers. */
-#define REPORT_FAULTS(X)                                           \
-    X(NONE, "no fault")                                            \
-    X(EMPTY, "empty report")                                       \
-    X(TOO_LONG, "report too long")                                 \
-    X(TOO_MANY, "too many entries")                                \
-    X(FORMAT, "unknown format")                                    \
-    X(SYNTAX, "malformed")                                         \
-    X(NAME_EMPTY, "empty name")                                    \
-    X(NAME_LONG, "name too long")                                  \
-    X(NAME_UNKNOWN, "unknown name")                                \
-    X(DUPLICATE, "name given twice")                               \
-    X(NUMBER, "malformed number")                                  \
-    X(NOT_FINITE, "NaN or infinity")                               \
-    X(NEGATIVE, "negative value")                                  \
-    X(RANGE, "value out of range")                                 \
-    X(BASE64, "malformed base64")                                  \
-    X(WIRE, "malformed protobuf")                                  \
-    X(INCOMPLETE, "what a report needs is missing")                \
-    X(STALE_SEQ, "not newer than the last one")                    \
-    X(STALE_CLOCK, "the server's clock stands still or goes back") \
-    X(CLOCK_AHEAD, "the server's clock runs ahead")                \
-    X(COUNTER_BACK, "the CPU counter goes back")                   \
-    X(COUNTER_JUMP, "the CPU counter runs faster than the cores allow")
+/* X(id, name for metrics, text for people).  Those behind STALE_SEQ speak of a report's place in
+ * time and come from report_admit(), the others from the parsers. */
+#define REPORT_FAULTS(X)                                                          \
+    X(NONE, "none", "no fault")                                                   \
+    X(EMPTY, "empty", "empty report")                                             \
+    X(TOO_LONG, "too_long", "report too long")                                    \
+    X(TOO_MANY, "too_many", "too many entries")                                   \
+    X(FORMAT, "format", "unknown format")                                         \
+    X(SYNTAX, "syntax", "malformed")                                              \
+    X(NAME_EMPTY, "name_empty", "empty name")                                     \
+    X(NAME_LONG, "name_long", "name too long")                                    \
+    X(NAME_UNKNOWN, "name_unknown", "unknown name")                               \
+    X(DUPLICATE, "duplicate", "name given twice")                                 \
+    X(NUMBER, "number", "malformed number")                                       \
+    X(NOT_FINITE, "not_finite", "NaN or infinity")                                \
+    X(NEGATIVE, "negative", "negative value")                                     \
+    X(RANGE, "range", "value out of range")                                       \
+    X(BASE64, "base64", "malformed base64")                                       \
+    X(WIRE, "wire", "malformed protobuf")                                         \
+    X(INCOMPLETE, "incomplete", "what a report needs is missing")                 \
+    X(STALE_SEQ, "stale_seq", "not newer than the last one")                      \
+    X(STALE_CLOCK, "stale_clock", "the server's clock stands still or goes back") \
+    X(CLOCK_AHEAD, "clock_ahead", "the server's clock runs ahead")                \
+    X(COUNTER_BACK, "counter_back", "the CPU counter goes back")                  \
+    X(COUNTER_JUMP, "counter_jump", "the CPU counter runs faster than the cores allow")
 
 enum report_fault {
-#define X(name, text) REPORT_F_##name,
+#define X(id, name, text) REPORT_F_##id,
     REPORT_FAULTS(X)
 #undef X
         REPORT_N_FAULTS,
