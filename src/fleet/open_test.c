@@ -217,6 +217,21 @@ a_success_and_time_clear_the_record(void **state)
 }
 
 static void
+time_alone_does_not_clear_the_record(void **state)
+{
+    struct pool *p = pool_that_ejects(3, 10 * MC_MS);
+    struct health h;
+
+    fail_requests(p, 0, 5);
+    UNTIL(is_open(p, 0));
+    server_health_copy(p->servers[0], &h);
+    UNTIL(loop_now(L) > h.ejected_until_ns + 3 * h.eject_span_ns);
+    fail_requests(p, 0, 1);
+    assert_false(is_open(p, 0));
+    pool_free(&p);
+}
+
+static void
 the_last_open_server_is_kept(void **state)
 {
     struct pool *p = pool_that_ejects(2, MC_SEC);
@@ -356,6 +371,7 @@ main(void)
         TEST(failures_in_a_row_set_a_server_aside),
         TEST(after_its_return_one_more_failure_ejects_for_longer),
         TEST(a_success_and_time_clear_the_record),
+        TEST(time_alone_does_not_clear_the_record),
         TEST(the_last_open_server_is_kept),
         TEST(the_last_primary_may_go_when_a_backup_is_there),
         TEST(ejections_can_make_a_panic),
