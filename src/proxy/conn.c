@@ -575,13 +575,13 @@ h1_done(struct txn *t)
     c->txn = NULL;
     if (c->state == CONN_CLOSED)
         return;
+    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT) {
+        conn_close(c, true);
+        return;
+    }
     if (c->state == CONN_BODY) {
         if (t->splicing_up || !begin_discard(c, t))
             conn_finish(c, true);
-        return;
-    }
-    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT) {
-        conn_close(c, true);
         return;
     }
     if (c->close_after) {
