@@ -36,13 +36,14 @@ enum sock_flag {
     SF_SHUT_DONE = 1 << 12,  /* ... and was sent */
     SF_BULK = 1 << 13,       /* the last receive was large: the next may be too */
 
-    SF_RECV_ERROR = 1 << 14, /* a receive failed with err, behind what is held */
+    SF_READABLE = 1 << 14,   /* a receive may find something at once */
+    SF_RECV_ERROR = 1 << 15, /* a receive failed with err, behind what is held */
 
-    SF_EP_IN = 1 << 16,       /* registered for reading */
-    SF_EP_OUT = 1 << 17,      /* registered for writing too */
-    SF_EP_READABLE = 1 << 18, /* a read may find something */
-    SF_EP_FULL = 1 << 19,     /* the kernel took less than it was given; EPOLLOUT will tell */
-    SF_EP_HUP = 1 << 20,      /* FIN or an error waits behind the data */
+    SF_SPLICED = 1 << 20, /* the source of a splice: nothing may be received from it */
+    SF_EP_IN = 1 << 16,   /* registered for reading */
+    SF_EP_OUT = 1 << 17,  /* registered for writing too */
+    SF_EP_FULL = 1 << 18, /* the kernel took less than it was given; EPOLLOUT will tell */
+    SF_EP_HUP = 1 << 19,  /* FIN or an error waits behind the data */
 
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */
@@ -55,8 +56,6 @@ enum sock_flag {
 
 struct engine {
     const char *name;
-    /* Queues longer than this are flushed at once instead of at the end of the turn. */
-    uint32_t eager_bytes;
 
     /* False: not usable here, *note says why. */
     bool (*start)(struct loop *, const struct loop_conf *, struct errbuf *note);
@@ -99,10 +98,12 @@ struct loop {
     void *state; /* the engine's */
     struct block_pool *blocks;
     struct timers *timers;
-    struct list work;  /* sockets with something to do at the end of the turn */
-    struct list ended; /* sockets whose on_closed is to be called */
+    struct sock *large; /* its queue has grown large: flushed as soon as another one has */
+    struct list work;   /* sockets with something to do at the end of the turn */
+    struct list ended;  /* sockets whose on_closed is to be called */
     struct list tasks;
-    size_t n_socks; /* from sock_open() to on_closed() */
+    struct block *spare[2]; /* for the next direct_read(): BLOCK_RX, BLOCK_BULK */
+    size_t n_socks;         /* from sock_open() to on_closed() */
 
     struct splice *splices; /* idle ones with their pipes */
     unsigned n_splices_idle, n_splices;
@@ -123,8 +124,7 @@ void sock_run(struct sock *);
 static inline bool
 sock_wants(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING)) == SF_RECV &&
-           s->splice == NULL;
+    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING | SF_SPLICED)) == SF_RECV;
 }
 /* n bytes of the queue have been taken by the kernel. */
 void sock_sent(struct sock *, size_t n);
@@ -153,6 +153,15 @@ void sock_drop_queue(struct sock *);
 void sock_queue_block(struct sock *, struct block *);
 /* The first blocks of the queue; their bytes are added up in *bytes. */
 unsigned sock_iovecs(const struct sock *, struct iovec *, unsigned max, size_t *bytes);
+
+/* --- direct.c --------------------------------------------------------------------------------- */
+
+/* While s wants to receive and is SF_READABLE: recv(2), a bounded number of times.  True when it
+ * still is, and s queued for more. */
+bool direct_read(struct sock *);
+/* send(2) until the queue is empty: true.  False: the kernel is full, or the socket is broken. */
+bool direct_send(struct sock *);
+void direct_free_spare(struct loop *);
 
 /* --- splice.c --------------------------------------------------------------------------------- */
 

@@ -144,6 +144,7 @@ loop_free(struct loop **lp)
     splice_free_idle(l);
     l->engine->submit(l);
     l->engine->stop(l);
+    direct_free_spare(l);
     loop_fini(l);
     *lp = NULL;
 }

@@ -6,7 +6,7 @@
  *    before the loop would sleep (the "lazy" list): a connection that is accepted, read, answered
  *    and closed within a few turns never meets epoll_ctl(2).
  * 2. Registered once for reading, edge-triggered; writing is added the first time that the kernel
- *    takes less than it was given.  From then on the flags SF_EP_READABLE and SF_EP_FULL follow the
+ *    takes less than it was given.  From then on the flags SF_READABLE and SF_EP_FULL follow the
  *    edges and no call is made to change the registration.
  * 3. A read that fills less than its block has drained the socket, so the read that would return
  *    EAGAIN is left out, unless EPOLLRDHUP or EPOLLHUP said that a FIN waits behind the data: then
@@ -25,7 +25,6 @@
 #include "io/engine.h"
 
 #define MAX_EVENTS  256
-#define MAX_IOVECS  16
 #define MAX_ACCEPTS 64
 /* Reads of one socket before others have their turn: 4 * 64 KiB. */
 #define MAX_READS   4
@@ -113,121 +112,26 @@ register_lazy(struct epoll_state *e, bool all)
     }
 }
 
-/* --- receiving ------------------------------------------------------------------------------- */
+/* --- receiving and sending -------------------------------------------------------------------- */
 
-static struct block *
-take_spare(struct loop *l, unsigned i)
-{
-    struct epoll_state *e = l->state;
-    struct block *b = e->spare[i];
-
-    e->spare[i] = NULL;
-    return b ? b : block_take(l->blocks, i ? BLOCK_BULK : BLOCK_RX);
-}
-
-/* What a callback left, or what was not used. */
-static void
-put_spare(struct loop *l, unsigned i, struct block *b)
-{
-    struct epoll_state *e = l->state;
-
-    if (b == NULL)
-        return;
-    if (e->spare[i]) {
-        block_give(l->blocks, &b);
-        return;
-    }
-    b->off = BLOCK_HEADROOM;
-    b->len = 0;
-    e->spare[i] = b;
-}
-
-/* A read returned no bytes: the end, nothing yet, or an error. */
-static void
-read_nothing(struct sock *s, int err)
-{
-    if (err == EINTR)
-        return;
-    s->flags &= ~(uint32_t)(SF_EP_READABLE | SF_BULK);
-    if (err == 0)
-        s->flags |= SF_EOF;
-    else if (err != EAGAIN)
-        sock_broken(s, err);
-}
-
-/* hot: once per event */
-static void
-read_once(struct sock *s)
-{
-    unsigned bulk = !!(s->flags & SF_BULK);
-    struct block *b = take_spare(s->loop, bulk);
-    size_t room = b->cap - BLOCK_HEADROOM - BLOCK_TAILROOM;
-    ssize_t n = recv(s->fd, block_at(b), room, MSG_DONTWAIT);
-
-    if (n <= 0) {
-        read_nothing(s, n < 0 ? errno : 0);
-        put_spare(s->loop, bulk, b);
-        return;
-    }
-    if ((size_t)n < room && !(s->flags & SF_EP_HUP))
-        s->flags &= ~(uint32_t)SF_EP_READABLE;
-    s->flags = n >= BLOCK_RX ? s->flags | SF_BULK : s->flags & ~(uint32_t)SF_BULK;
-    b->len = (uint32_t)n;
-    sock_tell_recv(s, &b);
-    put_spare(s->loop, bulk, b);
-}
-
-/* hot: once per event */
 static bool
 epoll_receive(struct sock *s)
 {
-    for (unsigned i = 0; i < MAX_READS && sock_wants(s) && (s->flags & SF_EP_READABLE); i++)
-        read_once(s);
-    if (s->flags & SF_EOF)
-        sock_tell_held(s);
-    if (!sock_wants(s))
-        return false;
-    if (s->flags & SF_EP_READABLE)
-        sock_queue(s); /* others first */
-    else
+    bool more = direct_read(s);
+
+    if (!more && sock_wants(s))
         await_in(s);
-    return !!(s->flags & SF_EP_READABLE);
-}
-
-/* --- sending --------------------------------------------------------------------------------- */
-
-/* hot: once per send.  Like send(2): bytes taken of `want`, or -1. */
-static ssize_t
-send_some(struct sock *s, size_t *want)
-{
-    struct iovec v[MAX_IOVECS];
-    struct msghdr m = {.msg_iov = v};
-
-    m.msg_iovlen = sock_iovecs(s, v, MAX_IOVECS, want);
-    if (m.msg_iovlen == 1)
-        return send(s->fd, v[0].iov_base, v[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return more;
 }
 
 static void
 epoll_flush(struct sock *s)
 {
-    while (s->unsent_bytes > 0 && !(s->flags & (SF_EP_FULL | SF_CONNECTING | SF_DEAD))) {
-        size_t want;
-        ssize_t n = send_some(s, &want);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN) {
-            sock_broken(s, errno);
-            return;
-        }
-        if (n > 0)
-            sock_sent(s, (size_t)n);
-        if (n < (ssize_t)want) {
-            s->flags |= SF_EP_FULL;
-            register_out(s);
-        }
+    if (s->flags & SF_EP_FULL)
+        return;
+    if (!direct_send(s) && !(s->flags & SF_DEAD)) {
+        s->flags |= SF_EP_FULL;
+        register_out(s);
     }
 }
 
@@ -325,14 +229,14 @@ epoll_quiesce(struct sock *s)
 static bool
 epoll_ready(const struct sock *s, unsigned events)
 {
-    return events == POLLIN ? !!(s->flags & SF_EP_READABLE) : !(s->flags & SF_EP_FULL);
+    return events == POLLIN ? !!(s->flags & SF_READABLE) : !(s->flags & SF_EP_FULL);
 }
 
 static void
 epoll_await(struct sock *s, unsigned events)
 {
     if (events == POLLIN) {
-        s->flags &= ~(uint32_t)SF_EP_READABLE;
+        s->flags &= ~(uint32_t)SF_READABLE;
         register_in(s);
     } else {
         s->flags |= SF_EP_FULL;
@@ -397,7 +301,7 @@ sock_event(struct sock *s, uint32_t ev)
         return;
     }
     if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        s->flags |= SF_EP_READABLE;
+        s->flags |= SF_READABLE;
     if (ev & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->flags |= SF_EP_HUP;
     if (ev & (EPOLLOUT | EPOLLHUP | EPOLLERR))
@@ -488,8 +392,6 @@ epoll_stop(struct loop *l)
 {
     struct epoll_state *e = l->state;
 
-    for (unsigned i = 0; i < MC_COUNT(e->spare); i++)
-        block_give(l->blocks, &e->spare[i]);
     close(e->fd);
     free(e);
     l->state = NULL;
@@ -508,7 +410,6 @@ epoll_close(struct sock *s)
 
 const struct engine engine_epoll = {
     .name = "epoll",
-    .eager_bytes = BLOCK_RX,
     .start = epoll_start,
     .stop = epoll_stop,
     .wait = epoll_engine_wait,

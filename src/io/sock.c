@@ -17,6 +17,10 @@
 
 static_assert(sizeof(struct sock) <= 128, "two cache lines per connection end");
 
+#define LARGE_BYTES BLOCK_RX
+/* What one socket may bring in a row, direct.c. */
+#define FLUSH_BYTES (4 * BLOCK_BULK)
+
 /* --- opening and closing --------------------------------------------------------------------- */
 
 void
@@ -26,7 +30,7 @@ sock_open(struct sock *s, struct loop *l, int fd, const struct sock_ops *ops)
     MC_ASSERT(fd >= 0 && ops->on_closed != NULL);
     *s = (struct sock){.ops = ops, .loop = l, .fd = fd, .magic = SOCK_MAGIC};
     /* Not known to be empty: the first read is tried before anybody is asked. */
-    s->flags = SF_EP_READABLE;
+    s->flags = SF_READABLE;
     list_init(&s->link);
     l->n_socks++;
 }
@@ -74,6 +78,8 @@ sock_close(struct sock *s, bool reset)
     s->flags |= SF_CLOSED;
     s->flags &= ~(uint32_t)SF_QUEUED;
     list_remove(&s->link);
+    if (s->loop->large == s)
+        s->loop->large = NULL;
     if (s->splice)
         splice_abandon(s);
     drop_held(s);
@@ -162,7 +168,7 @@ sock_run(struct sock *s)
 void
 sock_connected(struct sock *s, int err)
 {
-    s->err = err;
+    s->err = (uint16_t)err;
     s->flags |= SF_CONNECT_DUE;
     sock_queue(s);
 }
@@ -172,8 +178,8 @@ sock_broken(struct sock *s, int err)
 {
     if (s->flags & (SF_DEAD | SF_CLOSED))
         return;
-    s->err = err;
-    s->flags |= SF_DEAD | SF_ERROR_DUE | SF_EP_READABLE | SF_EP_HUP;
+    s->err = (uint16_t)err;
+    s->flags |= SF_DEAD | SF_ERROR_DUE | SF_READABLE | SF_EP_HUP;
     if (!(s->flags & SF_UR_SEND))
         sock_drop_queue(s);
     sock_queue(s);
@@ -218,7 +224,7 @@ sock_hold(struct sock *s, struct block **b)
 static bool
 may_tell(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING)) == SF_RECV && s->splice == NULL;
+    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING | SF_SPLICED)) == SF_RECV;
 }
 
 bool
@@ -299,7 +305,7 @@ sock_tell_drained(struct sock *s)
         return;
     if ((s->flags & (SF_SHUT | SF_SHUT_DONE)) == SF_SHUT)
         send_fin(s);
-    if (s->splice)
+    if (s->splice && !(s->flags & SF_SPLICED))
         sock_queue(s); /* what was to go first has gone */
     else if (s->ops->on_drained)
         s->ops->on_drained(s);
@@ -316,6 +322,20 @@ sock_shutdown(struct sock *s)
         send_fin(s);
 }
 
+/* A queue that has become large is sent while its bytes are in the cache, but not before the reader
+ * of the other side has gone on elsewhere: one send of 100 KB costs much less than three. */
+static void
+queue_is_large(struct sock *s)
+{
+    struct loop *l = s->loop;
+
+    if (l->large != s && l->large != NULL)
+        l->engine->flush(l->large);
+    l->large = s;
+    if (s->unsent_bytes >= FLUSH_BYTES)
+        l->engine->flush(s);
+}
+
 /* Bytes were added to the queue. */
 static void
 queue_grew(struct sock *s, size_t n)
@@ -327,8 +347,8 @@ queue_grew(struct sock *s, size_t n)
         return;
     }
     sock_queue(s);
-    if (s->unsent_bytes >= s->loop->engine->eager_bytes)
-        s->loop->engine->flush(s);
+    if (s->unsent_bytes >= LARGE_BYTES)
+        queue_is_large(s);
 }
 
 static void
@@ -353,7 +373,8 @@ static void
 check_may_send(const struct sock *s)
 {
     MC_CHECK(s, SOCK_MAGIC);
-    MC_ASSERT(!(s->flags & (SF_CLOSED | SF_SHUT)) && s->splice == NULL);
+    MC_ASSERT(!(s->flags & (SF_CLOSED | SF_SHUT)));
+    MC_ASSERT(s->splice == NULL || (s->flags & SF_SPLICED)); /* not the target of one */
 }
 
 /* hot: once per block of a body */
@@ -465,6 +486,6 @@ sock_accept_refused(struct sock *s, int err)
 {
     s->flags &= ~(uint32_t)SF_ACCEPT;
     s->flags |= SF_ERROR_DUE;
-    s->err = err;
+    s->err = (uint16_t)err;
     sock_queue(s);
 }

@@ -58,7 +58,8 @@ struct sock {
     struct splice *splice; /* the transfer that this socket takes part in */
     uint32_t engine_slot;  /* epoll: since which turn unregistered; uring: registered file */
     uint32_t magic;
-    int err; /* for on_connect or on_error */
+    uint16_t err;  /* for on_connect or on_error */
+    uint16_t calm; /* uring: small receives in a row */
 };
 
 /* Takes over fd (nonblocking, connected or listening or fresh); reception is off. */

@@ -88,6 +88,7 @@ splice_give(struct loop *l, struct splice *sp)
 {
     sp->magic = 0;
     sp->from->splice = sp->to->splice = NULL;
+    sp->from->flags &= ~(uint32_t)SF_SPLICED;
     if (sp->in_pipe > 0 || l->n_splices_idle >= MAX_IDLE) {
         splice_free(l, sp);
         return;
@@ -133,6 +134,7 @@ sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *done,
     sp->in_pipe = 0;
     sp->begun = sp->ended = false;
     from->splice = to->splice = sp;
+    from->flags |= SF_SPLICED;
     sock_queue(from);
     return true;
 }

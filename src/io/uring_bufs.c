@@ -53,7 +53,7 @@ uring_bufs_open(struct uring_state *u, struct block_pool *pool, struct errbuf *n
 void
 uring_bufs_close(struct uring_state *u, struct block_pool *pool)
 {
-    for (unsigned id = 0; id < URING_BUFS; id++) {
+    for (unsigned id = 0; u->bufs && id < URING_BUFS; id++) {
         MC_ASSERT(u->block[id] != NULL);
         block_give(pool, &u->block[id]);
     }
