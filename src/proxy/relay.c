@@ -136,9 +136,7 @@ relay_start(struct txn *t)
             end_request(t);
         return;
     }
-    send_hold(t);
-    if (!t->req_done)
-        try_splice_up(t);
+    send_hold(t); /* no splice yet: the client's side may still have body bytes behind the head */
 }
 
 /* More than the listener allows, found while the body streams (a declared length was checked before). */
