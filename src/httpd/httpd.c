@@ -48,7 +48,7 @@ struct door {
 };
 
 struct hconn {
-    struct sock sock;
+    struct sock sock; /* first: a struct httpd_stream is this, seen from outside */
     uint32_t magic;
     struct httpd *httpd;
     struct door *door; /* counted in it; NULL once that is gone */
@@ -61,6 +61,10 @@ struct hconn {
     bool by_unix, eof, continued;
     bool close_after; /* the answer that is leaving is the last one */
     bool lingering;   /* it has left: what still comes in is thrown away until the peer closes */
+    bool streaming;   /* the answer goes on until somebody ends it */
+    bool chunked;     /* ... in chunks; else until the connection closes (HTTP/1.0) */
+    httpd_stream_f *gone;
+    void *stream_arg;
 };
 
 static void
@@ -109,9 +113,12 @@ answer(struct hconn *c, const struct httpd_response *r, const char *allow, bool 
     char date[32];
 
     date_text(date);
-    buf_printf(&out, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
-               r->status, http_reason(r->status), date,
-               r->type != NULL ? r->type : "application/json", r->body.n);
+    buf_printf(&out, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Type: %s\r\n", r->status,
+               http_reason(r->status), date, r->type != NULL ? r->type : "application/json");
+    if (r->stream == NULL)
+        buf_printf(&out, "Content-Length: %zu\r\n", r->body.n);
+    else if (c->chunked)
+        buf_printf(&out, "Transfer-Encoding: chunked\r\n");
     /* numbers of this moment, and bytes that must not be taken for something else */
     buf_printf(&out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
     if (allow != NULL)
@@ -120,7 +127,9 @@ answer(struct hconn *c, const struct httpd_response *r, const char *allow, bool 
         buf_printf(&out, "Connection: close\r\n");
     buf_printf(&out, "\r\n");
     sock_write(&c->sock, out.p, out.n);
-    if (!head_only && r->body.n > 0)
+    if (r->stream != NULL && r->body.n > 0)
+        httpd_stream_write(r->stream, r->body.p, r->body.n);
+    else if (!head_only && r->body.n > 0)
         sock_write(&c->sock, r->body.p, r->body.n);
     buf_free(&out);
 }
@@ -191,6 +200,7 @@ serve(struct hconn *c, const struct http_head *head, struct str body)
         .query = http_query(head->path),
         .body = body,
         .by_unix = c->by_unix,
+        .conn = (struct httpd_stream *)c,
     };
     struct httpd_response r = {.status = 200};
     const char *allow = NULL;
@@ -323,6 +333,10 @@ touch(struct hconn *c)
 static void
 conn_close(struct hconn *c)
 {
+    if (c->streaming) {
+        c->streaming = false;
+        c->gone(c->stream_arg);
+    }
     loop_timer_clear(c->httpd->loop, &c->timer);
     sock_close(&c->sock, false);
 }
@@ -342,10 +356,14 @@ linger(struct hconn *c)
 static void
 conn_run(struct hconn *c)
 {
-    while (!c->close_after && sock_unsent(&c->sock) == 0)
+    while (!c->close_after && !c->streaming && sock_unsent(&c->sock) == 0)
         if (take_request(c) == TAKEN_NEEDS_MORE)
             break;
-    if (sock_unsent(&c->sock) > 0)
+    if (c->streaming && c->eof)
+        conn_close(c); /* nobody is left to hear it */
+    else if (c->streaming)
+        sock_recv(&c->sock, c->in.n < PIPELINED_MAX);
+    else if (sock_unsent(&c->sock) > 0)
         sock_recv(&c->sock, c->in.n < PIPELINED_MAX && !c->close_after);
     else if (c->eof)
         conn_close(c);
@@ -430,6 +448,70 @@ static const struct sock_ops conn_ops = {
     .on_closed = on_conn_closed,
 };
 
+/* --- streams ------------------------------------------------------------------------------------
+ */
+
+static struct hconn *
+conn_of_stream(const struct httpd_stream *st)
+{
+    return conn_of((struct sock *)st);
+}
+
+struct httpd_stream *
+httpd_stream_begin(const struct httpd_request *q, struct httpd_response *r, httpd_stream_f *gone,
+                   void *arg)
+{
+    struct hconn *c = conn_of_stream(q->conn);
+
+    if (q->head->method == HTTP_M_HEAD)
+        return NULL;
+    c->streaming = true;
+    c->chunked = q->head->minor > 0;
+    c->gone = gone;
+    c->stream_arg = arg;
+    c->close_after = c->close_after || !c->chunked;
+    r->stream = q->conn;
+    return q->conn;
+}
+
+void
+httpd_stream_write(struct httpd_stream *st, const void *p, size_t n)
+{
+    struct hconn *c = conn_of_stream(st);
+    char header[18], *end = header + sizeof(header);
+    size_t header_len;
+
+    MC_ASSERT(c->streaming && n > 0);
+    if (c->chunked) {
+        header_len = h1_chunk_header(end, n);
+        sock_write(&c->sock, end - header_len, header_len);
+    }
+    sock_write(&c->sock, p, n);
+    if (c->chunked)
+        sock_write(&c->sock, "\r\n", 2);
+}
+
+size_t
+httpd_stream_unsent(const struct httpd_stream *st)
+{
+    return sock_unsent(&conn_of_stream(st)->sock);
+}
+
+void
+httpd_stream_end(struct httpd_stream **sp)
+{
+    struct hconn *c = conn_of_stream(*sp);
+
+    *sp = NULL;
+    MC_ASSERT(c->streaming);
+    c->streaming = false;
+    if (c->chunked)
+        sock_write(&c->sock, "0\r\n\r\n", 5);
+    touch(c);
+    if (sock_unsent(&c->sock) == 0) /* else on_drained goes on */
+        conn_run(c);
+}
+
 /* --- doors --------------------------------------------------------------------------------------
  */
 
@@ -442,6 +524,15 @@ door_of(struct sock *s)
     return d;
 }
 
+static bool
+is_admitted(const struct httpd *h, int fd)
+{
+    struct addr peer = {.len = sizeof(peer.u)};
+
+    return h->conf.admit == NULL ||
+           (getpeername(fd, &peer.u.sa, &peer.len) == 0 && h->conf.admit(h->conf.arg, &peer));
+}
+
 static void
 on_accept(struct sock *s, int fd)
 {
@@ -449,7 +540,7 @@ on_accept(struct sock *s, int fd)
     struct httpd *h = d->httpd;
     struct hconn *c;
 
-    if (d->n_conns >= h->conf.max_connections) {
+    if (d->n_conns >= h->conf.max_connections || !is_admitted(h, fd)) {
         close(fd);
         return;
     }

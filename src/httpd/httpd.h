@@ -21,13 +21,17 @@ struct httpd_request {
     struct str rest;  /* of the path, behind the prefix of the route */
     struct str body;
     bool by_unix; /* came in by a unix socket */
+    struct httpd_stream *conn;
 };
+
+struct httpd_stream;
 
 /* Zero but for status 200 when a handler is called. */
 struct httpd_response {
     unsigned status;
-    const char *type; /* NULL: application/json */
-    struct buf body;  /* taken over */
+    const char *type;            /* NULL: application/json */
+    struct buf body;             /* taken over */
+    struct httpd_stream *stream; /* set by httpd_stream_begin() */
 };
 
 typedef void httpd_f(void *arg, const struct httpd_request *, struct httpd_response *);
@@ -42,7 +46,9 @@ struct httpd_route {
 struct httpd_conf {
     const struct httpd_route *routes;
     unsigned n_routes;
-    void *arg;                /* of the handlers */
+    void *arg; /* of the handlers, and of admit */
+    /* Who may connect; NULL: everybody.  The others are closed without a word. */
+    bool (*admit)(void *arg, const struct addr *peer);
     unsigned max_connections; /* of each address; 0: 64 */
     mc_ns idle_timeout_ns;    /* without progress; 0: 60 s */
 };
@@ -56,6 +62,23 @@ struct httpd *httpd_new(struct loop *, const struct httpd_conf *);
 enum mc_err httpd_listen(struct httpd *, const struct addr *, unsigned unix_mode, struct errbuf *);
 /* Closes everything; the loop brings it home. */
 void httpd_free(struct httpd **);
+
+/* --- answers without an end ---------------------------------------------------------------------
+ */
+
+/* The connection is gone, for whatever reason but httpd_stream_end(): the stream is, too. */
+typedef void httpd_stream_f(void *arg);
+
+/* Within a handler: the response's body is only the first piece, others follow until either side
+ * ends it.  NULL for a HEAD, which has no body: answer it as usual. */
+struct httpd_stream *httpd_stream_begin(const struct httpd_request *, struct httpd_response *,
+                                        httpd_stream_f *gone, void *arg);
+/* One more piece, n > 0; not within the handler. */
+void httpd_stream_write(struct httpd_stream *, const void *, size_t n);
+/* Bytes that the peer's kernel has not taken: what a slow reader makes grow. */
+size_t httpd_stream_unsent(const struct httpd_stream *);
+/* The last piece was written. */
+void httpd_stream_end(struct httpd_stream **);
 
 /* {"error": "..."} with a status. */
 void httpd_fail(struct httpd_response *, unsigned status, const char *fmt, ...)

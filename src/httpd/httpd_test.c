@@ -52,7 +52,35 @@ big(void *arg, const struct httpd_request *q, struct httpd_response *r)
         buf_add(&r->body, "0123456789", 10);
 }
 
+static struct httpd_stream *flowing;
+static unsigned n_gone;
+static bool nobody_may;
+
+static void
+on_gone(void *arg)
+{
+    assert_string_equal(arg, "world");
+    n_gone++;
+    flowing = NULL;
+}
+
+static void
+flow(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    flowing = httpd_stream_begin(q, r, on_gone, arg);
+    buf_printf(&r->body, "first");
+}
+
+static bool
+admit(void *arg, const struct addr *peer)
+{
+    assert_string_equal(arg, "world");
+    assert_int_equal(peer->u.sa.sa_family, AF_UNIX);
+    return !nobody_may;
+}
+
 static const struct httpd_route routes[] = {
+    {HTTP_M_GET, "/flow", flow},
     {HTTP_M_GET, "/hello", hello},
     {HTTP_M_POST, "/echo/", echo},
     {HTTP_M_GET, "/big", big},
@@ -316,6 +344,119 @@ connections_above_the_limit_are_closed_at_once(void **state)
     close(fds[2]);
 }
 
+/* A stream that has begun; *fd is its client. */
+static void
+open_stream(const char *request, int *fd)
+{
+    mc_ns give_up = units_clock_ns() + 10 * MC_SEC;
+
+    n_gone = 0;
+    flowing = NULL;
+    *fd = dial();
+    send_all(*fd, request, strlen(request));
+    while (flowing == NULL && units_clock_ns() < give_up)
+        loop_turn(L, MC_MS);
+    assert_non_null(flowing);
+}
+
+static void
+a_stream_goes_on_in_chunks_until_it_is_ended(void **state)
+{
+    struct buf b;
+    int fd;
+
+    open_stream("GET /flow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", &fd);
+    httpd_stream_write(flowing, "second piece!", 13);
+    httpd_stream_end(&flowing);
+    assert_null(flowing);
+    b = receive(fd, SIZE_MAX);
+    assert_non_null(strstr(b.p, "Transfer-Encoding: chunked\r\n"));
+    assert_null(strstr(b.p, "Content-Length"));
+    assert_non_null(strstr(b.p, "\r\n\r\n5\r\nfirst\r\nd\r\nsecond piece!\r\n0\r\n\r\n"));
+    assert_int_equal(n_gone, 0);
+    buf_free(&b);
+    close(fd);
+}
+
+static void
+after_a_stream_the_connection_serves_on(void **state)
+{
+    struct buf b;
+    int fd;
+
+    open_stream("GET /flow HTTP/1.1\r\nHost: x\r\n\r\n"
+                "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                &fd);
+    httpd_stream_end(&flowing);
+    b = receive(fd, SIZE_MAX);
+    assert_non_null(strstr(b.p, "5\r\nfirst\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"));
+    assert_string_equal(b.p + b.n - 11, "hello world");
+    buf_free(&b);
+    close(fd);
+}
+
+static void
+an_old_client_gets_a_stream_without_chunks(void **state)
+{
+    struct buf b;
+    int fd;
+
+    open_stream("GET /flow HTTP/1.0\r\n\r\n", &fd);
+    httpd_stream_write(flowing, "second", 6);
+    httpd_stream_end(&flowing);
+    b = receive(fd, SIZE_MAX);
+    assert_null(strstr(b.p, "Transfer-Encoding"));
+    assert_string_equal(b.p + b.n - 15, "\r\n\r\nfirstsecond");
+    buf_free(&b);
+    close(fd);
+}
+
+static void
+who_leaves_a_stream_is_noticed(void **state)
+{
+    mc_ns give_up = units_clock_ns() + 10 * MC_SEC;
+    int fd;
+
+    open_stream("GET /flow HTTP/1.1\r\nHost: x\r\n\r\n", &fd);
+    close(fd);
+    while (n_gone == 0 && units_clock_ns() < give_up)
+        loop_turn(L, MC_MS);
+    assert_int_equal(n_gone, 1);
+}
+
+static void
+a_reader_that_takes_nothing_is_let_go(void **state)
+{
+    static char much[100000];
+    mc_ns give_up = units_clock_ns() + 10 * MC_SEC;
+    int fd;
+
+    open_stream("GET /flow HTTP/1.1\r\nHost: x\r\n\r\n", &fd);
+    while (httpd_stream_unsent(flowing) < 2 * sizeof(much)) {
+        httpd_stream_write(flowing, much, sizeof(much));
+        loop_turn(L, 0);
+    }
+    while (n_gone == 0 && units_clock_ns() < give_up)
+        loop_turn(L, MC_MS);
+    assert_int_equal(n_gone, 1);
+    close(fd);
+}
+
+static void
+who_is_not_admitted_hears_nothing(void **state)
+{
+    struct buf b;
+    int fd;
+
+    nobody_may = true;
+    fd = dial();
+    b = receive(fd, SIZE_MAX);
+    nobody_may = false;
+    assert_int_equal(b.n, 0);
+    buf_free(&b);
+    close(fd);
+}
+
 static void
 an_idle_connection_is_closed(void **state)
 {
@@ -339,6 +480,7 @@ setup(void **state)
         .routes = routes,
         .n_routes = MC_COUNT(routes),
         .arg = (void *)(uintptr_t) "world",
+        .admit = admit,
         .max_connections = 2,
         .idle_timeout_ns = 500 * MC_MS,
     };
@@ -385,6 +527,12 @@ static const struct CMUnitTest tests[] = {
     STORY(malformed_requests_are_refused_and_closed),
     STORY(what_is_too_large_is_refused),
     STORY(connections_above_the_limit_are_closed_at_once),
+    STORY(a_stream_goes_on_in_chunks_until_it_is_ended),
+    STORY(after_a_stream_the_connection_serves_on),
+    STORY(an_old_client_gets_a_stream_without_chunks),
+    STORY(who_leaves_a_stream_is_noticed),
+    STORY(a_reader_that_takes_nothing_is_let_go),
+    STORY(who_is_not_admitted_hears_nothing),
     STORY(an_idle_connection_is_closed),
 };
 
