@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Fixtures: the engine, the lab, and a bound on the time of every test.
 
-Environment: MEERCAT (the binary), MEERCAT_SAN (address,undefined or thread: its build and what to skip),
+Environment: MEERCAT (the binary), MEERCAT_SAN (address-undefined or thread: the variant that it is),
 MEERCAT_ENGINE (epoll or uring: only that one), MEERCAT_BIG (bodies of 10 GB).
 """
 
@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from instruments.lab import Lab  # noqa: E402
-from instruments.meercat import BINARY, SAN  # noqa: E402
-from instruments.wait import SLOW  # noqa: E402
+from instruments.meercat import BINARY  # noqa: E402
+from instruments.wait import SAN, SLOW  # noqa: E402
 
 
 def pytest_configure(config):

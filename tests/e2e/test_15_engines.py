@@ -39,7 +39,7 @@ def test_the_engine_asked_for_is_the_engine_used(lab):
 
 
 def test_the_engine_may_stand_in_the_configuration(lab):
-    lb = lab.proxy(lab.origin(ok("x")), engine=lab.engine, start={"engine": "auto"})
+    lb = lab.proxy(lab.origin(ok("x")), engine=lab.engine, start={"engine": None})
     assert fetch(lb.to).body == b"x"
     assert any(lab.engine in line for line in lb.lines)
 

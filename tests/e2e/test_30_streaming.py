@@ -10,9 +10,8 @@ import pytest
 
 from instruments import proc
 from instruments.client import Closed
-from instruments.meercat import SAN
 from instruments.origin import ok
-from instruments.wait import stays, wait_until
+from instruments.wait import SAN, stays, wait_until
 
 MiB = 1 << 20
 ROOM = 24 * MiB          # what the process may grow by for one transfer, sockets of the kernel not counted

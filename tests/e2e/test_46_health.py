@@ -281,19 +281,22 @@ def test_a_returning_server_starts_slowly(lab):
 def test_drain_maint_ready(lab):
     go = threading.Event()
 
-    def reply(conn, r):
-        if r.target == "/hold":
-            conn.hold(go)
-        return ok("s1")
-    a, b = lab.origin(reply), lab.origin(ok("s2"))
+    def reply(name):
+        def f(conn, r):
+            if r.target == "/hold":
+                conn.hold(go)
+            return ok(name)
+        return f
+    a, b = lab.origin(reply("s1")), lab.origin(reply("s2"))
     lb = lab.proxy([a, b])
-    held = lb.client().get("/hold")
+    held = [lb.client().get("/hold") for _ in range(2)]
     a.wait_requests(1)
+    b.wait_requests(1)
     lb.cli("drain", "app/s1")
     assert lb.state("s1") == "drain"
     assert who(lb) == {"s2"}
     go.set()
-    assert held.read_response().body == b"s1", "a request under way is finished"
+    assert {c.read_response().body for c in held} == {b"s1", b"s2"}, "a request under way is finished"
     lb.cli("ready", "app/s1")
     assert lb.state("s1") == "up" and who(lb) == {"s1", "s2"}
     lb.cli("maint", "app/s1")

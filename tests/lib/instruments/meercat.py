@@ -11,12 +11,10 @@ import subprocess
 from . import proc
 from .client import Client
 from .process import Process
-from .wait import SLOW, wait_until
+from .wait import SAN, SLOW, wait_until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
-SAN = os.environ.get("MEERCAT_SAN", "")  # "", "address,undefined" or "thread"
-BINARY = os.environ.get("MEERCAT") or os.path.join(
-    ROOT, "build", SAN.replace(",", "-") if SAN else "release", "meercat")
+BINARY = os.environ.get("MEERCAT") or os.path.join(ROOT, "build", SAN or "release", "meercat")
 
 REPORTS = re.compile(
     r"(ERROR: \w*Sanitizer|WARNING: \w*Sanitizer|LeakSanitizer|runtime error:|SUMMARY: \w*Sanitizer"
@@ -50,8 +48,8 @@ class Meercat(Process):
         self.expect_reports = False
         self._was_stopped = self.hung = False
         self.clients = []
-        super().__init__([*prefix, BINARY, "serve", "-c", self.conf_path, "--engine", engine],
-                         env=dict(san_env(), **(env or {})), preexec=preexec, pass_fds=pass_fds)
+        chosen = ["--engine", engine] if engine else []
+        super().__init__([*prefix, BINARY, "serve", "-c", self.conf_path, *chosen], env=dict(san_env(), **(env or {})), preexec=preexec, pass_fds=pass_fds)
         if wait:
             self.wait_ready()
 
