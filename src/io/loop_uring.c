@@ -98,16 +98,42 @@ cancel(struct uring_state *u, uint64_t user_data)
     sqe->user_data = TAG_NONE;
 }
 
+/* --- polling ---------------------------------------------------------------------------------- */
+
+static bool
+uring_ready(const struct sock *s, unsigned events)
+{
+    return !(s->flags & (events == POLLIN ? SF_UR_POLL_IN : SF_UR_POLL_OUT));
+}
+
+static void
+uring_await(struct sock *s, unsigned events)
+{
+    bool in = events == POLLIN;
+    struct io_uring_sqe *sqe;
+
+    if (!uring_ready(s, events))
+        return;
+    sqe = start_op(s, in ? TAG_POLL_IN : TAG_POLL_OUT, in ? SF_UR_POLL_IN : SF_UR_POLL_OUT);
+    io_uring_prep_poll_add(sqe, s->fd, in ? POLLIN | POLLRDHUP : POLLOUT);
+}
+
 /* --- receiving ------------------------------------------------------------------------------- */
 
 /* A socket that has been calm gets one multishot operation for all that comes, which saves a tenth
  * of a small request.  But in one go that takes up to 32 blocks out of a busy socket, whether its
- * reader can go on or would rather splice; so the others are asked for one block at a time. */
+ * reader can go on or would rather splice; so the others are asked for one block at a time, and
+ * where large bodies come it is only asked when. */
 static void
 arm_recv(struct sock *s)
 {
-    struct io_uring_sqe *sqe = start_op(s, TAG_RECV, SF_UR_RECV);
+    struct io_uring_sqe *sqe;
 
+    if (s->flags & SF_BULK) {
+        uring_await(s, POLLIN);
+        return;
+    }
+    sqe = start_op(s, TAG_RECV, SF_UR_RECV);
     if (s->calm >= CALM_RECVS) {
         io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
     } else {
@@ -131,7 +157,7 @@ cancel_recv(struct sock *s)
 static bool
 uring_receive(struct sock *s)
 {
-    if (s->flags & SF_UR_RECV)
+    if (s->flags & (SF_UR_RECV | SF_UR_POLL_IN))
         return true;
     if (!sock_wants(s))
         return false;
@@ -144,7 +170,7 @@ uring_receive(struct sock *s)
         return true;
     if (sock_wants(s))
         arm_recv(s);
-    return !!(s->flags & SF_UR_RECV);
+    return !!(s->flags & (SF_UR_RECV | SF_UR_POLL_IN));
 }
 
 static void
@@ -195,11 +221,11 @@ recv_failed(struct sock *s, int err)
     }
 }
 
-/* Armed again at the end of the turn, or its end told. */
+/* More of a large body is read at once; at the end of the turn it is armed again, or its end told.
+ */
 static void
 recv_ended(struct sock *s)
 {
-    s->flags &= ~(uint32_t)SF_UR_RECV_CANCEL;
     if ((s->flags & (SF_BULK | SF_READABLE)) == (SF_BULK | SF_READABLE) && s->held == NULL)
         direct_read(s);
     sock_queue(s);
@@ -222,8 +248,25 @@ recv_done(struct sock *s, int res, unsigned flags)
         s->flags |= SF_EOF;
     else if (res < 0)
         recv_failed(s, -res);
-    if (last)
+    if (last) {
+        s->flags &= ~(uint32_t)SF_UR_RECV_CANCEL;
         recv_ended(s);
+    }
+}
+
+static void
+poll_in_done(struct sock *s)
+{
+    end_op(s, SF_UR_POLL_IN);
+    s->flags |= SF_READABLE;
+    recv_ended(s);
+}
+
+static void
+poll_out_done(struct sock *s)
+{
+    end_op(s, SF_UR_POLL_OUT);
+    sock_queue(s);
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
@@ -343,31 +386,6 @@ uring_quiesce(struct sock *s)
     return !(s->flags & SF_UR_RECV);
 }
 
-static bool
-uring_ready(const struct sock *s, unsigned events)
-{
-    return !(s->flags & (events == POLLIN ? SF_UR_POLL_IN : SF_UR_POLL_OUT));
-}
-
-static void
-uring_await(struct sock *s, unsigned events)
-{
-    bool in = events == POLLIN;
-    struct io_uring_sqe *sqe;
-
-    if (!uring_ready(s, events))
-        return;
-    sqe = start_op(s, in ? TAG_POLL_IN : TAG_POLL_OUT, in ? SF_UR_POLL_IN : SF_UR_POLL_OUT);
-    io_uring_prep_poll_add(sqe, s->fd, in ? POLLIN | POLLRDHUP : POLLOUT);
-}
-
-static void
-poll_done(struct sock *s, uint32_t flag)
-{
-    end_op(s, flag);
-    sock_queue(s);
-}
-
 /* --- closing --------------------------------------------------------------------------------- */
 
 static const struct {
@@ -457,8 +475,8 @@ sock_done(struct sock *s, enum tag tag, const struct io_uring_cqe *c)
     case TAG_SEND: send_done(s, c->res); break;
     case TAG_ACCEPT: accept_done(s, c->res, c->flags); break;
     case TAG_CONNECT: connect_done(s, c->res); break;
-    case TAG_POLL_IN: poll_done(s, SF_UR_POLL_IN); break;
-    case TAG_POLL_OUT: poll_done(s, SF_UR_POLL_OUT); break;
+    case TAG_POLL_IN: poll_in_done(s); break;
+    case TAG_POLL_OUT: poll_out_done(s); break;
     default: MC_NEVER("tag of an operation");
     }
     if ((s->flags & SF_CLOSED) && s->pending == 0)
