@@ -14,6 +14,7 @@
 #define CHOOSE_PROBES 8
 
 extern const struct policy policy_round_robin, policy_random, policy_least_request, policy_hash;
+extern const struct policy policy_resource, policy_peak_ewma, policy_prequal;
 
 static inline bool
 choose_tried(const struct place_ask *ask, uint32_t index)

@@ -12,6 +12,9 @@ static const struct policy *const policies[] = {
     &policy_random,
     &policy_least_request,
     &policy_hash,
+    &policy_resource,
+    &policy_peak_ewma,
+    &policy_prequal,
 };
 
 const struct policy *
@@ -45,6 +48,12 @@ static const char *const names[] = {
     [PLACE_HASH_BOUND] = "hash-bound",
     [PLACE_HASH_NO_KEY] = "hash-no-key",
     [PLACE_LAST_RESORT] = "last-resort",
+    [PLACE_RESOURCE] = "resource",
+    [PLACE_RESOURCE_AWAY] = "resource-away",
+    [PLACE_RESOURCE_OLD] = "resource-old",
+    [PLACE_PEAK_EWMA] = "peak-ewma",
+    [PLACE_PREQUAL] = "prequal",
+    [PLACE_PREQUAL_HOT] = "prequal-hot",
 };
 
 static const char *const texts[] = {

@@ -13,6 +13,7 @@
 
 #include "base/rand.h"
 #include "base/str.h"
+#include "base/units.h"
 
 #define PLACE_WEIGHT_UNIT 256 /* weight 1 of the configuration; slow start scales below it */
 
@@ -50,7 +51,11 @@ struct place_view {
      * included, and the weights of the open servers together.  NULL: the policy adds up itself. */
     const _Atomic int32_t *in_flight;
     const _Atomic uint64_t *open_weight;
+    /* What is learned of the servers (load.h), for resource; NULL: nothing is. */
+    struct load_table *table;
 };
+
+struct place_cost;
 
 /* The request. */
 struct place_ask {
@@ -59,6 +64,8 @@ struct place_ask {
     const uint32_t *tried; /* indices this request was at already; not chosen again unless nothing
                               else is open */
     unsigned n_tried;
+    const struct place_cost *cost; /* of its class (cost.h), for resource; NULL: unknown */
+    mc_ns now;                     /* for policies that look at the age of what they know */
 };
 
 #define PLACE_REASONS(X)                                                       \
@@ -73,7 +80,13 @@ struct place_ask {
     X(HASH_NEXT, "next after the key's owner, which is unavailable")           \
     X(HASH_BOUND, "next after the key's owner, which has more than its share") \
     X(HASH_NO_KEY, "no key in the request: fewer in flight of two drawn")      \
-    X(LAST_RESORT, "tried before, but nothing else is open")
+    X(LAST_RESORT, "tried before, but nothing else is open")                   \
+    X(RESOURCE, "least crowded for its speed in this balancer's home")         \
+    X(RESOURCE_AWAY, "least crowded for its speed, outside of the home")       \
+    X(RESOURCE_OLD, "fewer in flight of two drawn: what is known is too old")  \
+    X(PEAK_EWMA, "least latency times requests in flight of two drawn")        \
+    X(PREQUAL, "least latency of the probed that are not crowded")             \
+    X(PREQUAL_HOT, "all probed are crowded: fewest requests in flight")
 
 enum place_reason {
 #define X(name, text) PLACE_##name,
@@ -109,9 +122,20 @@ struct policy {
     /* hot: once per attempt */
     struct place_answer (*pick)(const void *shared, void *state, const struct place_view *,
                                 const struct place_ask *, struct rng *);
+    /* For policies that learn by themselves, each NULL when not.  hot: once per attempt.
+     * An attempt ended: how long it took from dispatch to the last byte, and whether well. */
+    void (*on_end)(void *state, const struct place_view *, uint32_t index, mc_ns latency, bool ok,
+                   mc_ns now);
+    /* Servers that it wants to ask now how busy they are; returns how many, at most max. */
+    unsigned (*probe_want)(void *state, const struct place_view *, struct rng *, uint32_t *out,
+                           unsigned max);
+    /* What one answered: requests in flight there, and how long they take at about that number. */
+    void (*on_probe)(void *state, const struct place_view *, uint32_t index, uint32_t in_flight,
+                     mc_ns latency, mc_ns now);
 };
 
-/* NULL when there is none of that name. Names: round-robin random least-request hash */
+/* NULL when there is none of that name.
+ * Names: round-robin random least-request hash resource peak-ewma prequal */
 const struct policy *policy_find(struct str name);
 /* The i-th policy, NULL at the end: for help texts. */
 const struct policy *policy_at(unsigned i);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * share.c - merging the words of other balancers, see share.h.
+ */
+#include "place/share.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+void
+share_init(struct share *s, unsigned n_servers, unsigned n_classes)
+{
+    *s = (struct share){.n_servers = n_servers, .n_classes = n_classes};
+    s->total = mc_alloc((n_servers + 1) * sizeof(*s->total));
+}
+
+static void
+peer_fini(struct share_peer *p)
+{
+    free(p->cell);
+    learn_sums_fini(&p->sums);
+}
+
+void
+share_fini(struct share *s)
+{
+    for (unsigned i = 0; i < s->n_peers; i++)
+        peer_fini(&s->peer[i]);
+    free(s->peer);
+    free(s->total);
+}
+
+struct share_peer *
+share_peer(struct share *s, uint64_t id)
+{
+    for (unsigned i = 0; i < s->n_peers; i++)
+        if (s->peer[i].id == id)
+            return &s->peer[i];
+    return NULL;
+}
+
+static void
+set_cell(struct share *s, struct share_peer *p, uint32_t server, int32_t light, int32_t heavy,
+         int32_t mem)
+{
+    struct share_cell *c = &p->cell[server];
+
+    s->total[server].phi += light + heavy - c->light - c->heavy;
+    s->total[server].mem += mem - c->mem;
+    c->light = light;
+    c->heavy = heavy;
+    c->mem = mem;
+}
+
+static void
+clear_peer(struct share *s, struct share_peer *p)
+{
+    for (uint32_t i = 0; i < s->n_servers; i++)
+        set_cell(s, p, i, 0, 0, 0);
+}
+
+static bool
+is_among(uint64_t id, const uint64_t *ids, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+void
+share_set_peers(struct share *s, const uint64_t *ids, unsigned n)
+{
+    struct share_peer *old = s->peer, *new = mc_alloc((n + 1) * sizeof(*new));
+
+    for (unsigned i = 0; i < n; i++) {
+        struct share_peer *was = share_peer(s, ids[i]);
+
+        if (was) {
+            new[i] = *was;
+            continue;
+        }
+        new[i].id = ids[i];
+        new[i].cell = mc_alloc((s->n_servers + 1) * sizeof(*new[i].cell));
+        learn_sums_init(&new[i].sums, s->n_classes);
+    }
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        if (is_among(old[i].id, ids, n))
+            continue;
+        clear_peer(s, &old[i]);
+        peer_fini(&old[i]);
+    }
+    free(old);
+    s->peer = new;
+    s->n_peers = n;
+}
+
+/* --- loads ---------------------------------------------------------------------------------------
+ */
+
+/* An entry of a SLOW message is taken for its slowness even when a later FAST has gone by. */
+static void
+merge_entry(struct share *s, struct share_peer *p, const struct share_msg *m,
+            const struct share_load *e, const struct share_hooks *h)
+{
+    struct share_cell *c = &p->cell[e->server];
+    bool exact = m->kind == SHARE_FAST || h->in_home(h->arg, e->server);
+    int32_t light = exact ? e->now : m->kind == SHARE_SLOW ? e->mean : c->light;
+
+    if (m->seq <= c->seq) {
+        p->n_stale++;
+        return;
+    }
+    c->seq = m->seq;
+    set_cell(s, p, e->server, light, e->heavy, e->mem);
+    h->touched(h->arg, e->server);
+}
+
+/* A SLOW message is complete: servers that it does not name have nothing. */
+static void
+clear_unnamed(struct share *s, struct share_peer *p, uint64_t seq, const struct share_hooks *h)
+{
+    for (uint32_t i = 0; i < s->n_servers; i++) {
+        struct share_cell *c = &p->cell[i];
+
+        if (c->seq >= seq || (c->light == 0 && c->heavy == 0 && c->mem == 0))
+            continue;
+        set_cell(s, p, i, 0, 0, 0);
+        h->touched(h->arg, i);
+    }
+}
+
+bool
+share_merge(struct share *s, const struct share_msg *m, mc_ns now, const struct share_hooks *h)
+{
+    struct share_peer *p = share_peer(s, m->from);
+
+    if (!p)
+        return false;
+    p->heard_ns = now;
+    if (m->kind == SHARE_SLOW) {
+        if (m->seq <= p->slow_seq) {
+            p->n_stale++;
+            return false;
+        }
+        p->slow_seq = m->seq;
+        p->rate = m->rate;
+    }
+    for (unsigned i = 0; i < m->n; i++)
+        if (m->load[i].server < s->n_servers)
+            merge_entry(s, p, m, &m->load[i], h);
+    if (m->kind == SHARE_SLOW)
+        clear_unnamed(s, p, m->seq, h);
+    return true;
+}
+
+void
+share_expire(struct share *s, mc_ns now, const struct share_hooks *h)
+{
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        struct share_peer *p = &s->peer[i];
+
+        if (p->heard_ns == 0 || now - p->heard_ns < SHARE_SILENT_NS)
+            continue;
+        clear_peer(s, p);
+        p->heard_ns = 0;
+        p->rate = 0;
+        for (uint32_t k = 0; k < s->n_servers; k++)
+            h->touched(h->arg, k);
+    }
+}
+
+/* --- copies --------------------------------------------------------------------------------------
+ */
+
+static size_t
+half(unsigned k)
+{
+    return (size_t)k * (k + 1) / 2;
+}
+
+static size_t
+up(size_t n)
+{
+    return (n + 7) & ~(size_t)7;
+}
+
+size_t
+share_msg_bytes(const struct share_msg *m)
+{
+    size_t n = up(sizeof(*m));
+
+    switch (m->kind) {
+    case SHARE_FAST:
+    case SHARE_HEAVY:
+    case SHARE_SLOW: return n + m->n * sizeof(*m->load);
+    case SHARE_ROWS: return n + m->n * sizeof(*m->row);
+    case SHARE_REPORT: return n + m->n * sizeof(*m->report);
+    case SHARE_SUMS: return n + up(4 * (5 * (size_t)m->sums.k + 2 * half(m->sums.k)));
+    case SHARE_N_KINDS: break;
+    }
+    MC_NEVER("kind of message");
+}
+
+static void *
+put(char **at, const void *what, size_t n)
+{
+    void *p = *at;
+
+    if (n > 0)
+        memcpy(p, what, n);
+    *at += n;
+    return p;
+}
+
+struct share_msg *
+share_msg_copy(const struct share_msg *m, void *into)
+{
+    struct share_msg *c = into;
+    char *at = (char *)into + up(sizeof(*m));
+    size_t k = m->sums.k, hk = half(m->sums.k);
+
+    *c = *m;
+    if (m->kind <= SHARE_SLOW)
+        c->load = put(&at, m->load, m->n * sizeof(*m->load));
+    else if (m->kind == SHARE_ROWS)
+        c->row = put(&at, m->row, m->n * sizeof(*m->row));
+    else if (m->kind == SHARE_REPORT)
+        c->report = put(&at, m->report, m->n * sizeof(*m->report));
+    else if (m->kind == SHARE_SUMS)
+        c->sums = (struct share_sums){.k = m->sums.k,
+                                      .class_key = put(&at, m->sums.class_key, k * 4),
+                                      .cpu_s = put(&at, m->sums.cpu_s, k * 4),
+                                      .ended = put(&at, m->sums.ended, k * 4),
+                                      .cpu_ay = put(&at, m->sums.cpu_ay, k * 4),
+                                      .cpu_aa = put(&at, m->sums.cpu_aa, hk * 4),
+                                      .mem_ay = put(&at, m->sums.mem_ay, k * 4),
+                                      .mem_aa = put(&at, m->sums.mem_aa, hk * 4)};
+    return c;
+}
