@@ -7,6 +7,7 @@
 
 #include "cmd/cmd.h"
 #include "control/conf.h"
+#include "control/conf_keys.h"
 
 int
 cmd_check_file(const char *path)
@@ -43,4 +44,16 @@ cmd_check(int argc, char **argv)
     if (optind < argc)
         return cmd_bad_usage("check");
     return cmd_check_file(file);
+}
+
+/* Hidden: the tables of meercat.conf(5), from which `make` builds the page. */
+int
+cmd_conf_keys(int argc, char **argv)
+{
+    struct buf text = {0};
+
+    conf_keys_mdoc(&text);
+    fwrite(text.p, 1, text.n, stdout);
+    buf_free(&text);
+    return 0;
 }

@@ -15,11 +15,22 @@
 typedef int cmd_f(int argc, char **argv);
 
 /* X(name, function, arguments, one line of help); a NULL help hides the command. */
-#define COMMANDS(X)                                                                      \
-    X("serve", cmd_serve, "[-c FILE] [--engine auto|epoll|uring] [-t | --check]",        \
-      "run the balancer")                                                                \
-    X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault") \
-    X("help", cmd_help, "[COMMAND]", "tell how to use a command")                        \
+#define COMMANDS(X)                                                                               \
+    X("serve", cmd_serve, "[-c FILE] [--engine auto|epoll|uring] [-t | --check]",                 \
+      "run the balancer")                                                                         \
+    X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault")          \
+    X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \
+    X("servers", cmd_servers, "[--socket PATH] [--json]", "the servers and their state")          \
+    X("pools", cmd_pools, "[--socket PATH] [--json]", "the pools and how they are")               \
+    X("listeners", cmd_listeners, "[--socket PATH] [--json]", "where clients connect")            \
+    X("routes", cmd_routes, "[--socket PATH] [--json]", "which requests go to which pool")        \
+    X("drain", cmd_drain, "[--socket PATH] POOL/SERVER", "let a server finish, send nothing new") \
+    X("ready", cmd_ready, "[--socket PATH] POOL/SERVER", "let a server take requests again")      \
+    X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \
+    X("weight", cmd_weight, "[--socket PATH] POOL/SERVER N", "change the weight of a server")     \
+    X("reload", cmd_reload, "[--socket PATH]", "read the configuration again, tell its faults")   \
+    X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
+    X("help", cmd_help, "[COMMAND]", "tell how to use a command")                                 \
     X("version", cmd_version, "", "tell the version")
 
 #define X(name, fn, args, help) cmd_f fn;

@@ -24,6 +24,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "control/admin.h"
 #include "control/notify.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
@@ -484,7 +485,8 @@ start_as_root(struct node *n, struct errbuf *e)
     if (rv != MC_OK)
         return rv;
     put_in_force(n, s);
-    if (n->conf->pid_file != NULL)
+    rv = admin_start(n, e);
+    if (rv == MC_OK && n->conf->pid_file != NULL)
         rv = privs_write_pid(n->conf->pid_file, e);
     if (rv == MC_OK)
         rv = privs_drop(&n->privs, e);
@@ -583,7 +585,9 @@ stop_loop(struct node *n)
 {
     struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->end_timer};
 
-    dns_free(&n->dns);
+    admin_stop(n);
+    if (n->dns != NULL)
+        dns_free(&n->dns);
     fleet_free(&n->build.fleet);
     if (n->loop == NULL)
         return;
@@ -620,9 +624,8 @@ node_stop(struct node *n)
 static void
 say_serving(const struct node *n)
 {
-    log_info("meercat %s serves: %u workers, %s, %u listeners, %u pools", n->conf->node,
-             n->n_workers, worker_engine(n->workers[0]), n->current->n_listeners,
-             n->current->n_pools);
+    log_info("%s serves: %u workers, %s, %u listeners, %u pools", n->conf->node, n->n_workers,
+             worker_engine(n->workers[0]), n->current->n_listeners, n->current->n_pools);
 }
 
 int

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * status.c - `meercat status`, `servers`, `pools`, `listeners`, `routes`: what a balancer sees.
+ *
+ * All of them ask the balancer for JSON, and print it as it is (--json) or as a table.
+ */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/client.h"
+#include "cmd/cmd.h"
+#include "cmd/table.h"
+#include "control/conf.h"
+
+struct view_options {
+    const char *socket;
+    bool json, quiet;
+};
+
+/* 0 to go on, else the exit status. */
+static int
+read_options(int argc, char **argv, bool quiet_known, struct view_options *o)
+{
+    static const struct option options[] = {{"socket", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {0}};
+    int opt;
+
+    *o = (struct view_options){.socket = CONF_DEFAULT_SOCKET};
+    while ((opt = getopt_long(argc, argv, "s:jq", options, NULL)) != -1) {
+        switch (opt) {
+        case 's': o->socket = optarg; break;
+        case 'j': o->json = true; break;
+        case 'q': o->quiet = quiet_known; break;
+        default: return cmd_bad_usage(argv[0]);
+        }
+    }
+    return optind < argc ? cmd_bad_usage(argv[0]) : 0;
+}
+
+/* The balancer's answer; NULL when there is none, which has been told unless quiet. */
+static json_t *
+fetch(const struct view_options *o, const char *path)
+{
+    struct client_answer a;
+    struct errbuf e = {""};
+    json_t *j = NULL;
+
+    if (client_ask(o->socket, path, NULL, &a, &e) == MC_OK && a.status == 200)
+        j = json_loadb(a.body.p, a.body.n, 0, NULL);
+    if (j == NULL && !o->quiet)
+        fprintf(stderr, "meercat: %s\n",
+                e.text[0] ? e.text : "the answer is not what was asked for");
+    buf_free(&a.body);
+    return j;
+}
+
+static int
+print_json(json_t *j)
+{
+    json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(j);
+    return 0;
+}
+
+/* --- members -------------------------------------------------------------------------------------
+ */
+
+static const char *
+word(const json_t *j, const char *name)
+{
+    const char *s = json_string_value(json_object_get(j, name));
+
+    return s != NULL ? s : "-";
+}
+
+static long long
+number(const json_t *j, const char *name)
+{
+    return json_integer_value(json_object_get(j, name));
+}
+
+static double
+real(const json_t *j, const char *name)
+{
+    return json_number_value(json_object_get(j, name));
+}
+
+/* The strings of an array, separated by spaces; `none` when there are none.  The caller frees. */
+static char *
+words(const json_t *list, const char *none)
+{
+    struct buf b = {0};
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        buf_printf(&b, "%s%s", i > 0 ? " " : "", json_string_value(item));
+    }
+    if (b.n == 0)
+        buf_printf(&b, "%s", none);
+    return b.p;
+}
+
+/* --- servers -------------------------------------------------------------------------------------
+ */
+
+static enum table_colour
+state_colour(const char *state)
+{
+    if (strcmp(state, "up") == 0)
+        return TABLE_GOOD;
+    if (strcmp(state, "down") == 0 || strcmp(state, "ejected") == 0)
+        return TABLE_BAD;
+    return TABLE_ODD;
+}
+
+static void
+server_row(struct table *t, const json_t *s)
+{
+    const json_t *counters = json_object_get(s, "counters");
+    const json_t *times = json_object_get(s, "response_time");
+    const char *state = word(s, "state");
+    long long failed = number(counters, "connect_errors") + number(counters, "response_errors") +
+                       number(counters, "timeouts");
+
+    table_add(t, TABLE_PLAIN, "%s/%s", word(s, "pool"), word(s, "name"));
+    table_add(t, TABLE_PLAIN, "%s", word(s, "address"));
+    table_add(t, state_colour(state), "%s", state);
+    table_add(t, TABLE_PLAIN, "%.4g", real(s, "weight"));
+    table_add(t, TABLE_PLAIN, "%lld", number(s, "in_flight"));
+    table_add(t, TABLE_PLAIN, "%lld", number(counters, "requests"));
+    table_add(t, number(counters, "responses_5xx") > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld",
+              number(counters, "responses_5xx"));
+    table_add(t, failed > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld", failed);
+    table_add(t, TABLE_PLAIN, "%.1f", real(times, "p50_ms"));
+    table_add(t, TABLE_PLAIN, "%.1f", real(times, "p99_ms"));
+    table_add(t, TABLE_PLAIN, "%.19sZ", word(s, "since"));
+    table_add(t, TABLE_PLAIN, "%s", word(s, "reason"));
+}
+
+static void
+servers_table(const json_t *j)
+{
+    struct table t;
+    json_t *s;
+    size_t i;
+
+    table_init(&t,
+               "SERVER ADDRESS STATE >WEIGHT >BUSY >REQUESTS >5XX >FAILED >P50-MS >P99-MS SINCE "
+               "REASON");
+    json_array_foreach(json_object_get(j, "servers"), i, s)
+    {
+        server_row(&t, s);
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
+/* --- pools, listeners, routes
+ * --------------------------------------------------------------------- */
+
+static const char *
+pool_note(const json_t *p)
+{
+    if (json_is_true(json_object_get(p, "panic")))
+        return "panic: too few are healthy, all are used";
+    if (json_is_true(json_object_get(p, "on_backup")))
+        return "backups serve";
+    return number(p, "open_servers") == 0 ? "no server is available" : "";
+}
+
+static void
+pools_table(const json_t *j)
+{
+    struct table t;
+    json_t *p;
+    size_t i;
+
+    table_init(&t, "POOL BALANCE >OPEN >SERVERS >BUSY >QUEUED NOTE");
+    json_array_foreach(json_object_get(j, "pools"), i, p)
+    {
+        bool none = number(p, "open_servers") == 0;
+
+        table_add(&t, TABLE_PLAIN, "%s", word(p, "name"));
+        table_add(&t, TABLE_PLAIN, "%s", word(p, "balance"));
+        table_add(&t, none ? TABLE_BAD : TABLE_PLAIN, "%lld", number(p, "open_servers"));
+        table_add(&t, TABLE_PLAIN, "%lld", number(p, "servers"));
+        table_add(&t, TABLE_PLAIN, "%lld", number(p, "in_flight"));
+        table_add(&t, TABLE_PLAIN, "%lld", number(p, "queued"));
+        table_add(&t, none ? TABLE_BAD : TABLE_ODD, "%s", pool_note(p));
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
+static void
+listeners_table(const json_t *j)
+{
+    struct table t;
+    json_t *l;
+    size_t i;
+
+    table_init(&t, "LISTENER >CONNECTIONS >LIMIT BIND");
+    json_array_foreach(json_object_get(j, "listeners"), i, l)
+    {
+        char *binds = words(json_object_get(l, "bind"), "-");
+
+        table_add(&t, TABLE_PLAIN, "%s", word(l, "name"));
+        table_add(&t, TABLE_PLAIN, "%lld", number(l, "connections"));
+        table_add(&t, TABLE_PLAIN, "%lld", number(l, "max_connections"));
+        table_add(&t, TABLE_PLAIN, "%s", binds);
+        free(binds);
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
+static void
+routes_table(const json_t *j)
+{
+    struct table t;
+    json_t *r;
+    size_t i;
+
+    table_init(&t, "ROUTE HOST PATH POOL");
+    json_array_foreach(json_object_get(j, "routes"), i, r)
+    {
+        char *hosts = words(json_object_get(r, "host"), "*");
+
+        table_add(&t, TABLE_PLAIN, "%s", word(r, "name"));
+        table_add(&t, TABLE_PLAIN, "%s", hosts);
+        table_add(&t, TABLE_PLAIN, "%s",
+                  json_is_null(json_object_get(r, "path")) ? "*" : word(r, "path"));
+        table_add(&t, TABLE_PLAIN, "%s", word(r, "pool"));
+        free(hosts);
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
+static int
+show(int argc, char **argv, const char *path, void (*print)(const json_t *))
+{
+    struct view_options o;
+    int rv = read_options(argc, argv, false, &o);
+    json_t *j;
+
+    if (rv != 0)
+        return rv;
+    j = fetch(&o, path);
+    if (j == NULL)
+        return 1;
+    if (o.json)
+        return print_json(j);
+    print(j);
+    json_decref(j);
+    return 0;
+}
+
+int
+cmd_servers(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/servers", servers_table);
+}
+
+int
+cmd_pools(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/pools", pools_table);
+}
+
+int
+cmd_listeners(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/listeners", listeners_table);
+}
+
+int
+cmd_routes(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/routes", routes_table);
+}
+
+/* --- status
+ * --------------------------------------------------------------------------------------- */
+
+/* "2d 3h", "4h 5m", "6m 7s" */
+static void
+print_uptime(double seconds)
+{
+    long s = (long)seconds;
+
+    if (s >= 86400)
+        printf("%ldd %ldh", s / 86400, s / 3600 % 24);
+    else if (s >= 3600)
+        printf("%ldh %ldm", s / 3600, s / 60 % 60);
+    else
+        printf("%ldm %lds", s / 60, s % 60);
+}
+
+static void
+status_text(const json_t *j)
+{
+    const json_t *counters = json_object_get(j, "counters"), *conf = json_object_get(j, "config");
+    const json_t *times = json_object_get(j, "request_time");
+    const char *state = word(j, "state");
+    bool all_open = number(j, "open_servers") == number(j, "servers");
+
+    printf("%s  %s%s%s  meercat %s, pid %lld, up ", word(j, "node"),
+           table_colour(stdout, strcmp(state, "serving") == 0 ? TABLE_GOOD : TABLE_ODD), state,
+           table_colour(stdout, TABLE_PLAIN), word(j, "version"), number(j, "pid"));
+    print_uptime(real(j, "uptime_s"));
+    printf("\nworkers      %lld, %s\n", number(j, "workers"), word(j, "engine"));
+    printf("servers      %s%lld of %lld available%s\n",
+           table_colour(stdout, all_open ? TABLE_GOOD : TABLE_BAD), number(j, "open_servers"),
+           number(j, "servers"), table_colour(stdout, TABLE_PLAIN));
+    printf("connections  %lld open, %lld so far, %lld refused\n", number(j, "connections"),
+           number(counters, "connections"), number(counters, "connections_refused"));
+    printf("requests     %lld under way, %lld so far, %lld retried, %lld with 5xx\n",
+           number(j, "in_flight"), number(counters, "requests"), number(counters, "retries"),
+           number(counters, "responses_5xx"));
+    printf("time         p50 %.1f ms, p90 %.1f ms, p99 %.1f ms\n", real(times, "p50_ms"),
+           real(times, "p90_ms"), real(times, "p99_ms"));
+    printf("config       %s, generation %lld, loaded %.19sZ, %lld reloads, %lld refused\n",
+           word(conf, "file"), number(conf, "generation"), word(conf, "loaded"),
+           number(conf, "reloads"), number(conf, "failed_reloads"));
+}
+
+/* 0: it serves and has a server available; 1: it answers but cannot serve, or does not answer. */
+int
+cmd_status(int argc, char **argv)
+{
+    struct view_options o;
+    int rv = read_options(argc, argv, true, &o);
+    json_t *j;
+
+    if (rv != 0)
+        return rv;
+    j = fetch(&o, "/v1/status");
+    if (j == NULL)
+        return 1;
+    rv = strcmp(word(j, "state"), "serving") == 0 && number(j, "open_servers") > 0 ? 0 : 1;
+    if (o.json && !o.quiet) {
+        print_json(j);
+        return rv;
+    }
+    if (!o.quiet)
+        status_text(j);
+    json_decref(j);
+    return rv;
+}

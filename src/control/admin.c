@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * admin.c - what can be asked of a balancer and told to it.
+ */
+#include "control/admin.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "control/metrics.h"
+#include "control/view.h"
+#include "httpd/httpd.h"
+
+struct admin {
+    struct httpd *httpd;
+    char *socket; /* file to remove; NULL: none was made */
+};
+
+/* --- reading
+ * -------------------------------------------------------------------------------------- */
+
+/* Dumps and releases j. */
+static void
+reply_json(struct httpd_response *r, json_t *j)
+{
+    char *s = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+
+    MC_ASSERT(s != NULL);
+    buf_printf(&r->body, "%s\n", s);
+    free(s);
+    json_decref(j);
+}
+
+#define VIEW(name)                                                                             \
+    static void get_##name(void *arg, const struct httpd_request *q, struct httpd_response *r) \
+    {                                                                                          \
+        reply_json(r, view_##name(arg));                                                       \
+    }
+VIEW(status)
+VIEW(servers)
+VIEW(pools)
+VIEW(listeners)
+VIEW(routes)
+VIEW(config)
+#undef VIEW
+
+static void
+get_healthz(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    const struct node *n = arg;
+
+    r->type = "text/plain; charset=utf-8";
+    r->status = n->ending ? 503 : 200;
+    buf_printf(&r->body, "%s\n", n->ending ? "ending" : "ok");
+}
+
+static void
+get_metrics(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    r->type = "text/plain; version=0.0.4; charset=utf-8"; /* the text format of Prometheus */
+    metrics_text(arg, &r->body);
+}
+
+/* POOL/NAME behind /v1/servers/. */
+static bool
+cut_server(struct str rest, struct str *pool, struct str *server)
+{
+    *server = rest;
+    *pool = str_cut(server, '/');
+    return pool->n > 0 && server->n > 0 && memchr(server->p, '/', server->n) == NULL;
+}
+
+static void
+get_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct str pool, server;
+    json_t *j = NULL;
+
+    if (cut_server(q->rest, &pool, &server))
+        j = view_server(arg, pool, server);
+    if (j == NULL)
+        httpd_fail(r, 404, "no server " STR_FMT, STR_ARG(q->rest));
+    else
+        reply_json(r, j);
+}
+
+/* --- orders
+ * --------------------------------------------------------------------------------------- */
+
+/* What a browser on this machine can be made to send must change nothing, so the address for
+ * reading takes no orders, not even from loopback. */
+static bool
+may_order(const struct httpd_request *q, struct httpd_response *r)
+{
+    if (!q->by_unix)
+        httpd_fail(r, 403, "orders are taken from the unix socket only");
+    return q->by_unix;
+}
+
+struct order {
+    bool has_state, has_weight;
+    enum health_admin state;
+    unsigned weight;
+};
+
+static bool
+read_state(const json_t *j, struct order *o, struct httpd_response *r)
+{
+    static const char *const words[] = {[HEALTH_ADMIN_READY] = "ready",
+                                        [HEALTH_ADMIN_DRAIN] = "drain",
+                                        [HEALTH_ADMIN_MAINT] = "maint"};
+    const char *word = json_string_value(j);
+
+    for (size_t i = 0; i < MC_COUNT(words) && word != NULL; i++)
+        if (strcmp(word, words[i]) == 0) {
+            o->state = (enum health_admin)i;
+            o->has_state = true;
+            return true;
+        }
+    httpd_fail(r, 400, "state: expected ready, drain or maint");
+    return false;
+}
+
+static bool
+read_weight(const json_t *j, struct order *o, struct httpd_response *r)
+{
+    json_int_t w = json_integer_value(j);
+
+    if (!json_is_integer(j) || w < 0 || w > FLEET_WEIGHT_MAX) {
+        httpd_fail(r, 400, "weight: expected 0 to %d", FLEET_WEIGHT_MAX);
+        return false;
+    }
+    o->weight = (unsigned)w;
+    o->has_weight = true;
+    return true;
+}
+
+static bool
+read_members(json_t *j, struct order *o, struct httpd_response *r)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(j, key, value)
+    {
+        bool ok;
+
+        if (strcmp(key, "state") == 0)
+            ok = read_state(value, o, r);
+        else if (strcmp(key, "weight") == 0)
+            ok = read_weight(value, o, r);
+        else
+            ok = false;
+        if (!ok && r->body.n == 0)
+            httpd_fail(r, 400, "%s: expected state or weight", key);
+        if (!ok)
+            return false;
+    }
+    if (o->has_state || o->has_weight)
+        return true;
+    httpd_fail(r, 400, "expected {\"state\": ...} or {\"weight\": ...}");
+    return false;
+}
+
+static bool
+read_order(struct str body, struct order *o, struct httpd_response *r)
+{
+    json_error_t why;
+    json_t *j = json_loadb(body.p ? body.p : "", body.n, JSON_REJECT_DUPLICATES, &why);
+    bool ok;
+
+    *o = (struct order){.has_state = false};
+    if (!json_is_object(j)) {
+        httpd_fail(r, 400, "body: %s, expected a JSON object", j ? "no object" : why.text);
+        json_decref(j);
+        return false;
+    }
+    ok = read_members(j, o, r);
+    json_decref(j);
+    return ok;
+}
+
+static enum mc_err
+give_order(struct node *n, const struct order *o, const char *pool, const char *server,
+           struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    if (o->has_state)
+        rv = fleet_set_admin(n->build.fleet, pool, server, o->state, "operator", e);
+    if (rv == MC_OK && o->has_weight)
+        rv = fleet_set_weight(n->build.fleet, pool, server, o->weight, e);
+    return rv;
+}
+
+static void
+post_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct str pool, server;
+    struct order o;
+    struct errbuf e;
+    char *pool_z, *server_z;
+
+    if (!may_order(q, r))
+        return;
+    if (!cut_server(q->rest, &pool, &server)) {
+        httpd_fail(r, 404, "no server " STR_FMT, STR_ARG(q->rest));
+        return;
+    }
+    if (!read_order(q->body, &o, r))
+        return;
+    pool_z = str_dup(pool);
+    server_z = str_dup(server);
+    if (give_order(arg, &o, pool_z, server_z, &e) == MC_OK) {
+        if (o.has_weight)
+            log_info("pool %s: server %s has weight %u: operator", pool_z, server_z, o.weight);
+        reply_json(r, view_server(arg, pool, server));
+    } else {
+        httpd_fail(r, 404, "%s", e.text);
+    }
+    free(pool_z);
+    free(server_z);
+}
+
+/* Text, since it is for people: faults as FILE:LINE. */
+static void
+post_reload(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    if (!may_order(q, r))
+        return;
+    r->type = "text/plain; charset=utf-8";
+    r->status = node_reload(arg, &r->body) ? 200 : 409;
+}
+
+/* --- listening
+ * ------------------------------------------------------------------------------------ */
+
+static const struct httpd_route routes[] = {
+    {HTTP_M_GET, "/healthz", get_healthz},    {HTTP_M_GET, "/metrics", get_metrics},
+    {HTTP_M_GET, "/v1/status", get_status},   {HTTP_M_GET, "/v1/servers", get_servers},
+    {HTTP_M_GET, "/v1/servers/", get_server}, {HTTP_M_POST, "/v1/servers/", post_server},
+    {HTTP_M_GET, "/v1/pools", get_pools},     {HTTP_M_GET, "/v1/listeners", get_listeners},
+    {HTTP_M_GET, "/v1/routes", get_routes},   {HTTP_M_GET, "/v1/config", get_config},
+    {HTTP_M_POST, "/v1/reload", post_reload},
+};
+
+/* /run is empty after each boot; a service manager makes the directory, a shell does not. */
+static void
+make_default_dir(const struct node *n)
+{
+    char *dir = mc_strdup(CONF_DEFAULT_SOCKET);
+
+    *strrchr(dir, '/') = '\0';
+    if (mkdir(dir, 0755) == 0)
+        privs_give_file(&n->privs, dir);
+    free(dir);
+}
+
+static enum mc_err
+listen_unix(struct node *n, struct errbuf *e)
+{
+    const struct conf_admin *c = &n->conf->admin;
+    struct addr a;
+    char *text;
+    enum mc_err rv;
+
+    if (c->socket_is_default)
+        make_default_dir(n);
+    text = mc_printf("unix:%s", c->socket);
+    rv = addr_parse(str_of(text), &a, NULL, NULL, e);
+    free(text);
+    if (rv == MC_OK)
+        rv = httpd_listen(n->admin->httpd, &a, c->socket_mode, e);
+    if (rv != MC_OK)
+        return rv;
+    n->admin->socket = mc_strdup(c->socket);
+    privs_give_file(&n->privs, c->socket);
+    return MC_OK;
+}
+
+static enum mc_err
+listen_all(struct node *n, struct errbuf *e)
+{
+    const struct conf_admin *c = &n->conf->admin;
+    enum mc_err rv = MC_OK;
+
+    if (c->socket != NULL)
+        rv = listen_unix(n, e);
+    if (rv != MC_OK && c->socket_is_default) {
+        log_warn("no admin socket: %s", e->text);
+        rv = MC_OK;
+    }
+    if (rv == MC_OK && c->http.len != 0)
+        rv = httpd_listen(n->admin->httpd, &c->http, 0, e);
+    if (rv != MC_OK)
+        err_wrap(e, "admin");
+    return rv;
+}
+
+enum mc_err
+admin_start(struct node *n, struct errbuf *e)
+{
+    struct httpd_conf conf = {.routes = routes, .n_routes = MC_COUNT(routes), .arg = n};
+
+    n->admin = mc_alloc(sizeof(*n->admin));
+    n->admin->httpd = httpd_new(n->loop, &conf);
+    return listen_all(n, e);
+}
+
+void
+admin_stop(struct node *n)
+{
+    if (n->admin == NULL)
+        return;
+    httpd_free(&n->admin->httpd);
+    if (n->admin->socket != NULL)
+        unlink(n->admin->socket);
+    free(n->admin->socket);
+    free(n->admin);
+    n->admin = NULL;
+}
