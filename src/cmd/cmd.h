@@ -18,6 +18,8 @@ typedef int cmd_f(int argc, char **argv);
 #define COMMANDS(X)                                                                               \
     X("serve", cmd_serve, "[-c FILE] [--engine auto|epoll|uring] [-t | --check]",                 \
       "run the balancer")                                                                         \
+    X("agent", cmd_agent, "[--once] [OPTION ...]",                                                \
+      "tell balancers how busy this server is; see meercat-agent(8)")                             \
     X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault")          \
     X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \
     X("servers", cmd_servers, "[--socket PATH] [--json]", "the servers and their state")          \
