@@ -2,8 +2,8 @@
  *
  * access_log.h - one line a request: JSON, common or combined.
  *
- * Each worker formats into its own buffer and writes it at the end of a turn; the file is opened for
- * appending, so that whole writes of several workers do not mix.  SIGUSR1 opens it anew.
+ * Each worker formats into its own buffer and writes it at the end of a turn; the file is opened
+ * for appending, so that whole writes of several workers do not mix.  SIGUSR1 opens it anew.
  */
 #ifndef MC_PROXY_ACCESS_LOG_H
 #define MC_PROXY_ACCESS_LOG_H
@@ -20,30 +20,31 @@ struct access_log;
 /* path: a file, or "stderr"/"stdout".  Control thread. */
 struct access_log *access_log_open(const char *path, enum access_format, struct errbuf *);
 void access_log_close(struct access_log **);
-/* Opens the path again (after a rotation); the old file stays in use when that fails. Control thread. */
+/* Opens the path again (after a rotation); the old file stays in use when that fails. Control
+ * thread. */
 enum mc_err access_log_reopen(struct access_log *, struct errbuf *);
 const char *access_log_path(const struct access_log *);
 
-/* What is known of a request at its end.  Times are durations from accept of its first byte; -1: the
- * phase was not reached. */
+/* What is known of a request at its end.  Times are durations from accept of its first byte; -1:
+ * the phase was not reached. */
 struct access_record {
     int64_t begun_wall_ns;
     const char *client_ip;
     uint16_t client_port;
     const char *listener, *route, *pool, *server, *reason;
     struct str request_id, method, target, host, referer, user_agent;
-    unsigned minor;  /* HTTP/1.minor of the request */
-    unsigned status; /* 0: none was sent */
+    unsigned minor;               /* HTTP/1.minor of the request */
+    unsigned status;              /* 0: none was sent */
     uint64_t bytes_in, bytes_out; /* body bytes from and to the client */
     unsigned retries;
     unsigned conn_requests; /* requests on this connection so far */
     bool reused;            /* a kept connection to the server was used */
-    mc_ns head_ns;       /* until the request head was whole */
-    mc_ns queue_ns;      /* waited for a server */
-    mc_ns connect_ns;    /* until connected (0 when reused) */
-    mc_ns first_byte_ns; /* from sending the request until the response head */
+    mc_ns head_ns;          /* until the request head was whole */
+    mc_ns queue_ns;         /* waited for a server */
+    mc_ns connect_ns;       /* until connected (0 when reused) */
+    mc_ns first_byte_ns;    /* from sending the request until the response head */
     mc_ns total_ns;
-    const char *end;     /* how it ended: name of the close reason, "ok" */
+    const char *end; /* how it ended: name of the close reason, "ok" */
 };
 
 /* Worker: appends a line to its buffer. */

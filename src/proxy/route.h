@@ -12,8 +12,8 @@ struct route_conf {
     char *name;
     char **hosts; /* "example.org", "*.example.org" (any depth below), none: every host */
     unsigned n_hosts;
-    char *path; /* prefix on segment borders: "/api" matches /api and /api/x, not /apis; "/api/" only
-                   what lies below; NULL: every path */
+    char *path; /* prefix on segment borders: "/api" matches /api and /api/x, not /apis; "/api/"
+                   only what lies below; NULL: every path */
     char *pool;
 };
 
