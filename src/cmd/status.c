@@ -132,6 +132,7 @@ server_row(struct table *t, const json_t *s)
     table_add(t, TABLE_PLAIN, "%s/%s", word(s, "pool"), word(s, "name"));
     table_add(t, TABLE_PLAIN, "%s", word(s, "address"));
     table_add(t, state_colour(state), "%s", state);
+    table_add(t, TABLE_PLAIN, "%s", json_is_true(json_object_get(s, "backup")) ? "backup" : "main");
     table_add(t, TABLE_PLAIN, "%.4g", real(s, "weight"));
     table_add(t, TABLE_PLAIN, "%lld", number(s, "in_flight"));
     table_add(t, TABLE_PLAIN, "%lld", number(counters, "requests"));

@@ -4,6 +4,7 @@
  */
 #include "control/binds.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,8 +18,7 @@ struct bound {
     uint64_t id;
     int *fds;       /* [n_workers]; of a unix socket all the same */
     bool is_new;    /* bound for the set that is being asked for */
-    bool wanted;    /* by that set */
-    bool retired;   /* not in the set that was kept last */
+    bool wanted;    /* by that set, or by the one that was kept last */
     dev_t file_dev; /* of a unix socket, so that only our own file is removed */
     ino_t file_ino;
 };
@@ -28,6 +28,8 @@ struct binds {
     uint64_t last_id;
     struct bound **v;
     unsigned n;
+    int *closing; /* descriptors that lead nowhere, see binds_let_go() */
+    unsigned n_closing;
 };
 
 struct binds *
@@ -55,32 +57,49 @@ remove_own_file(const struct bound *e)
         unlink(path);
 }
 
+/* How many of n descriptors are not the same. */
+static unsigned
+n_different(const struct bound *e, unsigned n)
+{
+    return is_unix(e) && n > 1 ? 1 : n;
+}
+
 static void
 bound_free(struct bound *e, unsigned n_fds)
 {
     if (is_unix(e))
         remove_own_file(e);
-    for (unsigned i = 0; i < n_fds && (i == 0 || !is_unix(e)); i++)
+    for (unsigned i = 0; i < n_different(e, n_fds); i++)
         close(e->fds[i]);
     free(e->fds);
     free(e);
 }
 
-/* Closes and forgets every entry for which one of the flags is set. */
+/* The number stays, what is behind it goes.  Where no socket can be had, the number goes too. */
 static void
-drop(struct binds *b, bool new_ones, bool retired_ones)
+lead_nowhere(struct binds *b, int fd)
 {
-    unsigned kept = 0;
+    int nowhere = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    for (unsigned i = 0; i < b->n; i++) {
-        struct bound *e = b->v[i];
-
-        if ((new_ones && e->is_new) || (retired_ones && e->retired))
-            bound_free(e, b->n_workers);
-        else
-            b->v[kept++] = e;
+    if (nowhere < 0 || dup3(nowhere, fd, O_CLOEXEC) < 0) {
+        close(fd);
+    } else {
+        b->closing = mc_realloc(b->closing, (b->n_closing + 1) * sizeof(*b->closing));
+        b->closing[b->n_closing++] = fd;
     }
-    b->n = kept;
+    if (nowhere >= 0)
+        close(nowhere);
+}
+
+static void
+bound_let_go(struct binds *b, struct bound *e)
+{
+    if (is_unix(e))
+        remove_own_file(e);
+    for (unsigned i = 0; i < n_different(e, b->n_workers); i++)
+        lead_nowhere(b, e->fds[i]);
+    free(e->fds);
+    free(e);
 }
 
 void
@@ -93,6 +112,7 @@ binds_free(struct binds **bp)
     *bp = NULL;
     for (unsigned i = 0; i < b->n; i++)
         bound_free(b->v[i], b->n_workers);
+    binds_close_retired(b);
     free(b->v);
     free(b);
 }
@@ -176,32 +196,39 @@ binds_take(struct binds *b, const struct addr *a, unsigned unix_mode, struct bin
 }
 
 void
-binds_keep(struct binds *b)
+binds_give_up(struct binds *b)
 {
+    unsigned kept = 0;
+
     for (unsigned i = 0; i < b->n; i++) {
-        b->v[i]->retired = !b->v[i]->wanted;
-        b->v[i]->is_new = false;
+        if (b->v[i]->is_new)
+            bound_free(b->v[i], b->n_workers);
+        else
+            b->v[kept++] = b->v[i];
     }
+    b->n = kept;
 }
 
 void
-binds_give_up(struct binds *b)
+binds_let_go(struct binds *b)
 {
-    drop(b, true, false);
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < b->n; i++) {
+        if (!b->v[i]->wanted)
+            bound_let_go(b, b->v[i]);
+        else
+            b->v[kept++] = b->v[i];
+    }
+    b->n = kept;
 }
 
 void
 binds_close_retired(struct binds *b)
 {
-    drop(b, false, true);
-}
-
-unsigned
-binds_n_retired(const struct binds *b)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < b->n; i++)
-        n += b->v[i]->retired;
-    return n;
+    for (unsigned i = 0; i < b->n_closing; i++)
+        close(b->closing[i]);
+    free(b->closing);
+    b->closing = NULL;
+    b->n_closing = 0;
 }

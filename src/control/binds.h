@@ -17,16 +17,17 @@ struct binds;
 struct binds *binds_new(unsigned n_workers);
 void binds_free(struct binds **); /* closes all, removes the files of unix sockets */
 
-/* A new set of addresses is asked for, one binds_take() each; then it is either kept, and what was
- * not asked for retires, or given up, and what was bound for it is closed. */
+/* A new set of addresses is asked for, one binds_take() each; then what was not asked for is let
+ * go, or the set is given up, and what was bound for it is closed. */
 void binds_begin(struct binds *);
 /* out->addr, ->fds (an array that the caller frees; the descriptors are ours) and ->id. */
 enum mc_err binds_take(struct binds *, const struct addr *, unsigned unix_mode, struct bind_fd *out,
                        struct errbuf *);
-void binds_keep(struct binds *);
 void binds_give_up(struct binds *);
-/* Closes what has retired.  Workers must have been told of the new set. */
+/* Workers have been told of the new set: lets go of the sockets that have retired, at once, so that
+ * nobody queues where nobody will accept.  A worker may still be reading the set before, so the
+ * descriptors stay taken, by sockets that lead nowhere, until binds_close_retired(). */
+void binds_let_go(struct binds *);
 void binds_close_retired(struct binds *);
-unsigned binds_n_retired(const struct binds *);
 
 #endif

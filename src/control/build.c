@@ -140,7 +140,6 @@ void
 build_keep(struct build *b, const struct snapshot *s)
 {
     b->last_generation = s->generation;
-    binds_keep(b->binds);
     fleet_adopt(b->fleet, s->pools, s->n_pools);
 }
 

@@ -24,7 +24,8 @@ void build_fini(struct build *);
 /* Takes what it needs out of conf (listeners, pools, routes are empty afterwards).  Nothing is in
  * force before build_keep(); on failure nothing has changed. */
 enum mc_err build_snapshot(struct build *, struct conf *, struct snapshot **, struct errbuf *);
-/* The snapshot is about to be given to workers: its addresses and servers are the present ones. */
+/* The snapshot is about to be given to workers: its servers are the present ones.  Once workers
+ * know of it, binds_let_go() is due. */
 void build_keep(struct build *, const struct snapshot *);
 /* Frees a snapshot that no worker uses. */
 void build_free_snapshot(struct snapshot **);

@@ -28,8 +28,8 @@
 #include "control/notify.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
-/* A snapshot was certainly looked at by every worker this long after it was handed out: only then
- * may descriptors that it names be closed. */
+/* A snapshot was certainly looked at by every worker this long after the next one was handed out:
+ * only then may the numbers of descriptors that it names be used for something else. */
 #define ADOPTION_NS    (1 * MC_SEC)
 #define STATUS_NS      (5 * MC_SEC)
 /* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
@@ -67,39 +67,28 @@ on_retire_timer(struct timer *t)
     binds_close_retired(n->build.binds);
 }
 
-/* Closes our descriptors of addresses that are no longer listened on: at once, so that nobody
- * queues where nobody will accept, unless a worker could still be looking at the snapshot before.
- */
+/* Workers have been told of what is bound now. */
 static void
-close_retired(struct node *n, mc_ns adopted_before_ns)
+let_go(struct node *n)
 {
-    mc_ns now = loop_now_exact(n->loop);
-
-    if (binds_n_retired(n->build.binds) == 0)
-        return;
-    if (now >= adopted_before_ns + ADOPTION_NS)
-        binds_close_retired(n->build.binds);
-    else
-        loop_timer_set(n->loop, &n->retire_timer, now + ADOPTION_NS);
+    binds_let_go(n->build.binds);
+    loop_timer_set(n->loop, &n->retire_timer, loop_now(n->loop) + ADOPTION_NS);
 }
 
 static void
 put_in_force(struct node *n, struct snapshot *s)
 {
-    mc_ns before = n->adopted_ns;
-
     build_keep(&n->build, s);
     if (n->current != NULL) {
         n->old = mc_realloc(n->old, (n->n_old + 1) * sizeof(struct snapshot *));
         n->old[n->n_old++] = n->current;
     }
     n->current = s;
-    n->adopted_ns = loop_now_exact(n->loop);
     if (!n->started)
         return;
     for (unsigned i = 0; i < n->n_workers; i++)
         worker_adopt(n->workers[i], s);
-    close_retired(n, before);
+    let_go(n);
 }
 
 /* --- reload
@@ -255,8 +244,7 @@ begin_end(struct node *n)
         worker_drain(n->workers[i], deadline);
     /* whoever connects from now on is refused by the kernel, and can go elsewhere */
     binds_begin(n->build.binds);
-    binds_keep(n->build.binds);
-    close_retired(n, n->adopted_ns);
+    let_go(n);
     n->end_timer.fn = on_end_timer;
     loop_timer_set(n->loop, &n->end_timer, deadline + END_GRACE_NS);
 }
@@ -411,7 +399,6 @@ on_status_timer(struct timer *t)
 static void
 start_timers(struct node *n)
 {
-    n->retire_timer.fn = on_retire_timer;
     n->alive_timer.fn = on_alive_timer;
     n->status_timer.fn = on_status_timer;
     if (notify_alive_every() > 0)
@@ -444,6 +431,7 @@ start_loop(struct node *n, struct errbuf *e)
     if (n->loop == NULL)
         return MC_ESYS;
     loop_on_wake(n->loop, on_wake, n);
+    n->retire_timer.fn = on_retire_timer;
     n->dns = dns_new(n->loop, n->conf->resolvers, DNS_TIMEOUT_NS, e);
     if (n->dns == NULL) {
         err_wrap(e, "resolvers");

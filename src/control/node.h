@@ -48,7 +48,6 @@ struct node {
     struct snapshot *current;
     struct snapshot **old; /* still used by some worker */
     unsigned n_old;
-    mc_ns adopted_ns;                            /* when workers got the present snapshot */
     _Atomic uint64_t released[NODE_WORKERS_MAX]; /* written by workers */
     _Atomic unsigned n_drained;                  /* written by workers */
     struct watch signals;
