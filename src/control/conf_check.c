@@ -156,12 +156,11 @@ static void
 check_listeners(struct conf_run *run, const struct conf *c)
 {
     for (unsigned i = 0; i < c->n_listeners; i++) {
-        const struct listener_conf *l = &c->listeners[i];
+        struct listener_conf *l = &c->listeners[i];
 
+        /* a target is part of the head: a smaller head-max bounds it too, whatever was said of it */
         if (l->limits.target_bytes > l->limits.head_bytes)
-            conf_run_fault(run, run->text->sections[CONF_LISTEN][i],
-                           "listen \"%s\": target-max is more than head-max, expected less",
-                           l->name);
+            l->limits.target_bytes = l->limits.head_bytes;
     }
 }
 

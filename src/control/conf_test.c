@@ -166,8 +166,6 @@ static const struct {
     {LISTEN_WITH("trusted = \"10.0.0.0/33\""),
      "t:3: trusted: \"10.0.0.0/33\": the prefix is 0 to 32 bits, expected like \"10.0.0.0/8\", "
      "\"2001:db8::1\" or unix\n"},
-    {LISTEN_WITH("head-max = \"1KiB\""),
-     "t:1: listen \"web\": target-max is more than head-max, expected less\n"},
     {POOL_WITH("balance = \"best\""),
      "t:3: balance: \"best\" is not known, expected round-robin, random, least-request or hash\n"},
     {POOL_WITH("balance = \"hash\" hash-by = \"cookie\""),

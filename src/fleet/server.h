@@ -79,7 +79,9 @@ struct server {
 #define SERVER_OUTCOMES(X)                     \
     X(OK, "success")                           \
     X(ERROR_STATUS, "error status")            \
-    X(CONNECT_ERROR, "connection failed")      \
+    X(REFUSED, "connection refused")           \
+    X(CONNECT_TIMEOUT, "connecting timed out") \
+    X(CONNECT_ERROR, "cannot be reached")      \
     X(BROKEN, "connection or response broken") \
     X(TIMEOUT, "timed out")
 

@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 
+#include "http/forwarded.h"
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
 
@@ -23,6 +24,7 @@ static const struct down_ops down_h1;
 
 static void conn_run(struct conn *);
 static bool refresh_listener(struct conn *);
+static struct txn *open_txn(struct conn *);
 static void conn_next(struct conn *);
 static void discard(struct conn *, struct block *);
 
@@ -106,11 +108,9 @@ head_timed_out(struct conn *c)
         return;
     }
     refresh_listener(c);
-    t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
-    c->txn = t;
+    t = open_txn(c);
     c->close_after = true;
     c->state = CONN_WAIT;
-    t->at.begun = c->begun_ns;
     txn_fail(t, END_HEAD_TIMEOUT);
 }
 
@@ -194,12 +194,20 @@ refresh_listener(struct conn *c)
 }
 
 static bool
+is_trusted(const struct listener_conf *l, const struct addr *a)
+{
+    for (unsigned i = 0; i < l->n_trusted; i++)
+        if (addr_in_net(a, &l->trusted[i]))
+            return true;
+    return false;
+}
+
+static bool
 peer_is_trusted(const struct conn *c)
 {
-    const struct listener_conf *l = &c->listener->conf;
     struct addr a = {.len = 0};
 
-    if (l->n_trusted == 0)
+    if (c->listener->conf.n_trusted == 0)
         return false;
     a.u.sa.sa_family = c->peer_family;
     if (c->peer_family == AF_INET) {
@@ -211,19 +219,24 @@ peer_is_trusted(const struct conn *c)
     } else {
         a.len = sizeof(a.u.un);
     }
-    for (unsigned i = 0; i < l->n_trusted; i++)
-        if (addr_in_net(&a, &l->trusted[i]))
-            return true;
-    return false;
+    return is_trusted(&c->listener->conf, &a);
 }
 
+/* For forwarded_client(): is this address, told in X-Forwarded-For, one of ours too? */
+static bool
+told_is_trusted(void *listener_conf, struct str ip)
+{
+    struct addr a;
+
+    return addr_parse_ip(ip, 0, &a) && is_trusted(listener_conf, &a);
+}
+
+/* A transaction for the request that begins here, with all that is known before its head is read. */
 static struct txn *
-begin_txn(struct conn *c, const char *head, size_t n)
+open_txn(struct conn *c)
 {
     struct txn *t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
-    struct str copy = arena_str(&t->arena, (struct str){head, n});
     char text[ADDR_TEXT] = "unix";
-    enum h1_fault fault;
 
     c->txn = t;
     t->at.begun = c->begun_ns;
@@ -233,19 +246,49 @@ begin_txn(struct conn *c, const char *head, size_t n)
     t->client_port = c->peer_port;
     if (c->peer_family != AF_UNIX)
         inet_ntop(c->peer_family, &c->peer_ip, text, sizeof(text));
-    t->client_ip = arena_str(&t->arena, str_of(text));
+    t->peer_ip = t->client_ip = arena_str(&t->arena, str_of(text));
     t->peer_trusted = peer_is_trusted(c);
-    fault = h1_parse_request(&t->req, copy.p, copy.n, &c->listener->conf.limits, &t->arena);
+    return t;
+}
+
+/* The head is not one: answered, and the connection ends. */
+static void
+refuse(struct conn *c, struct txn *t, enum h1_fault fault)
+{
+    c->close_after = true;
+    c->state = CONN_WAIT;
+    txn_refuse(t, fault);
+}
+
+static struct txn *
+begin_txn(struct conn *c, const char *head, size_t n)
+{
+    struct txn *t = open_txn(c);
+    struct str copy = arena_str(&t->arena, (struct str){head, n});
+    enum h1_fault fault =
+        h1_parse_request(&t->req, copy.p, copy.n, &c->listener->conf.limits, &t->arena);
+
     if (fault != H1_NONE) {
-        c->close_after = true;
-        c->state = CONN_WAIT;
-        txn_refuse(t, fault);
+        refuse(c, t, fault);
         return NULL;
     }
+    if (t->peer_trusted)
+        t->client_ip = arena_str(&t->arena, forwarded_client(&t->req, t->peer_ip, told_is_trusted,
+                                                             (void *)&c->listener->conf));
     if (t->req.close || (c->listener->conf.requests_per_conn != 0 &&
                          c->requests >= c->listener->conf.requests_per_conn))
         c->close_after = true;
     return t;
+}
+
+/* More than a head may have has come, and no end of it. */
+static void
+refuse_endless(struct conn *c, struct block **b)
+{
+    const bool in_line = memchr(block_at(*b), '\n', (*b)->len) == NULL;
+
+    refuse(c, open_txn(c), in_line ? H1_TARGET_LONG : H1_HEAD_TOO_LARGE);
+    block_give(loop_blocks(c->worker->loop), b);
 }
 
 /* Decodes what the block has of the body; *b is the caller's and is taken when it carried payload. */
@@ -332,7 +375,9 @@ conn_run(struct conn *c)
             c->scanned = (uint32_t)scanned;
             if (b->len <= c->listener->conf.limits.head_bytes)
                 break;
-            head_len = b->len; /* too large: the parser names the fault */
+            c->in = NULL;
+            refuse_endless(c, &b);
+            break;
         }
         c->in = NULL;
         c->scanned = 0;

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@
 #include "proxy/worker_priv.h"
 
 #define PAUSE_NS     (50 * MC_MS)
-#define CLOSING_NS   (10 * MC_MS)
+#define CLOSING_NS   (50 * MC_MS) /* a guess: handshakes of near clients end in it */
 #define RESERVED_FDS 256 /* for files, listeners, checks, admin and pipes */
 #define PORT_MAGIC   0x504f5254u
 
@@ -260,13 +261,34 @@ port_open(struct worker *w, const struct bind_fd *b)
     sock_accept(&p->sock, true);
 }
 
-/* Stops accepting, takes in what has connected, and looks once more after a moment: an accept that was
- * under way in the kernel may still deliver a connection. */
+/* From now on the kernel drops new SYNs on this socket (TCP header byte 13: SYN without ACK), while
+ * handshakes under way still end: so the queue can be emptied for good before the close, which would
+ * reset whoever is in it.  A dropped SYN is sent again after a second and then meets whoever listens
+ * on the address, or is refused.  Where the kernel forbids filters, a late client is reset. */
+static void
+stop_syns(int fd)
+{
+    static struct sock_filter code[] = {
+        {BPF_LD | BPF_B | BPF_ABS, 0, 0, 13},
+        {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x12},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0x02},
+        {BPF_RET | BPF_K, 0, 0, 0},
+        {BPF_RET | BPF_K, 0, 0, 0xffffffff},
+    };
+    struct sock_fprog prog = {.len = MC_COUNT(code), .filter = code};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+}
+
+/* Stops accepting, takes in what has connected, and looks once more after a moment: a handshake or an
+ * accept that was under way may still deliver a connection. */
 static void
 port_close(struct listen_port *p)
 {
     p->closing = true;
     p->paused = false;
+    if (p->port != 0) /* 0: a unix socket, where connecting is one step */
+        stop_syns(p->sock.fd);
     sock_accept(&p->sock, false);
     take_queued(p);
     loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + CLOSING_NS);

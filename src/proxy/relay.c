@@ -87,7 +87,7 @@ request_fields(struct txn *t, struct http_field *add, field_set *drop)
     const struct listener_conf *l = &t->listener->conf;
     struct forwarded_in in = {
         .request = &t->req,
-        .peer_ip = t->client_ip.p,
+        .peer_ip = t->peer_ip.p,
         .local_port = t->local_port,
         .peer_trusted = t->peer_trusted,
         .send_x = (l->forward & FORWARD_X) != 0,
@@ -238,8 +238,6 @@ txn_response_head(struct txn *t, const struct http_head *head)
     t->at.first_byte = t->out_progress_ns = worker_now(t->worker);
     t->status = head->status;
     t->resp_begun = true;
-    t->phase_deadline_ns = t->at.first_byte + t->pool->pool->conf.idle_timeout_ns;
-    txn_arm(t);
     note_response(t, head->status);
     if (bodyless)
         d.body = HTTP_BODY_NONE;
@@ -381,6 +379,12 @@ look_at_splice(struct txn *t)
     t->spliced_seen = moved;
 }
 
+static mc_ns
+later(mc_ns a, mc_ns b)
+{
+    return a > b ? a : b;
+}
+
 /* What the relay is waiting for at present, since when, and how long that may take. */
 static enum end_reason
 waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
@@ -389,7 +393,7 @@ waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
     const struct listener_conf *l = &t->listener->conf;
 
     if (t->resp_begun) {
-        *since = t->out_progress_ns;
+        *since = later(t->out_progress_ns, t->in_progress_ns);
         if (t->splicing_down || t->down->unsent(t) > 0) {
             *limit = l->send_timeout_ns;
             return END_SEND_TIMEOUT;
@@ -430,9 +434,35 @@ relay_tick(struct txn *t)
             txn_up_failed(t, why);
         return;
     }
-    /* looks again at the latest when this wait would end; often enough to see splice move */
-    t->phase_deadline_ns = limit > 0 ? since + limit : MC_NEVER_NS;
-    if ((t->splicing_down || t->splicing_up) && t->phase_deadline_ns > now + limit / 4 + MC_MS)
-        t->phase_deadline_ns = now + limit / 4 + MC_MS;
+    relay_watch(t, limit > 0 ? since + limit : MC_NEVER_NS);
+}
+
+/* The shortest of the limits that may apply while relaying. */
+static mc_ns
+shortest_limit(const struct txn *t)
+{
+    const struct pool_conf *p = &t->pool->pool->conf;
+    const struct listener_conf *l = &t->listener->conf;
+    const mc_ns limits[] = {p->first_byte_timeout_ns, p->idle_timeout_ns, l->body_timeout_ns,
+                            l->send_timeout_ns};
+    mc_ns min = MC_NEVER_NS;
+
+    for (unsigned i = 0; i < MC_COUNT(limits); i++)
+        if (limits[i] > 0 && limits[i] < min)
+            min = limits[i];
+    return min;
+}
+
+/* What is waited for changes with every event, and no timer is moved for it: it is looked at when
+ * the present wait would end, and as often as the shortest limit says, so that none is exceeded by
+ * more than that. */
+void
+relay_watch(struct txn *t, mc_ns end_ns)
+{
+    const mc_ns now = worker_now(t->worker), min = shortest_limit(t);
+
+    t->phase_deadline_ns = end_ns;
+    if (min != MC_NEVER_NS && now + min < end_ns)
+        t->phase_deadline_ns = now + min;
     txn_arm(t);
 }

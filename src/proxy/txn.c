@@ -284,8 +284,8 @@ connect_up(struct txn *t)
 static enum step
 relay(struct txn *t)
 {
-    set_phase_deadline(t, t->pool->pool->conf.first_byte_timeout_ns);
     t->at.sent = worker_now(t->worker);
+    relay_watch(t, MC_NEVER_NS);
     relay_start(t);
     return STEP_PAUSE;
 }
@@ -367,9 +367,9 @@ static enum server_outcome
 outcome_of(enum end_reason why)
 {
     switch (why) {
-    case END_REFUSED:
+    case END_REFUSED: return SERVER_REFUSED;
+    case END_CONNECT_TIMEOUT: return SERVER_CONNECT_TIMEOUT;
     case END_UNREACHABLE:
-    case END_CONNECT_TIMEOUT:
     case END_NO_ADDRESS: return SERVER_CONNECT_ERROR;
     case END_FIRST_BYTE_TIMEOUT:
     case END_SERVER_READ_TIMEOUT:

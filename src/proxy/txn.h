@@ -70,7 +70,8 @@ struct txn {
     /* the request */
     struct http_head req;
     struct h1_body req_body; /* decoder, used by an HTTP/1 client side */
-    struct str client_ip;
+    struct str peer_ip;   /* who is connected */
+    struct str client_ip; /* who asks, as trusted peers tell; else the peer */
     uint16_t client_port, local_port;
     bool peer_trusted;
     struct str request_id;
@@ -159,6 +160,8 @@ void txn_arm(struct txn *);
 /* relay.c */
 void relay_start(struct txn *);  /* a server's side is ready: send the request */
 void relay_tick(struct txn *);   /* the timer fired while relaying */
+/* Sets the timer for a wait that ends at end_ns. */
+void relay_watch(struct txn *, mc_ns end_ns);
 void relay_drop_hold(struct txn *);
 
 /* reply.c: sends an answer of the balancer's own for t->end. */

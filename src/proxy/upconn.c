@@ -448,6 +448,7 @@ h1_release(struct txn *t, bool reuse)
     t->up_side = NULL;
     u->txn = NULL;
     if (!reuse || u->state != UPCONN_WHOLE || !u->keep || conf->idle_max == 0 || w->draining ||
+        t->gen != w->current || /* the server may be gone from the configuration */
         sock_unsent(&u->sock) > 0 ||
         (conf->requests_per_conn != 0 && u->requests >= conf->requests_per_conn)) {
         upconn_close(u);
