@@ -53,11 +53,11 @@ pace_is_due(const struct pace *p, mc_ns now)
     return now >= p->next_ns;
 }
 
-/* It was done and took cost: next after at least `every`, and so that it costs 1/250 of a core. */
+/* It was done and took cost: next after at least `every`, and so that it costs 1/400 of a core. */
 static inline void
 pace_done(struct pace *p, mc_ns now, mc_ns every, mc_ns cost)
 {
-    p->next_ns = now + (every > 250 * cost ? every : 250 * cost);
+    p->next_ns = now + (every > 400 * cost ? every : 400 * cost);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/slim.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
@@ -267,6 +268,7 @@ run_loop(struct running *r, int signals)
         loop_timer_set(r->loop, &r->alive, loop_now(r->loop));
     log_info("agent: telling of %s", agent_text(r->agent));
     notify_ready();
+    slim_down();
     loop_run(r->loop);
     loop_timer_clear(r->loop, &r->alive);
     watch_drop(&r->signals);
