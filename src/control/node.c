@@ -579,6 +579,7 @@ stop_loop(struct node *n)
     fleet_free(&n->build.fleet);
     if (n->loop == NULL)
         return;
+    loop_on_wake(n->loop, NULL, NULL);
     for (size_t i = 0; i < MC_COUNT(timers); i++)
         loop_timer_clear(n->loop, timers[i]);
     if (n->signals.loop != NULL) {
@@ -596,6 +597,7 @@ node_stop(struct node *n)
     for (unsigned i = 0; i < n->n_old; i++)
         build_free_snapshot(&n->old[i]);
     free(n->old);
+    n->n_old = 0;
     stop_loop(n);
     binds_free(&n->build.binds);
     access_log_close(&n->build.access_log);
