@@ -39,7 +39,6 @@ enum sock_flag {
     SF_READABLE = 1 << 14,   /* a receive may find something at once */
     SF_RECV_ERROR = 1 << 15, /* a receive failed with err, behind what is held */
 
-    SF_SPLICED = 1 << 20, /* the source of a splice: nothing may be received from it */
     SF_EP_IN = 1 << 16,   /* registered for reading */
     SF_EP_OUT = 1 << 17,  /* registered for writing too */
     SF_EP_FULL = 1 << 18, /* the kernel took less than it was given; EPOLLOUT will tell */
@@ -124,7 +123,8 @@ void sock_run(struct sock *);
 static inline bool
 sock_wants(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING | SF_SPLICED)) == SF_RECV;
+    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING)) == SF_RECV &&
+           s->source_of == NULL;
 }
 /* n bytes of the queue have been taken by the kernel. */
 void sock_sent(struct sock *, size_t n);
@@ -165,8 +165,12 @@ void direct_free_spare(struct loop *);
 
 /* --- splice.c --------------------------------------------------------------------------------- */
 
-void splice_run(struct sock *);     /* s has a splice: move what can be moved */
-void splice_abandon(struct sock *); /* s is being closed */
+/* Moves what can be moved. */
+void splice_run(struct splice *);
+/* One of its sockets is being closed: ends without done. */
+void splice_abandon(struct splice *);
+/* The source or the sink is broken: done is told in place of on_error. */
+void splice_failed(struct splice *, int err, bool from_failed);
 void splice_free_idle(struct loop *);
 
 #endif

@@ -256,7 +256,8 @@ epoll_watch_arm(struct watch *w, unsigned events)
     struct epoll_event ev = {.events = EPOLLONESHOT, .data.u64 = (uintptr_t)w | TAG_WATCH};
 
     ev.events |= (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
-    if (epoll_ctl(e->fd, op, w->fd, &ev) < 0)
+    if (epoll_ctl(e->fd, op, w->fd, &ev) < 0 &&
+        !(errno == ENOENT && epoll_ctl(e->fd, EPOLL_CTL_ADD, w->fd, &ev) == 0))
         mc_panic(__FILE__, __LINE__, __func__, strerror(errno));
     w->engine = w;
 }
@@ -295,18 +296,18 @@ sock_event(struct sock *s, uint32_t ev)
         accept_some(s);
         return;
     }
-    if (s->flags & SF_CONNECTING) {
-        if (!(s->flags & SF_CONNECT_DUE))
-            connect_progress(s);
-        return;
-    }
     if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->flags |= SF_READABLE;
     if (ev & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->flags |= SF_EP_HUP;
     if (ev & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         s->flags &= ~(uint32_t)SF_EP_FULL;
-    if (s->unsent_bytes > 0 || s->splice)
+    if (s->flags & SF_CONNECTING) {
+        if (!(s->flags & SF_CONNECT_DUE))
+            connect_progress(s);
+        return;
+    }
+    if (s->unsent_bytes > 0 || s->source_of || s->sink_of)
         sock_queue(s);
     if (sock_wants(s))
         epoll_receive(s);

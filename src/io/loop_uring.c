@@ -221,8 +221,7 @@ recv_failed(struct sock *s, int err)
     }
 }
 
-/* More of a large body is read at once; at the end of the turn it is armed again, or its end told.
- */
+/* More of a large body is read at once.  At the end of the turn: armed again, or its end told. */
 static void
 recv_ended(struct sock *s)
 {
@@ -309,15 +308,14 @@ send_done(struct sock *s, int res)
         sock_drop_queue(s);
         sock_queue(s);
     } else if (res < 0 && res != -EINTR && res != -EAGAIN) {
-        (void)shutdown(s->fd, SHUT_RD); /* the receive comes back now, with what had arrived */
         sock_broken(s, -res);
     } else {
         if (res > 0)
             sock_sent(s, (size_t)res);
+        if (!(s->flags & SF_DRAIN_DUE))
+            uring_flush(s); /* may send the rest directly, and so empty the queue */
         if (s->flags & SF_DRAIN_DUE)
             sock_tell_drained(s);
-        else
-            uring_flush(s);
     }
 }
 

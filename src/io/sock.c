@@ -80,8 +80,10 @@ sock_close(struct sock *s, bool reset)
     list_remove(&s->link);
     if (s->loop->large == s)
         s->loop->large = NULL;
-    if (s->splice)
-        splice_abandon(s);
+    if (s->source_of)
+        splice_abandon(s->source_of);
+    if (s->sink_of)
+        splice_abandon(s->sink_of);
     drop_held(s);
     if (reset)
         (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
@@ -137,7 +139,11 @@ static void
 tell_error(struct sock *s)
 {
     s->flags &= ~(uint32_t)(SF_ERROR_DUE | SF_RECV);
-    if (s->ops->on_error)
+    if (s->source_of)
+        splice_failed(s->source_of, s->err, true);
+    else if (s->sink_of)
+        splice_failed(s->sink_of, s->err, false);
+    else if (s->ops->on_error)
         s->ops->on_error(s, s->err);
 }
 
@@ -157,8 +163,10 @@ sock_run(struct sock *s)
         s->loop->engine->flush(s);
     if (s->flags & SF_DRAIN_DUE)
         sock_tell_drained(s);
-    if (s->splice)
-        splice_run(s);
+    if (s->source_of)
+        splice_run(s->source_of);
+    if (s->sink_of)
+        splice_run(s->sink_of);
     if (s->flags & SF_RECV)
         more = sock_tell_held(s) && s->loop->engine->receive(s);
     if ((s->flags & (SF_ERROR_DUE | SF_CLOSED)) == SF_ERROR_DUE && !more)
@@ -180,6 +188,7 @@ sock_broken(struct sock *s, int err)
         return;
     s->err = (uint16_t)err;
     s->flags |= SF_DEAD | SF_ERROR_DUE | SF_READABLE | SF_EP_HUP;
+    (void)shutdown(s->fd, SHUT_RD); /* a receive ends now, with what had arrived */
     if (!(s->flags & SF_UR_SEND))
         sock_drop_queue(s);
     sock_queue(s);
@@ -224,7 +233,7 @@ sock_hold(struct sock *s, struct block **b)
 static bool
 may_tell(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING | SF_SPLICED)) == SF_RECV;
+    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING)) == SF_RECV && s->source_of == NULL;
 }
 
 bool
@@ -305,7 +314,7 @@ sock_tell_drained(struct sock *s)
         return;
     if ((s->flags & (SF_SHUT | SF_SHUT_DONE)) == SF_SHUT)
         send_fin(s);
-    if (s->splice && !(s->flags & SF_SPLICED))
+    if (s->sink_of)
         sock_queue(s); /* what was to go first has gone */
     else if (s->ops->on_drained)
         s->ops->on_drained(s);
@@ -374,7 +383,7 @@ check_may_send(const struct sock *s)
 {
     MC_CHECK(s, SOCK_MAGIC);
     MC_ASSERT(!(s->flags & (SF_CLOSED | SF_SHUT)));
-    MC_ASSERT(s->splice == NULL || (s->flags & SF_SPLICED)); /* not the target of one */
+    MC_ASSERT(s->sink_of == NULL);
 }
 
 /* hot: once per block of a body */

@@ -51,12 +51,12 @@ struct sock {
     struct block *send_head, *send_tail; /* queue, oldest first */
     uint32_t unsent_bytes;               /* in the queue, not yet taken by the kernel */
     int fd;
-    uint32_t flags;        /* engine's, as all that follows */
-    uint32_t pending;      /* completions that are still to come */
-    struct list link;      /* in the list of sockets to look after, or of those that have ended */
-    struct block *held;    /* received while reception was off */
-    struct splice *splice; /* the transfer that this socket takes part in */
-    uint32_t engine_slot;  /* epoll: since which turn unregistered; uring: registered file */
+    uint32_t flags;     /* engine's, as all that follows */
+    uint32_t pending;   /* completions that are still to come */
+    struct list link;   /* in the list of sockets to look after, or of those that have ended */
+    struct block *held; /* received while reception was off */
+    struct splice *source_of, *sink_of; /* transfers out of and into this socket */
+    uint32_t engine_slot; /* epoll: since which turn unregistered; uring: registered file */
     uint32_t magic;
     uint16_t err;  /* for on_connect or on_error */
     uint16_t calm; /* uring: small receives in a row */
@@ -110,6 +110,7 @@ typedef void splice_done_f(void *arg, uint64_t moved, int err, bool from_failed)
  * off, and is off afterwards.  Until done is called (from the loop) nothing may be received from
  * `from` and nothing be sent to `to`; the other direction of both stays free (the server may answer
  * while a request body is spliced to it).  sock_close() of either ends the transfer without done.
+ * SIGPIPE is ignored by the process from the first transfer on.
  * False: no pipe could be had; use on_recv and sock_send instead. */
 bool sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *, void *arg);
 /* Bytes moved so far, for progress time-outs; 0 when no transfer runs. */

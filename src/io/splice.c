@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -49,6 +50,9 @@ splice_new(struct loop *l)
     struct splice *sp;
     int p[2], cap;
 
+    /* splice(2) knows no MSG_NOSIGNAL */
+    if (l->n_splices == 0)
+        (void)signal(SIGPIPE, SIG_IGN);
     if (l->n_splices >= MAX_SPLICES || pipe2(p, O_NONBLOCK | O_CLOEXEC) < 0)
         return NULL;
     /* EPERM when this user has too much in pipes already: the default size is good enough. */
@@ -87,8 +91,7 @@ static void
 splice_give(struct loop *l, struct splice *sp)
 {
     sp->magic = 0;
-    sp->from->splice = sp->to->splice = NULL;
-    sp->from->flags &= ~(uint32_t)SF_SPLICED;
+    sp->from->source_of = sp->to->sink_of = NULL;
     if (sp->in_pipe > 0 || l->n_splices_idle >= MAX_IDLE) {
         splice_free(l, sp);
         return;
@@ -119,7 +122,7 @@ sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *done,
 
     MC_CHECK(from, SOCK_MAGIC);
     MC_CHECK(to, SOCK_MAGIC);
-    MC_ASSERT(from->splice == NULL && to->splice == NULL && from->loop == to->loop);
+    MC_ASSERT(from->source_of == NULL && to->sink_of == NULL && from->loop == to->loop);
     MC_ASSERT(!(from->flags & (SF_RECV | SF_CLOSED)) && !(to->flags & (SF_SHUT | SF_CLOSED)));
     sp = splice_take(from->loop);
     if (sp == NULL)
@@ -133,8 +136,7 @@ sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *done,
     sp->moved = 0;
     sp->in_pipe = 0;
     sp->begun = sp->ended = false;
-    from->splice = to->splice = sp;
-    from->flags |= SF_SPLICED;
+    from->source_of = to->sink_of = sp;
     sock_queue(from);
     return true;
 }
@@ -142,30 +144,34 @@ sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *done,
 uint64_t
 sock_splice_moved(const struct sock *s)
 {
-    return s->splice ? s->splice->moved : 0;
+    const struct splice *sp = s->source_of ? s->source_of : s->sink_of;
+
+    return sp ? sp->moved : 0;
 }
 
 void
-splice_abandon(struct sock *s)
+splice_abandon(struct splice *sp)
 {
-    MC_CHECK(s->splice, SPLICE_MAGIC);
-    splice_give(s->loop, s->splice);
+    MC_CHECK(sp, SPLICE_MAGIC);
+    splice_give(sp->from->loop, sp);
 }
 
 static void
 finish(struct splice *sp, int err, bool from_failed)
 {
-    struct sock *failed = from_failed ? sp->from : sp->to;
     splice_done_f *done = sp->done;
     uint64_t moved = sp->moved;
     void *arg = sp->arg;
 
-    if (err) { /* told here, so not by on_error too */
-        failed->flags |= SF_DEAD;
-        failed->flags &= ~(uint32_t)(SF_ERROR_DUE | SF_RECV);
-    }
     splice_give(sp->from->loop, sp);
     done(arg, moved, err, from_failed);
+}
+
+void
+splice_failed(struct splice *sp, int err, bool from_failed)
+{
+    MC_CHECK(sp, SPLICE_MAGIC);
+    finish(sp, err, from_failed);
 }
 
 static void
@@ -192,9 +198,9 @@ queue_held(struct splice *sp)
     }
 }
 
-/* hot: once per pipe-full.  False: wait, or an error in *err. */
+/* hot: once per pipe-full.  False: wait, or the source is broken. */
 static bool
-fill(struct splice *sp, int *err)
+fill(struct splice *sp)
 {
     const struct engine *e = sp->from->loop->engine;
     size_t want = sp->left < sp->cap ? sp->left : sp->cap;
@@ -214,12 +220,13 @@ fill(struct splice *sp, int *err)
     if (errno == EAGAIN)
         e->await(sp->from, POLLIN);
     else
-        *err = errno;
+        sock_broken(sp->from, errno);
     return false;
 }
 
+/* hot: the other half */
 static bool
-drain(struct splice *sp, int *err)
+drain(struct splice *sp)
 {
     const struct engine *e = sp->to->loop->engine;
     ssize_t n = -1;
@@ -237,7 +244,7 @@ drain(struct splice *sp, int *err)
     if (errno == EAGAIN)
         e->await(sp->to, POLLOUT);
     else
-        *err = errno;
+        sock_broken(sp->to, errno);
     return false;
 }
 
@@ -246,41 +253,34 @@ pump(struct splice *sp)
 {
     for (unsigned i = 0; i < MAX_ROUNDS; i++) {
         bool in = sp->in_pipe == 0;
-        int err = 0;
 
         if (in && (sp->left == 0 || sp->ended)) {
             finish(sp, 0, false);
             return;
         }
-        if (!(in ? fill(sp, &err) : drain(sp, &err))) {
-            if (err)
-                finish(sp, err, in);
+        if (!(in ? fill(sp) : drain(sp)))
             return;
-        }
     }
     sock_queue(sp->from); /* others first */
 }
 
+/* A broken socket is left to sock_run(): what the sink had sent before it broke comes first. */
 void
-splice_run(struct sock *s)
+splice_run(struct splice *sp)
 {
-    struct splice *sp = s->splice;
-
     MC_CHECK(sp, SPLICE_MAGIC);
-    if (sp->to->flags & SF_DEAD) {
-        finish(sp, sp->to->err, false);
+    if ((sp->from->flags | sp->to->flags) & SF_DEAD)
         return;
-    }
     if (!sp->begun) {
-        if (!s->loop->engine->quiesce(sp->from))
+        if (!sp->from->loop->engine->quiesce(sp->from))
             return;
         queue_held(sp);
         sp->begun = true;
     }
     if (sp->to->unsent_bytes > 0)
         return; /* sock_tell_drained() comes back here */
-    if (sp->from->flags & SF_DEAD)
-        finish(sp, sp->from->err, true);
+    if (sp->from->flags & SF_RECV_ERROR)
+        sock_broken(sp->from, sp->from->err);
     else
         pump(sp);
 }

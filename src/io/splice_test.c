@@ -298,6 +298,61 @@ bytes_of_an_aborted_transfer_reach_nobody(void **state)
     ride_close(&r);
 }
 
+/* A server that refuses an upload answers while it is spliced, and closes. */
+static void
+the_other_direction_stays_free(void **state)
+{
+    struct ride r;
+    size_t poured = 0;
+
+    ride_open(&r);
+    sock_recv(&r.to.s, true);
+    assert_true(sock_splice(&r.from.s, &r.to.s, 64 << 20, on_done, &r));
+    settle();
+    sock_write(&r.from.s, "100 go on", 9);
+    put(r.sink, "413 too large");
+    UNTIL(end_has(&r.to, "413 too large"));
+    UNTIL(r.from.n_drained == 1);
+    put(r.sink, ", really");
+    close(r.sink); /* with unread bytes, soon: a reset */
+    r.sink = -1;
+    while (r.n_done == 0) {
+        poured += pour(r.source, 1 << 20, poured);
+        loop_turn(L, MC_MS);
+    }
+    assert_false(r.from_failed);
+    assert_true(end_has(&r.to, "413 too large, really")); /* before its end was told */
+    assert_int_equal(r.to.n_error, 0);
+    ride_close(&r);
+}
+
+/* A tunnel, spliced both ways. */
+static void
+both_directions_can_be_spliced_at_once(void **state)
+{
+    struct ride r, back = {.n_done = 0};
+    size_t n = 6 << 20, poured[2] = {0}, sipped[2] = {0};
+
+    ride_open(&r);
+    assert_true(sock_splice(&r.from.s, &r.to.s, n, on_done, &r));
+    assert_true(sock_splice(&r.to.s, &r.from.s, UINT64_MAX, on_done, &back));
+    while (sipped[0] < n || sipped[1] < n) {
+        poured[0] += pour(r.source, n - poured[0], poured[0]);
+        poured[1] += pour(r.sink, n - poured[1], poured[1]);
+        loop_turn(L, MC_MS);
+        sipped[0] += sip(r.sink, n - sipped[0], sipped[0], NULL);
+        sipped[1] += sip(r.source, n - sipped[1], sipped[1], NULL);
+    }
+    UNTIL(r.n_done == 1);
+    assert_int_equal(back.n_done, 0);
+    close(r.sink);
+    r.sink = -1;
+    UNTIL(back.n_done == 1);
+    assert_int_equal(back.moved, n);
+    assert_int_equal(back.err, 0);
+    ride_close(&r);
+}
+
 static void
 when_no_pipe_can_be_had_the_answer_is_no(void **state)
 {
@@ -333,6 +388,8 @@ main(void)
         LOOP_TEST(a_sink_that_has_gone_is_told),
         LOOP_TEST(closing_either_end_cancels_the_transfer),
         LOOP_TEST(bytes_of_an_aborted_transfer_reach_nobody),
+        LOOP_TEST(the_other_direction_stays_free),
+        LOOP_TEST(both_directions_can_be_spliced_at_once),
         LOOP_TEST(when_no_pipe_can_be_had_the_answer_is_no),
     };
 
