@@ -115,6 +115,8 @@ typedef void splice_done_f(void *arg, uint64_t moved, int err, bool from_failed)
 bool sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *, void *arg);
 /* Bytes moved so far, for progress time-outs; 0 when no transfer runs. */
 uint64_t sock_splice_moved(const struct sock *);
+/* True when bytes wait for the target to take them, false when the source has none. */
+bool sock_splice_blocked(const struct sock *);
 
 /* --- listening ------------------------------------------------------------------------------- */
 struct sock_listen_opts {

@@ -149,6 +149,14 @@ sock_splice_moved(const struct sock *s)
     return sp ? sp->moved : 0;
 }
 
+bool
+sock_splice_blocked(const struct sock *s)
+{
+    const struct splice *sp = s->source_of ? s->source_of : s->sink_of;
+
+    return sp && (sp->in_pipe > 0 || sp->to->unsent_bytes > 0);
+}
+
 void
 splice_abandon(struct splice *sp)
 {

@@ -44,7 +44,7 @@ struct down_ops {
     void (*want)(struct txn *, bool on);
     uint32_t (*unsent)(const struct txn *);
     /* The socket whose bytes are the body's bytes, or NULL when splice cannot be used. */
-    struct sock *(*raw)(struct txn *);
+    struct sock *(*raw)(const struct txn *);
     /* n bytes of the request body went by splice. */
     void (*spliced_in)(struct txn *, uint64_t n);
     /* n bytes of the response body went by splice. */
@@ -60,7 +60,7 @@ struct up_ops {
     void (*release)(struct txn *, bool reuse);
     void (*want)(struct txn *, bool on);
     uint32_t (*unsent)(const struct txn *);
-    struct sock *(*raw)(struct txn *);
+    struct sock *(*raw)(const struct txn *);
     /* Bytes of the response body that are still to come, when its length is known; else 0. */
     uint64_t (*left)(const struct txn *);
     void (*spliced_in)(struct txn *, uint64_t n);  /* of the response body */

@@ -385,6 +385,12 @@ later(mc_ns a, mc_ns b)
     return a > b ? a : b;
 }
 
+static bool
+up_is_blocked(const struct txn *t)
+{
+    return t->splicing_up ? sock_splice_blocked(t->down->raw(t)) : t->up->unsent(t) > 0;
+}
+
 /* What the relay is waiting for at present, since when, and how long that may take. */
 static enum end_reason
 waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
@@ -394,19 +400,19 @@ waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
 
     if (t->resp_begun) {
         *since = later(t->out_progress_ns, t->in_progress_ns);
-        if (t->splicing_down || t->down->unsent(t) > 0) {
+        if (t->splicing_down ? sock_splice_blocked(t->down->raw(t)) : t->down->unsent(t) > 0) {
             *limit = l->send_timeout_ns;
             return END_SEND_TIMEOUT;
         }
         *limit = p->idle_timeout_ns;
         return END_SERVER_READ_TIMEOUT;
     }
-    if (!t->req_done && t->up->unsent(t) == 0) {
+    if (!t->req_done && !up_is_blocked(t)) {
         *since = t->in_progress_ns;
         *limit = l->body_timeout_ns;
         return END_BODY_TIMEOUT;
     }
-    if (t->up->unsent(t) > 0) {
+    if (up_is_blocked(t)) {
         *since = t->in_progress_ns;
         *limit = p->idle_timeout_ns;
         return END_SERVER_WRITE_TIMEOUT;

@@ -478,7 +478,7 @@ h1_unsent(const struct txn *t)
 }
 
 static struct sock *
-h1_raw(struct txn *t)
+h1_raw(const struct txn *t)
 {
     struct upconn *u = upconn_of_txn(t);
 
