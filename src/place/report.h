@@ -19,22 +19,22 @@
 /* X(id, member, name in ORCA's TEXT, largest value that is believed).  The largest values are far
  * above anything real and only keep nonsense out: 64 Ki cores, 1 EiB, some 30 years of 64 Ki cores.
  * cpu_utilization may exceed 1 (orca_load_report.proto), shares of a whole cannot. */
-#define REPORT_FIELDS(X)                                                \
-    X(CPU_UTILIZATION, cpu_utilization, "cpu_utilization", 1e4)         \
-    X(MEM_UTILIZATION, mem_utilization, "mem_utilization", 1)           \
-    X(APP_UTILIZATION, app_utilization, "application_utilization", 1e4) \
-    X(RPS, rps, "rps_fractional", 1e9)                                  \
-    X(EPS, eps, "eps", 1e9)                                             \
-    X(CORES, cores, "named_metrics.cores", 65536)                       \
-    X(CPU_SECONDS, cpu_seconds, "named_metrics.cpu_seconds", 1e14)      \
-    X(CPU_PRESSURE, cpu_pressure, "named_metrics.cpu_pressure", 1)      \
-    X(HOST_CPU, host_cpu, "named_metrics.host_cpu", 1)                  \
-    X(HOST_CORES, host_cores, "named_metrics.host_cores", 65536)        \
-    X(RUN_QUEUE, run_queue, "named_metrics.run_queue", 1e7)             \
-    X(MEM_BYTES, mem_bytes, "named_metrics.mem_bytes", 0x1p60)          \
-    X(MEM_LIMIT, mem_limit_bytes, "named_metrics.mem_limit", 0x1p60)    \
-    X(MEM_PRESSURE, mem_pressure, "named_metrics.mem_pressure", 1)      \
-    X(IO_PRESSURE, io_pressure, "named_metrics.io_pressure", 1)         \
+#define REPORT_FIELDS(X)                                                                \
+    X(CPU_UTILIZATION, cpu_utilization, "cpu_utilization", 1e4)                         \
+    X(MEM_UTILIZATION, mem_utilization, "mem_utilization", 1)                           \
+    X(APPLICATION_UTILIZATION, application_utilization, "application_utilization", 1e4) \
+    X(RPS, rps, "rps_fractional", 1e9)                                                  \
+    X(EPS, eps, "eps", 1e9)                                                             \
+    X(CORES, cores, "named_metrics.cores", 65536)                                       \
+    X(CPU_SECONDS, cpu_seconds, "named_metrics.cpu_seconds", 1e14)                      \
+    X(CPU_PRESSURE, cpu_pressure, "named_metrics.cpu_pressure", 1)                      \
+    X(HOST_CPU, host_cpu, "named_metrics.host_cpu", 1)                                  \
+    X(HOST_CORES, host_cores, "named_metrics.host_cores", 65536)                        \
+    X(RUN_QUEUE, run_queue, "named_metrics.run_queue", 1e7)                             \
+    X(MEM_BYTES, mem_bytes, "named_metrics.mem_bytes", 0x1p60)                          \
+    X(MEM_LIMIT, mem_limit_bytes, "named_metrics.mem_limit", 0x1p60)                    \
+    X(MEM_PRESSURE, mem_pressure, "named_metrics.mem_pressure", 1)                      \
+    X(IO_PRESSURE, io_pressure, "named_metrics.io_pressure", 1)                         \
     X(THROTTLED, throttled_seconds, "named_metrics.throttled_seconds", 1e14)
 
 /* X(id, member, name, what it stays below).  Whole numbers that order reports: ORCA carries
