@@ -78,7 +78,8 @@ a_server_that_speaks_first_is_heard(void **state)
         close(lfd);
         skip(); /* no IPv6 here */
     }
-    loop_turn(L, 0); /* io_uring begins to connect */
+    if (engine_under_test == LOOP_URING)
+        loop_turn(L, 0); /* begins only now; epoll must not see the connection alone */
     p = (struct pollfd){.fd = lfd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, 5000), 1);
     fd = accept(lfd, NULL, NULL);

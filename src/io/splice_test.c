@@ -159,6 +159,29 @@ the_queue_and_held_bytes_go_first(void **state)
     }
 }
 
+/* A receive that is only parked must not take bytes of the transfer. */
+static void
+a_parked_receive_takes_nothing(void **state)
+{
+    for (int calm = 0; calm < 2; calm++) {
+        struct ride r;
+        size_t had, n = 3 << 20;
+
+        ride_open(&r);
+        had = calm ? calm_down(&r.from, r.source, 0) : 0;
+        sock_recv(&r.from.s, true);
+        settle();
+        sock_recv(&r.from.s, false);
+        assert_true(sock_splice(&r.from.s, &r.to.s, n, on_done, &r));
+        if (calm)
+            pour(r.source, 1000, 0);
+        carry(&r, n, calm ? 1000 : 0, 0, 1 << 20);
+        UNTIL(r.n_done == 1);
+        assert_int_equal(r.from.in.n, had);
+        ride_close(&r);
+    }
+}
+
 static void
 held_bytes_beyond_the_end_stay_held(void **state)
 {
@@ -382,6 +405,7 @@ main(void)
         LOOP_TEST(a_slow_sink_stops_the_source),
         LOOP_TEST(what_follows_the_transfer_is_received_as_usual),
         LOOP_TEST(the_queue_and_held_bytes_go_first),
+        LOOP_TEST(a_parked_receive_takes_nothing),
         LOOP_TEST(held_bytes_beyond_the_end_stay_held),
         LOOP_TEST(a_source_that_ends_early_is_told_by_the_count),
         LOOP_TEST(a_source_that_breaks_is_told),
