@@ -297,6 +297,11 @@ mdoc_range(struct buf *b, const struct conf_key *k)
 {
     const char *dots = k->range ? strstr(k->range, "..") : NULL;
 
+    if (k->kind == CONF_BALANCE) {
+        for (unsigned i = 0; policy_at(i) != NULL; i++)
+            buf_printf(b, "%s%s", i > 0 ? ", " : "", policy_at(i)->name);
+        return;
+    }
     if (k->kind == CONF_WORD || k->kind == CONF_FLAGS) {
         for (const char *p = k->range; *p != '\0'; p++)
             buf_printf(b, *p == '|' ? ", " : "%c", *p);

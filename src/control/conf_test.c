@@ -166,8 +166,6 @@ static const struct {
     {LISTEN_WITH("trusted = \"10.0.0.0/33\""),
      "t:3: trusted: \"10.0.0.0/33\": the prefix is 0 to 32 bits, expected like \"10.0.0.0/8\", "
      "\"2001:db8::1\" or unix\n"},
-    {POOL_WITH("balance = \"best\""),
-     "t:3: balance: \"best\" is not known, expected round-robin, random, least-request or hash\n"},
     {POOL_WITH("balance = \"hash\" hash-by = \"cookie\""),
      "t:3: hash-by: \"cookie\" cannot be hashed, expected address, uri, header:NAME or "
      "cookie:NAME\n"},
@@ -236,6 +234,17 @@ each_fault_is_told_with_its_line(void **state)
                      broken[i].faults);
         free(faults);
     }
+}
+
+static void
+an_unknown_policy_is_told_all_that_there_are(void **state)
+{
+    char *faults = faults_of(POOL_WITH("balance = \"best\""));
+
+    assert_int_equal(strncmp(faults, "t:3: balance: \"best\" is not known, expected ", 44), 0);
+    for (unsigned i = 0; policy_at(i) != NULL; i++)
+        assert_non_null(strstr(faults, policy_at(i)->name));
+    free(faults);
 }
 
 static void
@@ -530,6 +539,7 @@ main(void)
         cmocka_unit_test(each_option_reaches_its_field),
         cmocka_unit_test(every_default_in_the_table_is_a_good_value),
         cmocka_unit_test(each_fault_is_told_with_its_line),
+        cmocka_unit_test(an_unknown_policy_is_told_all_that_there_are),
         cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
         cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
         cmocka_unit_test(an_included_file_stands_where_it_is_named),
