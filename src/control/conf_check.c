@@ -158,7 +158,8 @@ check_listeners(struct conf_run *run, const struct conf *c)
     for (unsigned i = 0; i < c->n_listeners; i++) {
         struct listener_conf *l = &c->listeners[i];
 
-        /* a target is part of the head: a smaller head-max bounds it too, whatever was said of it */
+        /* a target is part of the head: a smaller head-max bounds it too, whatever was said of it
+         */
         if (l->limits.target_bytes > l->limits.head_bytes)
             l->limits.target_bytes = l->limits.head_bytes;
     }
