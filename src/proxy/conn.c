@@ -19,6 +19,7 @@
                                          connection; more is not worth it */
 #define LINGER_NS         (2 * MC_SEC)
 #define LINGER_BYTES      (256u << 10)
+#define DRAIN_GRACE_NS    MC_SEC /* who has just connected may still ask once */
 
 static const struct down_ops down_h1;
 
@@ -747,7 +748,8 @@ conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
     sock_open(&c->sock, w->loop, fd, &conn_ops);
-    set_deadline(c, worker_now(w) + c->listener->conf.keep_alive_timeout_ns);
+    set_deadline(c, worker_now(w) + (w->draining ? DRAIN_GRACE_NS
+                                                 : c->listener->conf.keep_alive_timeout_ns));
     sock_recv(&c->sock, true);
     return c;
 }
@@ -761,9 +763,11 @@ conn_drain_all(struct worker *w, bool now)
 
         if (now && c->txn != NULL)
             txn_down_gone(c->txn, END_DRAINED);
-        if (c->state == CONN_IDLE && c->txn == NULL && sock_unsent(&c->sock) == 0)
+        if (now)
+            conn_close(c, sock_unsent(&c->sock) > 0);
+        else if (c->state == CONN_IDLE && c->requests > 0 && sock_unsent(&c->sock) == 0)
             conn_close(c, false);
-        else if (now)
-            conn_close(c, true);
+        else if (c->state == CONN_IDLE)
+            set_deadline(c, worker_now(w) + DRAIN_GRACE_NS);
     }
 }
