@@ -24,14 +24,14 @@ enum loop_engine { LOOP_AUTO, LOOP_EPOLL, LOOP_URING };
 
 struct loop_conf {
     enum loop_engine engine;
-    unsigned max_fds; /* registered-file table and fd-indexed tables; 0: from RLIMIT_NOFILE */
+    unsigned max_fds; /* for tables by descriptor, which neither engine needs so far */
 };
 
 struct loop; /* its first member is the time, see loop_now() */
 
-/* LOOP_AUTO takes what was measured to be the better one here.  LOOP_URING where io_uring is
- * missing, forbidden or too old: epoll is taken, `note` says why in one sentence (empty otherwise).
- * NULL: neither works, note says why. */
+/* LOOP_AUTO takes what was measured to be the better one here (io_uring).  Where io_uring is wanted
+ * and missing, forbidden or too old: epoll is taken, `note` says why in one sentence (empty
+ * otherwise). NULL: neither works, note says why. */
 struct loop *loop_new(const struct loop_conf *, struct errbuf *note);
 void loop_free(struct loop **); /* all sockets must be closed and on_closed delivered (asserted) */
 /* Runs turns until loop_stop(). */

@@ -202,6 +202,7 @@ accept_some(struct sock *s)
     uint32_t got = 0, tries = s->engine_slot;
 
     while (got < tries && (s->flags & (SF_ACCEPT | SF_CLOSED)) == SF_ACCEPT) {
+        /* cppcheck-suppress nullPointer; who it is may be asked later, by getpeername(2) */
         int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {

@@ -96,6 +96,7 @@ a_slow_sink_stops_the_source(void **state)
     }
     assert_true(poured < n);
     assert_int_equal(r.n_done, 0);
+    assert_true(sock_splice_blocked(&r.from.s) && sock_splice_blocked(&r.to.s));
     carry(&r, n, poured, 0, 300000);
     UNTIL(r.n_done == 1);
     assert_int_equal(r.moved, n);
@@ -284,6 +285,7 @@ closing_either_end_cancels_the_transfer(void **state)
         settle();
         assert_int_equal(sock_splice_moved(&r.from.s), 100);
         assert_int_equal(sock_splice_moved(&r.to.s), 100);
+        assert_false(sock_splice_blocked(&r.from.s)); /* it is the source that has no more */
         sock_close(which ? &r.from.s : &r.to.s, true);
         settle();
         assert_int_equal(r.n_done, 0);
