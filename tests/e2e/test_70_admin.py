@@ -25,7 +25,7 @@ def seen(lab):
     conf.routes["all"] = conf.routes.pop("all")  # after the other one
     lb = lab.start(conf)
     c = lb.client()
-    for path in ("/", "/missing", "/c", "/", "/odd", "/"):
+    for path in ("/", "/", "/missing", "/missing", "/c", "/c", "/odd"):
         c.request(path)
     bad = lb.client()
     bad.send(b"BAD\r\n\r\n")
