@@ -26,10 +26,25 @@
 
 static char dir[] = "/tmp/meercat-admin-XXXXXX";
 static char *conf_path, *admin_path, *web_path, *second_path, *pid_path;
+static unsigned http_port;
 static struct node node;
 
 /* --- stage ---------------------------------------------------------------------------------------
  */
+
+/* One that nobody listens on at this moment. */
+static unsigned
+free_port(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    close(fd);
+    return ntohs(a.sin_port);
+}
 
 /* extra: more lines of the pool */
 static void
@@ -48,7 +63,7 @@ write_conf(const char *extra, const char *more_binds)
             " server b { address = \"127.0.0.1:2\" backup = yes weight = 3 }\n%s\n}\n"
             "route api { host = {\"*.example.org\", \"example.org\"} path = /api pool = app }\n"
             "route all { pool = app }\n",
-            pid_path, admin_path, 20000 + (unsigned)getpid() % 20000, web_path, more_binds, extra);
+            pid_path, admin_path, http_port, web_path, more_binds, extra);
     fclose(f);
 }
 
@@ -64,6 +79,7 @@ start(void **state)
     struct node_options o = {.conf_file = conf_path};
     struct buf text = {0};
 
+    http_port = free_port();
     write_conf("", "");
     if (node_start(&node, &o, &text) != MC_OK) {
         fprintf(stderr, "%s", text.p);
