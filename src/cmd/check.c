@@ -18,7 +18,8 @@ cmd_check_file(const char *path)
     bool good = conf_load(path, &conf, &faults) == MC_OK;
 
     conf_faults_text(&faults, &text);
-    fwrite(text.p, 1, text.n, stderr);
+    if (text.n > 0)
+        fwrite(text.p, 1, text.n, stderr);
     if (good)
         printf("%s: ok\n", path);
     conf_faults_free(&faults);
