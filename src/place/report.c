@@ -177,13 +177,17 @@ check_name(struct str name)
 /* More than there is room for is left out: an application may well have fifty metrics of its own,
  * and that is no reason to refuse what it says of its CPU. */
 static void
-keep(struct report_named *map, uint8_t *n, const char *prefix, struct str name, double value)
+keep(struct report_named *map, uint8_t *n, struct str name, double value, bool utilization)
 {
-    if (*n == REPORT_MAPS_MAX || strlen(prefix) + name.n >= REPORT_NAME_MAX)
+    struct report_named *m = &map[*n];
+
+    if (*n == REPORT_MAPS_MAX)
         return;
-    snprintf(map[*n].name, sizeof(map[*n].name), "%s" STR_FMT, prefix, STR_ARG(name));
-    map[*n].value = value;
     (*n)++;
+    memcpy(m->name, name.p, name.n);
+    m->name[name.n] = '\0';
+    m->value = value;
+    m->utilization = utilization;
 }
 
 static enum report_fault
@@ -263,12 +267,12 @@ report_put(struct report_maker *m, enum report_place place, struct str name, dou
         return f;
     switch (place) {
     case REPORT_TOP: return REPORT_F_NAME_UNKNOWN;
-    case REPORT_COST: keep(r->cost, &r->n_costs, "", name, value); break;
-    case REPORT_NAMED: keep(r->named, &r->n_named, "", name, value); break;
+    case REPORT_COST: keep(r->cost, &r->n_costs, name, value, false); break;
+    case REPORT_NAMED: keep(r->named, &r->n_named, name, value, false); break;
     case REPORT_UTILIZATION:
         if (value > 1)
             return REPORT_F_RANGE; /* a share, by the rules in orca_load_report.proto */
-        keep(r->named, &r->n_named, "utilization.", name, value);
+        keep(r->named, &r->n_named, name, value, true);
     }
     return REPORT_F_NONE;
 }
@@ -375,10 +379,10 @@ report_write_text(const struct place_report *r, char out[REPORT_TEXT_MAX])
             append(out, &n, "%s%s=%llu", n ? "," : "", ints[i].name, (unsigned long long)v);
     }
     for (unsigned i = 0; i < r->n_named; i++) {
-        const char *name = r->named[i].name;
-        const char *map = strncmp(name, "utilization.", 12) == 0 ? "" : "named_metrics.";
+        const struct report_named *m = &r->named[i];
 
-        append(out, &n, "%s%s%s=%.15g", n ? "," : "", map, name, r->named[i].value);
+        append(out, &n, "%s%s.%s=%.15g", n ? "," : "",
+               m->utilization ? "utilization" : "named_metrics", m->name, m->value);
     }
     return n;
 }

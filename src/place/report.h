@@ -70,8 +70,9 @@ enum report_health { REPORT_UP, REPORT_DOWN, REPORT_FAIL, REPORT_STOPPED };
 #define REPORT_BYTES_MAX   8192
 
 struct report_named {
-    char name[REPORT_NAME_MAX];
     double value;
+    char name[REPORT_NAME_MAX];
+    bool utilization; /* of the map `utilization`: a share, up to 1 */
 };
 
 struct place_report {
@@ -85,7 +86,7 @@ struct place_report {
     double weight;
     uint32_t weight_unit, max_in_flight;
     struct report_named cost[REPORT_MAPS_MAX];  /* ORCA's request_cost */
-    struct report_named named[REPORT_MAPS_MAX]; /* "foo" of named_metrics.foo, "utilization.bar" */
+    struct report_named named[REPORT_MAPS_MAX]; /* "foo" of named_metrics.foo or utilization.foo */
 };
 
 static inline bool

@@ -32,20 +32,18 @@
 
 #define ORDERED     (1u << REPORT_BOOT | 1u << REPORT_SEQ)
 
-static void
-begin(struct report_order *o, const struct place_report *r, mc_ns now)
+static mc_ns
+clock_difference(const struct place_report *r, mc_ns now)
 {
-    *o = (struct report_order){
-        .any = true,
-        .boot = r->boot,
-        .offset = now - (mc_ns)r->time_ms * MC_MS,
-    };
+    return now - (mc_ns)r->time_ms * MC_MS;
 }
 
 static void
 remember(struct report_order *o, const struct place_report *r, mc_ns now)
 {
+    o->any = true;
     o->present = r->present;
+    o->boot = r->boot;
     o->seq = r->seq;
     o->time_ms = r->time_ms;
     o->cpu_seconds = r->cpu_seconds;
@@ -65,7 +63,7 @@ static enum report_fault
 judge_clock(const struct report_order *o, const struct place_report *r, mc_ns now, mc_ns *offset,
             mc_ns *age)
 {
-    mc_ns here = now - (mc_ns)r->time_ms * MC_MS;
+    mc_ns here = clock_difference(r, now);
     mc_ns fastest = o->offset + (now - o->at) / 1000000 * DRIFT_PPM;
 
     if (r->time_ms <= o->time_ms)
@@ -97,22 +95,19 @@ enum report_fault
 report_admit(struct report_order *o, const struct place_report *r, mc_ns now, mc_ns *age)
 {
     enum report_fault f = REPORT_F_NONE;
-    mc_ns offset = o->offset;
+    mc_ns offset = clock_difference(r, now); /* unless there is an older one to go by */
 
     *age = 0;
     if ((r->present & ORDERED) != ORDERED)
         return REPORT_F_NONE; /* says nothing of its time: as new as its arrival */
-    if (!o->any || now - o->at > FORGET_NS || r->boot > o->boot) {
-        begin(o, r, now);
-        remember(o, r, now);
-        return REPORT_F_NONE;
+    if (o->any && now - o->at <= FORGET_NS && r->boot <= o->boot) {
+        if (r->boot < o->boot || r->seq <= o->seq)
+            return REPORT_F_STALE_SEQ;
+        if (both_have(o, r, REPORT_TIME))
+            f = judge_clock(o, r, now, &offset, age);
+        if (f == REPORT_F_NONE && both_have(o, r, REPORT_CPU_SECONDS))
+            f = judge_counter(o, r, now);
     }
-    if (r->boot < o->boot || r->seq <= o->seq)
-        return REPORT_F_STALE_SEQ;
-    if (both_have(o, r, REPORT_TIME))
-        f = judge_clock(o, r, now, &offset, age);
-    if (f == REPORT_F_NONE && both_have(o, r, REPORT_CPU_SECONDS))
-        f = judge_counter(o, r, now);
     if (f != REPORT_F_NONE)
         return f;
     o->offset = offset;

@@ -77,7 +77,8 @@ text_gives_fields_and_named_metrics(void **state)
     assert_int_equal(r.n_named, 2);
     assert_string_equal(r.named[0].name, "foo");
     assert_close(r.named[0].value, 123);
-    assert_string_equal(r.named[1].name, "utilization.bar");
+    assert_string_equal(r.named[1].name, "bar");
+    assert_true(r.named[1].utilization && !r.named[0].utilization);
     assert_false(has(CPU_SECONDS) || has(WEIGHT));
 }
 
@@ -186,6 +187,18 @@ what_is_written_reads_the_same(void **state)
 /* --- JSON
  * -----------------------------------------------------------------------------------------
  */
+
+static void
+names_of_the_two_maps_are_kept_apart(void **state)
+{
+    char text[REPORT_TEXT_MAX];
+
+    assert_int_equal(report_parse_text(STR("named_metrics.utilization.x=7,utilization.x=0.5"), &r),
+                     REPORT_F_NONE);
+    assert_int_equal(r.n_named, 2);
+    report_write_text(&r, text);
+    assert_string_equal(text, "named_metrics.utilization.x=7,utilization.x=0.5");
+}
 
 static void
 json_gives_the_same_in_both_spellings(void **state)
@@ -588,6 +601,18 @@ a_counter_must_be_possible(void **state)
 }
 
 static void
+a_clock_that_is_told_late_is_taken_from_then_on(void **state)
+{
+    struct place_report p = {.present = 1u << REPORT_BOOT | 1u << REPORT_SEQ, .boot = 1, .seq = 1};
+
+    order = (struct report_order){0};
+    assert_int_equal(report_admit(&order, &p, T0, &age), REPORT_F_NONE);
+    assert_int_equal(admit(1, 2, 5000000, 0, T0 + MC_SEC), REPORT_F_NONE);
+    assert_int_equal(admit(1, 3, 5001000, 0, T0 + 2 * MC_SEC), REPORT_F_NONE);
+    assert_int_equal(age, 0);
+}
+
+static void
 one_lie_costs_seconds_and_no_more(void **state)
 {
     order = (struct report_order){0};
@@ -618,6 +643,7 @@ main(void)
         cmocka_unit_test(text_that_is_no_report_is_refused),
         cmocka_unit_test(what_is_too_much_is_refused_or_left_out),
         cmocka_unit_test(what_is_written_reads_the_same),
+        cmocka_unit_test(names_of_the_two_maps_are_kept_apart),
         cmocka_unit_test(json_gives_the_same_in_both_spellings),
         cmocka_unit_test(json_that_is_no_report_is_refused),
         cmocka_unit_test(the_wire_gives_the_same),
@@ -634,6 +660,7 @@ main(void)
         cmocka_unit_test(the_age_is_what_the_way_took_beyond_the_fastest),
         cmocka_unit_test(a_clock_that_stands_or_runs_away_is_refused),
         cmocka_unit_test(a_counter_must_be_possible),
+        cmocka_unit_test(a_clock_that_is_told_late_is_taken_from_then_on),
         cmocka_unit_test(one_lie_costs_seconds_and_no_more),
         cmocka_unit_test(what_has_no_order_is_as_new_as_its_arrival),
     };
