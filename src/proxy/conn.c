@@ -4,8 +4,8 @@
  *
  * One transaction at a time; pipelined requests wait in `in` and are answered in order (9.3.2).
  * Reception is off while there is something unread that cannot be used yet: that is the
- * back-pressure.  A connection that ends with unread bytes lingers, so that a reset does not eat the
- * answer (9.6).
+ * back-pressure.  A connection that ends with unread bytes lingers, so that a reset does not eat
+ * the answer (9.6).
  */
 #include "proxy/conn.h"
 
@@ -15,11 +15,12 @@
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
 
-#define DISCARD_MAX_BYTES (64u << 10) /* a rest of a body that is read and thrown away to keep the
-                                         connection; more is not worth it */
-#define LINGER_NS         (2 * MC_SEC)
-#define LINGER_BYTES      (256u << 10)
-#define DRAIN_GRACE_NS    MC_SEC /* who has just connected may still ask once */
+#define DISCARD_MAX_BYTES                                                    \
+    (64u << 10) /* a rest of a body that is read and thrown away to keep the \
+                   connection; more is not worth it */
+#define LINGER_NS      (2 * MC_SEC)
+#define LINGER_BYTES   (256u << 10)
+#define DRAIN_GRACE_NS MC_SEC /* who has just connected may still ask once */
 
 static const struct down_ops down_h1;
 
@@ -47,7 +48,8 @@ conn_of_txn(const struct txn *t)
     return c;
 }
 
-/* --- time limits -------------------------------------------------------------------------------- */
+/* --- time limits --------------------------------------------------------------------------------
+ */
 
 /* Sets the deadline; the timer itself only moves when it would fire too late. */
 static void
@@ -89,9 +91,9 @@ conn_finish(struct conn *c, bool linger)
     }
     c->state = linger ? CONN_LINGER : CONN_FLUSH;
     c->discard_left = LINGER_BYTES;
-    set_deadline(c, worker_now(c->worker) + (sock_unsent(&c->sock) > 0
-                                                 ? c->listener->conf.send_timeout_ns
-                                                 : LINGER_NS));
+    set_deadline(c,
+                 worker_now(c->worker) +
+                     (sock_unsent(&c->sock) > 0 ? c->listener->conf.send_timeout_ns : LINGER_NS));
     if (linger) {
         sock_shutdown(&c->sock);
         sock_recv(&c->sock, true);
@@ -133,7 +135,8 @@ on_timer(struct timer *timer)
         conn_close(c, sock_unsent(&c->sock) > 0);
 }
 
-/* --- gathering input ---------------------------------------------------------------------------- */
+/* --- gathering input ----------------------------------------------------------------------------
+ */
 
 /* Appends bytes to c->in, moving to a larger block when it has to. */
 static void
@@ -157,10 +160,11 @@ gather(struct conn *c, const char *p, size_t n)
     b->len += (uint32_t)n;
 }
 
-/* --- reading requests --------------------------------------------------------------------------- */
+/* --- reading requests ---------------------------------------------------------------------------
+ */
 
-/* What a connection falls back on when a reload took its listener away: the request that is under way
- * or still comes is served, then the connection ends. */
+/* What a connection falls back on when a reload took its listener away: the request that is under
+ * way or still comes is served, then the connection ends. */
 static const struct listener gone_listener = {
     .conf = {.name = (char *)"(removed)",
              .forward = FORWARD_X,
@@ -169,8 +173,8 @@ static const struct listener gone_listener = {
              .body_timeout_ns = 10 * MC_SEC,
              .keep_alive_timeout_ns = MC_SEC,
              .send_timeout_ns = 10 * MC_SEC,
-             .limits = {.head_bytes = 16384, .target_bytes = 8192, .fields = 100,
-                        .trailer_bytes = 4096}},
+             .limits =
+                 {.head_bytes = 16384, .target_bytes = 8192, .fields = 100, .trailer_bytes = 4096}},
 };
 
 /* Connections outlive reloads: takes the listener as the current snapshot has it.  False when it is
@@ -232,7 +236,8 @@ told_is_trusted(void *listener_conf, struct str ip)
     return addr_parse_ip(ip, 0, &a) && is_trusted(listener_conf, &a);
 }
 
-/* A transaction for the request that begins here, with all that is known before its head is read. */
+/* A transaction for the request that begins here, with all that is known before its head is read.
+ */
 static struct txn *
 open_txn(struct conn *c)
 {
@@ -292,14 +297,14 @@ refuse_endless(struct conn *c, struct block **b)
     block_give(loop_blocks(c->worker->loop), b);
 }
 
-/* Decodes what the block has of the body; *b is the caller's and is taken when it carried payload. */
+/* Decodes what the block has of the body; *b is the caller's and is taken when it carried payload.
+ */
 static void
 feed_body(struct conn *c, struct block **b)
 {
     struct txn *t = c->txn;
     size_t used, payload;
-    enum h1_body_state st =
-        h1_body_decode(&t->req_body, block_at(*b), (*b)->len, &used, &payload);
+    enum h1_body_state st = h1_body_decode(&t->req_body, block_at(*b), (*b)->len, &used, &payload);
 
     if (st == H1_BODY_FAULT) {
         c->close_after = true;
@@ -320,7 +325,8 @@ feed_body(struct conn *c, struct block **b)
         txn_request_end(t);
 }
 
-/* A head is whole: begins its transaction.  rest (may be NULL) is what came behind it; it is taken. */
+/* A head is whole: begins its transaction.  rest (may be NULL) is what came behind it; it is taken.
+ */
 static void
 take_request(struct conn *c, const char *head, size_t head_len, struct block **rest)
 {
@@ -362,8 +368,7 @@ conn_run(struct conn *c)
     if (c->parsing)
         return;
     c->parsing = true;
-    while (c->txn == NULL && c->in != NULL &&
-           (c->state == CONN_IDLE || c->state == CONN_HEAD)) {
+    while (c->txn == NULL && c->in != NULL && (c->state == CONN_IDLE || c->state == CONN_HEAD)) {
         struct block *b = c->in;
 
         if (c->state == CONN_IDLE) {
@@ -526,7 +531,8 @@ static const struct sock_ops conn_ops = {
     .on_closed = on_closed,
 };
 
-/* --- the transaction's side (exchange.h) -------------------------------------------------------- */
+/* --- the transaction's side (exchange.h) --------------------------------------------------------
+ */
 
 static void
 write_head(struct conn *c, const struct http_head *head, const struct h1_write *w)
@@ -709,7 +715,8 @@ static const struct down_ops down_h1 = {
     .spliced_out = h1_spliced_out,
 };
 
-/* --- birth and end of the worker ---------------------------------------------------------------- */
+/* --- birth and end of the worker ----------------------------------------------------------------
+ */
 
 static void
 learn_peer(struct conn *c, int fd)
@@ -748,8 +755,8 @@ conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
     sock_open(&c->sock, w->loop, fd, &conn_ops);
-    set_deadline(c, worker_now(w) + (w->draining ? DRAIN_GRACE_NS
-                                                 : c->listener->conf.keep_alive_timeout_ns));
+    set_deadline(c, worker_now(w) +
+                        (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
     sock_recv(&c->sock, true);
     return c;
 }
@@ -757,8 +764,7 @@ conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local
 void
 conn_drain_all(struct worker *w, bool now)
 {
-    LIST_FOREACH_SAFE(it, next, &w->conns)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->conns) {
         struct conn *c = LIST_ENTRY(it, struct conn, link);
 
         if (now && c->txn != NULL)

@@ -12,14 +12,14 @@
 #include "proxy/snapshot.h"
 #include "proxy/worker_priv.h"
 
-#define CONN_STATES(X)                                                                             \
-    X(IDLE, "waiting for a request")                                                               \
-    X(HEAD, "reading a request head")                                                              \
-    X(BODY, "reading a request body")                                                              \
-    X(WAIT, "waiting for the response to end")                                                     \
-    X(DISCARD, "discarding the rest of a request body")                                            \
-    X(FLUSH, "sending the last bytes")                                                             \
-    X(LINGER, "waiting for the client to close")                                                   \
+#define CONN_STATES(X)                                  \
+    X(IDLE, "waiting for a request")                    \
+    X(HEAD, "reading a request head")                   \
+    X(BODY, "reading a request body")                   \
+    X(WAIT, "waiting for the response to end")          \
+    X(DISCARD, "discarding the rest of a request body") \
+    X(FLUSH, "sending the last bytes")                  \
+    X(LINGER, "waiting for the client to close")        \
     X(CLOSED, "closed")
 
 enum conn_state {

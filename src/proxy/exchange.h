@@ -3,9 +3,9 @@
  * exchange.h - the seam between a transaction and the protocols on its two sides.
  *
  * The client's side ("down") and the server's side ("up") each speak some version of HTTP; the
- * transaction asks them through these two structs and is told by the txn_* calls of txn.h.  All calls
- * are made on the worker's thread.  A side never calls the transaction back from inside one of these
- * calls.
+ * transaction asks them through these two structs and is told by the txn_* calls of txn.h.  All
+ * calls are made on the worker's thread.  A side never calls the transaction back from inside one
+ * of these calls.
  */
 #ifndef MC_PROXY_EXCHANGE_H
 #define MC_PROXY_EXCHANGE_H

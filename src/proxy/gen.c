@@ -49,8 +49,7 @@ release_old(struct worker *w)
 {
     uint64_t released = 0;
 
-    LIST_FOREACH_SAFE(it, next, &w->gens)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->gens) {
         struct gen *g = LIST_ENTRY(it, struct gen, link);
 
         if (g == w->current || g->n_txns > 0)
@@ -126,8 +125,7 @@ gen_make_current(struct worker *w, struct snapshot *snap)
 void
 gen_free_all(struct worker *w)
 {
-    LIST_FOREACH_SAFE(it, next, &w->gens)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->gens) {
         struct gen *g = LIST_ENTRY(it, struct gen, link);
 
         MC_ASSERT(g->n_txns == 0);

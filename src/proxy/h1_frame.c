@@ -4,8 +4,9 @@
  */
 #include "proxy/h1_frame.h"
 
-#define COPY_BELOW 2048 /* smaller pieces are copied behind what is queued: that costs less than
-                           another element of the send's vector, and the read block stays hot */
+#define COPY_BELOW                                                                \
+    2048 /* smaller pieces are copied behind what is queued: that costs less than \
+            another element of the send's vector, and the read block stays hot */
 
 /* Room for the frame around the payload: engines leave it around what they read. */
 static bool

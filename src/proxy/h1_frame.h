@@ -8,8 +8,8 @@
 #include "http/h1.h"
 #include "io/sock.h"
 
-/* Queues the block's bytes as they are, or as one chunk (RFC 9112 7.1).  Takes the block, or copies a
- * small one and leaves it. */
+/* Queues the block's bytes as they are, or as one chunk (RFC 9112 7.1).  Takes the block, or copies
+ * a small one and leaves it. */
 void h1_frame_send(struct sock *, struct block **, bool chunked);
 /* Queues the last chunk with its trailer section. */
 void h1_frame_end(struct sock *, const struct http_field *trailers, unsigned n);

@@ -2,10 +2,10 @@
  *
  * listen.c - where connections come in.
  *
- * A port is this worker's socket of a bound address.  The descriptor belongs to control, which keeps
- * it over reloads; the worker listens on a duplicate, so that closing it loses nobody's queue.  Who is
- * over a limit waits in the kernel's queue: accepting pauses, and goes on when a connection ends here
- * or, for connections that end elsewhere, when a timer looks again.
+ * A port is this worker's socket of a bound address.  The descriptor belongs to control, which
+ * keeps it over reloads; the worker listens on a duplicate, so that closing it loses nobody's
+ * queue.  Who is over a limit waits in the kernel's queue: accepting pauses, and goes on when a
+ * connection ends here or, for connections that end elsewhere, when a timer looks again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 
 #define PAUSE_NS     (50 * MC_MS)
 #define CLOSING_NS   (50 * MC_MS) /* a guess: handshakes of near clients end in it */
-#define RESERVED_FDS 256 /* for files, listeners, checks, admin and pipes */
+#define RESERVED_FDS 256          /* for files, listeners, checks, admin and pipes */
 #define PORT_MAGIC   0x504f5254u
 
 struct listen_port {
@@ -80,7 +80,8 @@ claim(const struct listen_port *p)
     if (atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed) >=
         process_limit(p->worker->current->snap))
         goto fail_process;
-    if (atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed) >= max && max != 0)
+    if (atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed) >= max &&
+        max != 0)
         goto fail_listener;
     return true;
 
@@ -262,17 +263,16 @@ port_open(struct worker *w, const struct bind_fd *b)
 }
 
 /* From now on the kernel drops new SYNs on this socket (TCP header byte 13: SYN without ACK), while
- * handshakes under way still end: so the queue can be emptied for good before the close, which would
- * reset whoever is in it.  A dropped SYN is sent again after a second and then meets whoever listens
- * on the address, or is refused.  Where the kernel forbids filters, a late client is reset. */
+ * handshakes under way still end: so the queue can be emptied for good before the close, which
+ * would reset whoever is in it.  A dropped SYN is sent again after a second and then meets whoever
+ * listens on the address, or is refused.  Where the kernel forbids filters, a late client is reset.
+ */
 static void
 stop_syns(int fd)
 {
     static struct sock_filter code[] = {
-        {BPF_LD | BPF_B | BPF_ABS, 0, 0, 13},
-        {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x12},
-        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0x02},
-        {BPF_RET | BPF_K, 0, 0, 0},
+        {BPF_LD | BPF_B | BPF_ABS, 0, 0, 13},    {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x12},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0x02}, {BPF_RET | BPF_K, 0, 0, 0},
         {BPF_RET | BPF_K, 0, 0, 0xffffffff},
     };
     struct sock_fprog prog = {.len = MC_COUNT(code), .filter = code};
@@ -280,8 +280,8 @@ stop_syns(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
-/* Stops accepting, takes in what has connected, and looks once more after a moment: a handshake or an
- * accept that was under way may still deliver a connection. */
+/* Stops accepting, takes in what has connected, and looks once more after a moment: a handshake or
+ * an accept that was under way may still deliver a connection. */
 static void
 port_close(struct listen_port *p)
 {
@@ -306,8 +306,7 @@ bind_by_id(const struct snapshot *s, uint64_t id)
 static struct listen_port *
 port_by_id(struct worker *w, uint64_t id)
 {
-    LIST_FOREACH(it, &w->ports)
-    {
+    LIST_FOREACH (it, &w->ports) {
         struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
 
         if (p->bind_id == id && !p->closing)
@@ -321,8 +320,7 @@ listen_update(struct worker *w)
 {
     const struct snapshot *s = w->current->snap;
 
-    LIST_FOREACH_SAFE(it, next, &w->ports)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
         struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
         const struct bind_fd *b = bind_by_id(s, p->bind_id);
 
@@ -341,8 +339,7 @@ listen_update(struct worker *w)
 void
 listen_stop(struct worker *w)
 {
-    LIST_FOREACH_SAFE(it, next, &w->ports)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
         struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
 
         if (!p->closing)
@@ -353,8 +350,7 @@ listen_stop(struct worker *w)
 void
 listen_room(struct worker *w)
 {
-    LIST_FOREACH_SAFE(it, next, &w->ports)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
         struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
 
         if (p->paused)

@@ -5,38 +5,39 @@
 #ifndef MC_PROXY_REASON_H
 #define MC_PROXY_REASON_H
 
-/* X(name, status that the client gets when no response head is out, error type of RFC 9209 2.3 (empty:
- * none is sent), text).  Status 0: the connection is just closed. */
-#define END_REASONS(X)                                                                             \
-    X(OK, 0, "", "complete")                                                                       \
-    X(BAD_REQUEST, 400, "http_request_error", "malformed request")                                 \
-    X(NO_ROUTE, 404, "destination_not_found", "no route for this host and path")                   \
-    X(BODY_TOO_LARGE, 413, "http_request_denied", "request body too large")                        \
-    X(UPGRADE, 501, "http_upgrade_failed", "protocol upgrade is not supported")                    \
-    X(METHOD, 501, "http_request_denied", "method is not supported")                               \
-    X(MAX_FORWARDS, 0, "", "answered here: Max-Forwards is 0")                                     \
-    X(HEAD_TIMEOUT, 408, "http_request_error", "request head did not arrive in time")              \
-    X(BODY_TIMEOUT, 408, "http_request_error", "request body made no progress in time")            \
-    X(CLIENT_GONE, 0, "", "client went away")                                                      \
-    X(SEND_TIMEOUT, 0, "", "client took nothing of the response in time")                          \
-    X(NO_SERVER, 503, "destination_unavailable", "no server is available")                         \
-    X(QUEUE_FULL, 503, "connection_limit_reached", "too many requests are waiting")                \
-    X(QUEUE_TIMEOUT, 503, "connection_limit_reached", "waited too long for a free server")         \
-    X(NO_FDS, 503, "connection_limit_reached", "no descriptor left for a connection")              \
-    X(NO_ADDRESS, 503, "dns_error", "the server's name has no known address")                      \
-    X(REFUSED, 502, "connection_refused", "server refused the connection")                         \
-    X(UNREACHABLE, 502, "destination_ip_unroutable", "server cannot be reached")                   \
-    X(CONNECT_TIMEOUT, 504, "connection_timeout", "server did not accept in time")                 \
-    X(SERVER_CLOSED, 502, "connection_terminated", "server closed before answering")               \
-    X(SERVER_RESET, 502, "connection_terminated", "connection to the server broke")                \
-    X(BAD_RESPONSE, 502, "http_protocol_error", "malformed response from the server")              \
-    X(RESPONSE_HEAD_LARGE, 502, "http_response_header_section_size", "response head too large")    \
-    X(RESPONSE_INCOMPLETE, 502, "http_response_incomplete", "response broke off")                  \
-    X(FIRST_BYTE_TIMEOUT, 504, "http_response_timeout", "server did not answer in time")           \
-    X(SERVER_READ_TIMEOUT, 504, "connection_read_timeout", "response made no progress in time")    \
-    X(SERVER_WRITE_TIMEOUT, 504, "connection_write_timeout", "server took no request bytes in time") \
-    X(TOTAL_TIMEOUT, 504, "http_response_timeout", "request took longer than allowed")             \
-    X(DRAINED, 503, "proxy_internal_response", "the balancer is shutting down")                    \
+/* X(name, status that the client gets when no response head is out, error type of RFC 9209 2.3
+ * (empty: none is sent), text).  Status 0: the connection is just closed. */
+#define END_REASONS(X)                                                                          \
+    X(OK, 0, "", "complete")                                                                    \
+    X(BAD_REQUEST, 400, "http_request_error", "malformed request")                              \
+    X(NO_ROUTE, 404, "destination_not_found", "no route for this host and path")                \
+    X(BODY_TOO_LARGE, 413, "http_request_denied", "request body too large")                     \
+    X(UPGRADE, 501, "http_upgrade_failed", "protocol upgrade is not supported")                 \
+    X(METHOD, 501, "http_request_denied", "method is not supported")                            \
+    X(MAX_FORWARDS, 0, "", "answered here: Max-Forwards is 0")                                  \
+    X(HEAD_TIMEOUT, 408, "http_request_error", "request head did not arrive in time")           \
+    X(BODY_TIMEOUT, 408, "http_request_error", "request body made no progress in time")         \
+    X(CLIENT_GONE, 0, "", "client went away")                                                   \
+    X(SEND_TIMEOUT, 0, "", "client took nothing of the response in time")                       \
+    X(NO_SERVER, 503, "destination_unavailable", "no server is available")                      \
+    X(QUEUE_FULL, 503, "connection_limit_reached", "too many requests are waiting")             \
+    X(QUEUE_TIMEOUT, 503, "connection_limit_reached", "waited too long for a free server")      \
+    X(NO_FDS, 503, "connection_limit_reached", "no descriptor left for a connection")           \
+    X(NO_ADDRESS, 503, "dns_error", "the server's name has no known address")                   \
+    X(REFUSED, 502, "connection_refused", "server refused the connection")                      \
+    X(UNREACHABLE, 502, "destination_ip_unroutable", "server cannot be reached")                \
+    X(CONNECT_TIMEOUT, 504, "connection_timeout", "server did not accept in time")              \
+    X(SERVER_CLOSED, 502, "connection_terminated", "server closed before answering")            \
+    X(SERVER_RESET, 502, "connection_terminated", "connection to the server broke")             \
+    X(BAD_RESPONSE, 502, "http_protocol_error", "malformed response from the server")           \
+    X(RESPONSE_HEAD_LARGE, 502, "http_response_header_section_size", "response head too large") \
+    X(RESPONSE_INCOMPLETE, 502, "http_response_incomplete", "response broke off")               \
+    X(FIRST_BYTE_TIMEOUT, 504, "http_response_timeout", "server did not answer in time")        \
+    X(SERVER_READ_TIMEOUT, 504, "connection_read_timeout", "response made no progress in time") \
+    X(SERVER_WRITE_TIMEOUT, 504, "connection_write_timeout",                                    \
+      "server took no request bytes in time")                                                   \
+    X(TOTAL_TIMEOUT, 504, "http_response_timeout", "request took longer than allowed")          \
+    X(DRAINED, 503, "proxy_internal_response", "the balancer is shutting down")                 \
     X(INTERNAL, 500, "proxy_internal_error", "the balancer failed")
 
 enum end_reason {

@@ -3,20 +3,22 @@
  * relay.c - a request to the server and its response to the client, with back-pressure both ways.
  *
  * What one side cannot take yet stops reception on the other: at most RELAY_HIGH bytes and one read
- * wait here for either direction, however large the body.  Long bodies of known length go by splice.
+ * wait here for either direction, however large the body.  Long bodies of known length go by
+ * splice.
  */
 #include "http/forwarded.h"
 #include "proxy/txn.h"
 #include "proxy/worker_priv.h"
 
-#define RELAY_HIGH 65536u /* stop reading from one side when the other has this much unsent */
+#define RELAY_HIGH  65536u /* stop reading from one side when the other has this much unsent */
 
 #define INTERIM_MAX 32 /* 1xx heads before a final one; a server that sends more is broken */
 
 static void try_splice_down(struct txn *);
 static void try_splice_up(struct txn *);
 
-/* --- the request --------------------------------------------------------------------------------- */
+/* --- the request ---------------------------------------------------------------------------------
+ */
 
 static void
 push_hold(struct txn *t, struct block **b)
@@ -139,7 +141,8 @@ relay_start(struct txn *t)
     send_hold(t); /* no splice yet: the client's side may still have body bytes behind the head */
 }
 
-/* More than the listener allows, found while the body streams (a declared length was checked before). */
+/* More than the listener allows, found while the body streams (a declared length was checked
+ * before). */
 static bool
 body_too_large(struct txn *t)
 {
@@ -187,7 +190,8 @@ txn_up_drained(struct txn *t)
         t->down->want(t, true);
 }
 
-/* --- the response -------------------------------------------------------------------------------- */
+/* --- the response --------------------------------------------------------------------------------
+ */
 
 void
 txn_interim(struct txn *t, const struct http_head *head)
@@ -279,7 +283,8 @@ txn_down_drained(struct txn *t)
     try_splice_down(t);
 }
 
-/* --- splice -------------------------------------------------------------------------------------- */
+/* --- splice --------------------------------------------------------------------------------------
+ */
 
 static void
 down_spliced(void *arg, uint64_t moved, int err, bool from_failed)
@@ -362,7 +367,8 @@ try_splice_up(struct txn *t)
     }
 }
 
-/* --- time limits --------------------------------------------------------------------------------- */
+/* --- time limits ---------------------------------------------------------------------------------
+ */
 
 /* Bytes moved by splice count as progress; they are only seen when somebody looks. */
 static void

@@ -19,8 +19,8 @@ static void
 add(struct fields *fs, const char *name, enum field_id id, struct str value)
 {
     MC_ASSERT(fs->n < MAX_FIELDS);
-    fs->f[fs->n++] = (struct http_field){name, value.p, (uint32_t)value.n,
-                                         (uint16_t)strlen(name), (uint16_t)id};
+    fs->f[fs->n++] =
+        (struct http_field){name, value.p, (uint32_t)value.n, (uint16_t)strlen(name), (uint16_t)id};
 }
 
 /* `meercat; error=connection_refused; next-hop="app1"; details="..."` */

@@ -21,21 +21,21 @@ struct listener_conf {
     struct addr *binds;
     unsigned n_binds;
     unsigned unix_mode;
-    unsigned max_connections;     /* of the listener, all workers; 0: no limit */
-    mc_ns head_timeout_ns;        /* first byte of a request to the end of its head; default 10 s */
-    mc_ns body_timeout_ns;        /* no progress of a request body; default 30 s */
-    mc_ns keep_alive_timeout_ns;  /* between requests, and for the first; default 60 s */
-    mc_ns send_timeout_ns;        /* the client takes nothing of a response; default 30 s */
-    unsigned requests_per_conn;   /* 0: no limit */
-    uint64_t body_max_bytes;      /* 0: no limit; more is 413 */
+    unsigned max_connections;    /* of the listener, all workers; 0: no limit */
+    mc_ns head_timeout_ns;       /* first byte of a request to the end of its head; default 10 s */
+    mc_ns body_timeout_ns;       /* no progress of a request body; default 30 s */
+    mc_ns keep_alive_timeout_ns; /* between requests, and for the first; default 60 s */
+    mc_ns send_timeout_ns;       /* the client takes nothing of a response; default 30 s */
+    unsigned requests_per_conn;  /* 0: no limit */
+    uint64_t body_max_bytes;     /* 0: no limit; more is 413 */
     struct h1_limits limits;
-    unsigned forward;             /* enum forward_style bits; default FORWARD_X */
-    bool via;                     /* add Via; default true */
-    bool half_close;              /* a client may shut down its sending side and still get the answer;
-                                     default false: it is taken as gone */
-    struct addr_net *trusted;     /* peers whose X-Forwarded-*, Forwarded and X-Request-ID count */
+    unsigned forward;         /* enum forward_style bits; default FORWARD_X */
+    bool via;                 /* add Via; default true */
+    bool half_close;          /* a client may shut down its sending side and still get the answer;
+                                 default false: it is taken as gone */
+    struct addr_net *trusted; /* peers whose X-Forwarded-*, Forwarded and X-Request-ID count */
     unsigned n_trusted;
-    char *server_header;          /* Server of our own answers; NULL: none */
+    char *server_header; /* Server of our own answers; NULL: none */
 };
 
 struct listener {

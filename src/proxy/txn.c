@@ -8,8 +8,8 @@
  * What may be repeated, and when (RFC 9110 9.2.2):
  *  - nothing of the request was sent (the connection failed): any request, at another server;
  *  - the head was sent but no response head is out: idempotent methods, unless body bytes went too;
- *  - a kept connection turned out to be dead before the first response byte: the same requests, once,
- *    on a fresh connection, which costs no retry.
+ *  - a kept connection turned out to be dead before the first response byte: the same requests,
+ * once, on a fresh connection, which costs no retry.
  */
 #include "proxy/txn.h"
 
@@ -43,7 +43,8 @@ txn_enter(struct txn *t, enum txn_state to)
     t->entered_ns = worker_now(t->worker);
 }
 
-/* --- time limits -------------------------------------------------------------------------------- */
+/* --- time limits --------------------------------------------------------------------------------
+ */
 
 static mc_ns
 sooner(mc_ns a, mc_ns b)
@@ -89,7 +90,8 @@ on_timer(struct timer *timer)
         txn_up_failed(t, END_CONNECT_TIMEOUT);
 }
 
-/* --- birth and end ------------------------------------------------------------------------------ */
+/* --- birth and end ------------------------------------------------------------------------------
+ */
 
 struct txn *
 txn_new(struct worker *w, struct gen *g, const struct listener *l, const struct down_ops *down,
@@ -150,7 +152,8 @@ txn_end_attempt(struct txn *t, bool reuse)
     wait_kick(t->worker, t->pool->pool);
 }
 
-/* --- steps -------------------------------------------------------------------------------------- */
+/* --- steps --------------------------------------------------------------------------------------
+ */
 
 /* Requests that this balancer does not forward. */
 static enum end_reason
@@ -162,7 +165,8 @@ refusal(const struct txn *t)
 
     if (t->req.method == HTTP_M_CONNECT)
         return END_METHOD;
-    /* h2c is an offer that a server may pass over (RFC 9110 7.8); other protocols are the request */
+    /* h2c is an offer that a server may pass over (RFC 9110 7.8); other protocols are the request
+     */
     if (t->req.upgrade && !str_eq_ci(http_field_value(up), STR("h2c")))
         return END_UPGRADE;
     if (l->body_max_bytes != 0 && t->req.body == HTTP_BODY_LENGTH &&
@@ -318,7 +322,8 @@ txn_run(struct txn *t)
     } while (s == STEP_MORE);
 }
 
-/* --- events of the client's side ----------------------------------------------------------------- */
+/* --- events of the client's side -----------------------------------------------------------------
+ */
 
 void
 txn_begin(struct txn *t)
@@ -346,7 +351,8 @@ txn_down_gone(struct txn *t, enum end_reason why)
     txn_finish(t);
 }
 
-/* --- failures ------------------------------------------------------------------------------------ */
+/* --- failures ------------------------------------------------------------------------------------
+ */
 
 void
 txn_fail(struct txn *t, enum end_reason why)

@@ -18,14 +18,14 @@
 #include "proxy/snapshot.h"
 
 #define TO(s) (1u << TXN_##s)
-#define TXN_STATES(X)                                                                              \
-    X(READ_HEAD, "reading the request head", TO(ROUTE) | TO(REPLY) | TO(DONE))                                 \
-    X(ROUTE, "choosing a pool", TO(PLACE) | TO(REPLY) | TO(DONE))                                  \
-    X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))                   \
-    X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))                         \
-    X(CONNECT, "connecting to the server", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE))           \
-    X(RELAY, "relaying", TO(PLACE) | TO(REPLY) | TO(DONE))                                         \
-    X(REPLY, "answering for itself", TO(DONE))                                                     \
+#define TXN_STATES(X)                                                                    \
+    X(READ_HEAD, "reading the request head", TO(ROUTE) | TO(REPLY) | TO(DONE))           \
+    X(ROUTE, "choosing a pool", TO(PLACE) | TO(REPLY) | TO(DONE))                        \
+    X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))         \
+    X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))               \
+    X(CONNECT, "connecting to the server", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE)) \
+    X(RELAY, "relaying", TO(PLACE) | TO(REPLY) | TO(DONE))                               \
+    X(REPLY, "answering for itself", TO(DONE))                                           \
     X(DONE, "done", 0)
 
 enum txn_state {
@@ -64,28 +64,28 @@ struct txn {
     const struct up_ops *up; /* NULL while no server side is leased */
     void *down_side;         /* struct conn with HTTP/1 */
     struct upconn *up_side;
-    struct server *server;   /* claimed by pool_pick; NULL between attempts */
+    struct server *server; /* claimed by pool_pick; NULL between attempts */
     enum place_reason why;
 
     /* the request */
     struct http_head req;
     struct h1_body req_body; /* decoder, used by an HTTP/1 client side */
-    struct str peer_ip;   /* who is connected */
-    struct str client_ip; /* who asks, as trusted peers tell; else the peer */
+    struct str peer_ip;      /* who is connected */
+    struct str client_ip;    /* who asks, as trusted peers tell; else the peer */
     uint16_t client_port, local_port;
     bool peer_trusted;
     struct str request_id;
     struct block *hold; /* body bytes that came before a server was ready */
     uint32_t hold_bytes;
 
-    bool req_done;       /* the client has sent all of it */
-    bool req_ended;      /* and the server's side was told */
-    bool req_body_used;  /* some body bytes were given to a server: cannot be sent again */
-    bool head_sent;      /* the request head was given to the present server's side */
-    bool resp_begun;     /* a final response head went to the client */
-    bool resp_done;      /* the response is whole */
-    bool fresh_only;     /* the next attempt must not use a kept connection */
-    bool reused;         /* the present attempt uses one */
+    bool req_done;      /* the client has sent all of it */
+    bool req_ended;     /* and the server's side was told */
+    bool req_body_used; /* some body bytes were given to a server: cannot be sent again */
+    bool head_sent;     /* the request head was given to the present server's side */
+    bool resp_begun;    /* a final response head went to the client */
+    bool resp_done;     /* the response is whole */
+    bool fresh_only;    /* the next attempt must not use a kept connection */
+    bool reused;        /* the present attempt uses one */
     bool splicing_down, splicing_up;
     uint8_t interims;
 
@@ -119,9 +119,10 @@ struct txn {
     struct arena arena;
 };
 
-/* --- made by the client's side ------------------------------------------------------------------ */
-struct txn *txn_new(struct worker *, struct gen *, const struct listener *,
-                    const struct down_ops *, void *down_side);
+/* --- made by the client's side ------------------------------------------------------------------
+ */
+struct txn *txn_new(struct worker *, struct gen *, const struct listener *, const struct down_ops *,
+                    void *down_side);
 /* t->req is parsed, client_* are set: goes on as far as it can. */
 void txn_begin(struct txn *);
 /* The head could not be understood: answers and ends. */
@@ -135,9 +136,10 @@ void txn_down_drained(struct txn *);
 /* The client cannot be answered any more. */
 void txn_down_gone(struct txn *, enum end_reason);
 
-/* --- told by the server's side ------------------------------------------------------------------ */
-void txn_up_ready(struct txn *);                        /* connected */
-void txn_up_failed(struct txn *, enum end_reason);      /* before or after the response head */
+/* --- told by the server's side ------------------------------------------------------------------
+ */
+void txn_up_ready(struct txn *);                          /* connected */
+void txn_up_failed(struct txn *, enum end_reason);        /* before or after the response head */
 void txn_interim(struct txn *, const struct http_head *); /* 1xx */
 /* A final response head.  The side goes on with txn_response_data() at once. */
 void txn_response_head(struct txn *, const struct http_head *);
@@ -145,7 +147,8 @@ void txn_response_data(struct txn *, struct block **);
 void txn_response_end(struct txn *, const struct http_field *trailers, unsigned n);
 void txn_up_drained(struct txn *);
 
-/* --- within the room ---------------------------------------------------------------------------- */
+/* --- within the room ----------------------------------------------------------------------------
+ */
 const char *txn_state_text(enum txn_state);
 void txn_enter(struct txn *, enum txn_state);
 /* Runs steps until one waits. */
@@ -158,8 +161,8 @@ void txn_finish(struct txn *);
 void txn_arm(struct txn *);
 
 /* relay.c */
-void relay_start(struct txn *);  /* a server's side is ready: send the request */
-void relay_tick(struct txn *);   /* the timer fired while relaying */
+void relay_start(struct txn *); /* a server's side is ready: send the request */
+void relay_tick(struct txn *);  /* the timer fired while relaying */
 /* Sets the timer for a wait that ends at end_ns. */
 void relay_watch(struct txn *, mc_ns end_ns);
 void relay_drop_hold(struct txn *);

@@ -67,7 +67,8 @@ fail(struct upconn *u, enum end_reason why)
         txn_up_failed(t, why);
 }
 
-/* --- reading responses -------------------------------------------------------------------------- */
+/* --- reading responses --------------------------------------------------------------------------
+ */
 
 static void
 response_end(struct upconn *u)
@@ -266,8 +267,7 @@ connect_reason(int err)
     switch (err) {
     case ECONNREFUSED:
     case ECONNRESET:
-    case ENOENT: /* unix socket without a server */
-        return END_REFUSED;
+    case ENOENT: /* unix socket without a server */ return END_REFUSED;
     case ETIMEDOUT: return END_CONNECT_TIMEOUT;
     case EMFILE:
     case ENFILE: return END_NO_FDS;
@@ -316,7 +316,8 @@ static const struct sock_ops upconn_ops = {
     .on_closed = on_closed,
 };
 
-/* --- leasing ------------------------------------------------------------------------------------ */
+/* --- leasing ------------------------------------------------------------------------------------
+ */
 
 static void
 lease(struct upconn *u, struct txn *t)
@@ -393,8 +394,7 @@ upconn_idle_evict(void *worker, struct idle_conn *i)
 void
 upconn_close_all(struct worker *w)
 {
-    LIST_FOREACH_SAFE(it, next, &w->upconns)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->upconns) {
         struct upconn *u = LIST_ENTRY(it, struct upconn, link);
 
         if (u->txn == NULL && u->state != UPCONN_IDLE)
@@ -402,7 +402,8 @@ upconn_close_all(struct worker *w)
     }
 }
 
-/* --- the transaction's side (exchange.h) -------------------------------------------------------- */
+/* --- the transaction's side (exchange.h) --------------------------------------------------------
+ */
 
 static void
 h1_request(struct txn *t, const struct h1_write *w)

@@ -13,12 +13,12 @@
 #include "proxy/reason.h"
 #include "proxy/worker_priv.h"
 
-#define UPCONN_STATES(X)                                                                           \
-    X(CONNECTING, "connecting")                                                                    \
-    X(IDLE, "kept for reuse")                                                                      \
-    X(HEAD, "waiting for a response head")                                                         \
-    X(BODY, "reading a response body")                                                             \
-    X(WHOLE, "response is whole")                                                                  \
+#define UPCONN_STATES(X)                   \
+    X(CONNECTING, "connecting")            \
+    X(IDLE, "kept for reuse")              \
+    X(HEAD, "waiting for a response head") \
+    X(BODY, "reading a response body")     \
+    X(WHOLE, "response is whole")          \
     X(CLOSED, "closed")
 
 enum upconn_state {
@@ -37,7 +37,7 @@ struct upconn {
     bool req_chunked : 1; /* the request body is framed in chunks */
     uint32_t requests;
     struct worker *worker;
-    struct txn *txn; /* the lease; NULL while idle or closing */
+    struct txn *txn;       /* the lease; NULL while idle or closing */
     struct server *server; /* referenced */
     struct block *in;      /* a partial response head */
     uint32_t scanned;
@@ -48,8 +48,8 @@ struct upconn {
 
 /* A kept connection to t->server is leased to t; false when there is none. */
 bool upconn_reuse(struct txn *);
-/* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why not
- * even that was possible. */
+/* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why
+ * not even that was possible. */
 enum end_reason upconn_dial(struct txn *);
 
 #endif

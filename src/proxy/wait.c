@@ -2,9 +2,10 @@
  *
  * wait.c - requests for which every server of their pool is at its limit.
  *
- * One queue a worker and pool, oldest first, bounded in number and time.  A slot that comes free wakes
- * one queue: this worker's own, or another's in turn, so that no worker starves.  A wake that is lost
- * between "full" and "queued" is made good by looking again: right after queueing, and by a timer.
+ * One queue a worker and pool, oldest first, bounded in number and time.  A slot that comes free
+ * wakes one queue: this worker's own, or another's in turn, so that no worker starves.  A wake that
+ * is lost between "full" and "queued" is made good by looking again: right after queueing, and by a
+ * timer.
  */
 #include <stdlib.h>
 
@@ -18,8 +19,7 @@ wait_queue_of(struct worker *w, struct pool_live *live)
 {
     struct wait_queue *q;
 
-    LIST_FOREACH(it, &w->queues)
-    {
+    LIST_FOREACH (it, &w->queues) {
         q = LIST_ENTRY(it, struct wait_queue, link);
         if (q->live == live)
             return q;
@@ -120,8 +120,7 @@ wake_queue(struct wait_queue *q)
 void
 wait_wake(struct worker *w)
 {
-    LIST_FOREACH(it, &w->queues)
-    {
+    LIST_FOREACH (it, &w->queues) {
         struct wait_queue *q = LIST_ENTRY(it, struct wait_queue, link);
 
         wake_queue(q);
@@ -133,8 +132,7 @@ wait_wake(struct worker *w)
 void
 wait_free_all(struct worker *w)
 {
-    LIST_FOREACH_SAFE(it, next, &w->queues)
-    {
+    LIST_FOREACH_SAFE (it, next, &w->queues) {
         struct wait_queue *q = LIST_ENTRY(it, struct wait_queue, link);
 
         MC_ASSERT(q->n == 0);

@@ -2,8 +2,8 @@
  *
  * worker.c - a thread that serves: its birth, what control tells it, its end.
  *
- * Control and worker meet in the inbox: control writes under its lock and wakes the loop; the worker
- * takes what is there between two turns.  Everything else here is the worker's alone.
+ * Control and worker meet in the inbox: control writes under its lock and wakes the loop; the
+ * worker takes what is there between two turns.  Everything else here is the worker's alone.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -53,7 +53,8 @@ sweep_idle(struct timer *t)
     loop_timer_set(w->loop, t, next);
 }
 
-/* --- draining ------------------------------------------------------------------------------------ */
+/* --- draining ------------------------------------------------------------------------------------
+ */
 
 static bool
 is_empty(const struct worker *w)
@@ -96,7 +97,8 @@ begin_drain(struct worker *w, mc_ns deadline_ns)
     worker_check_drained(w);
 }
 
-/* --- the inbox ----------------------------------------------------------------------------------- */
+/* --- the inbox -----------------------------------------------------------------------------------
+ */
 
 static void
 adopt(struct worker *w, struct snapshot *s)
@@ -132,7 +134,8 @@ on_wake(void *arg)
     wait_wake(w);
 }
 
-/* --- control's side ------------------------------------------------------------------------------ */
+/* --- control's side ------------------------------------------------------------------------------
+ */
 
 struct worker *
 worker_new(const struct worker_conf *conf, struct errbuf *err)
@@ -184,8 +187,7 @@ panic_text(int fd, void *arg)
 
     dprintf(fd, "worker %u: %u connections, engine %s\n", w->conf.index, w->n_conns,
             loop_engine_name(w->loop));
-    LIST_FOREACH(it, &w->conns)
-    {
+    LIST_FOREACH (it, &w->conns) {
         const struct conn *c = LIST_ENTRY(it, struct conn, link);
 
         if (c->txn != NULL)
@@ -284,7 +286,8 @@ void
 worker_adopt(struct worker *w, struct snapshot *s)
 {
     pthread_mutex_lock(&w->inbox_lock);
-    w->inbox.adopt = s; /* one that was not picked up yet is passed over, and released with this one */
+    w->inbox.adopt =
+        s; /* one that was not picked up yet is passed over, and released with this one */
     pthread_mutex_unlock(&w->inbox_lock);
     loop_wake(w->loop);
 }

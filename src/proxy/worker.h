@@ -9,26 +9,26 @@
 #include "io/loop.h"
 #include "proxy/snapshot.h"
 
-#define WORKER_COUNTERS(X)                                                                         \
-    X(connections, "client connections accepted")                                                  \
-    X(connections_refused, "client connections closed at once because of a limit")                 \
-    X(requests, "requests read whole")                                                             \
-    X(requests_bad, "requests refused by the parser")                                              \
-    X(no_route, "requests that no route matched")                                                  \
-    X(responses_1xx, "interim responses sent to clients")                                          \
-    X(responses_2xx, "responses with status 2xx sent to clients")                                  \
-    X(responses_3xx, "responses with status 3xx sent to clients")                                  \
-    X(responses_4xx, "responses with status 4xx sent to clients")                                  \
-    X(responses_5xx, "responses with status 5xx sent to clients")                                  \
-    X(own_responses, "responses made by the balancer itself")                                      \
-    X(retries, "attempts after the first")                                                         \
-    X(retries_denied, "retries that the budget did not allow")                                     \
-    X(queued, "requests that had to wait for a server")                                            \
-    X(queue_timeouts, "requests that waited for too long")                                         \
-    X(client_gone, "requests whose client went away")                                              \
-    X(bytes_in, "bytes of request bodies received")                                                \
-    X(bytes_out, "bytes of response bodies sent")                                                  \
-    X(spliced_bytes, "bytes of bodies moved by splice")                                            \
+#define WORKER_COUNTERS(X)                                                         \
+    X(connections, "client connections accepted")                                  \
+    X(connections_refused, "client connections closed at once because of a limit") \
+    X(requests, "requests read whole")                                             \
+    X(requests_bad, "requests refused by the parser")                              \
+    X(no_route, "requests that no route matched")                                  \
+    X(responses_1xx, "interim responses sent to clients")                          \
+    X(responses_2xx, "responses with status 2xx sent to clients")                  \
+    X(responses_3xx, "responses with status 3xx sent to clients")                  \
+    X(responses_4xx, "responses with status 4xx sent to clients")                  \
+    X(responses_5xx, "responses with status 5xx sent to clients")                  \
+    X(own_responses, "responses made by the balancer itself")                      \
+    X(retries, "attempts after the first")                                         \
+    X(retries_denied, "retries that the budget did not allow")                     \
+    X(queued, "requests that had to wait for a server")                            \
+    X(queue_timeouts, "requests that waited for too long")                         \
+    X(client_gone, "requests whose client went away")                              \
+    X(bytes_in, "bytes of request bodies received")                                \
+    X(bytes_out, "bytes of response bodies sent")                                  \
+    X(spliced_bytes, "bytes of bodies moved by splice")                            \
     X(accept_pauses, "times that accepting paused because descriptors ran out")
 
 /* A worker's counters; read by any thread. */

@@ -62,8 +62,8 @@ struct worker {
     struct list queues;
     struct timer queue_timer; /* looks at the queues again while one is not empty */
 
-    struct list ports; /* struct listen_port */
-    struct list conns; /* struct conn */
+    struct list ports;   /* struct listen_port */
+    struct list conns;   /* struct conn */
     struct list upconns; /* struct upconn that are open */
     unsigned n_conns, n_closing;
 
@@ -118,7 +118,7 @@ void listen_conn_closed(struct listener_live *);
 
 /* wait.c */
 struct wait_queue *wait_queue_of(struct worker *, struct pool_live *);
-bool wait_enter(struct txn *);  /* false: the queue is full */
+bool wait_enter(struct txn *); /* false: the queue is full */
 void wait_leave(struct txn *);
 /* A slot of the pool came free here: whoever waits may try again. */
 void wait_kick(struct worker *, const struct pool *);

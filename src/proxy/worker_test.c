@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * worker_test.c - workers serve, adopt snapshots and drain while clients are at it.  Meant for TSan.
+ * worker_test.c - workers serve, adopt snapshots and drain while clients are at it.  Meant for
+ * TSan.
  */
 #include <setjmp.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@
 
 #define N_WORKERS 2
 
-/* --- an origin that answers every request head with its count ------------------------------------ */
+/* --- an origin that answers every request head with its count ------------------------------------
+ */
 
 struct origin {
     int fd;
@@ -89,7 +91,8 @@ origin_main(void *arg)
     return NULL;
 }
 
-/* --- a balancer without control ------------------------------------------------------------------ */
+/* --- a balancer without control ------------------------------------------------------------------
+ */
 
 struct stage {
     struct origin origin;
@@ -192,7 +195,8 @@ free_snapshot(struct snapshot *snap)
 }
 
 static void
-set_stage(struct stage *s, struct snapshot *snap_of(struct stage *, uint64_t), struct snapshot **out)
+set_stage(struct stage *s, struct snapshot *snap_of(struct stage *, uint64_t),
+          struct snapshot **out)
 {
     struct loop_conf lc = {.engine = LOOP_EPOLL};
     struct errbuf err;
@@ -206,8 +210,12 @@ set_stage(struct stage *s, struct snapshot *snap_of(struct stage *, uint64_t), s
         s->fds[i] = listen_on(&s->port);
     *out = snap_of(s, 1);
     for (unsigned i = 0; i < N_WORKERS; i++) {
-        struct worker_conf wc = {.index = i, .engine = LOOP_EPOLL, .cpu = -1,
-                                 .on_released = on_released, .on_drained = on_drained, .arg = s};
+        struct worker_conf wc = {.index = i,
+                                 .engine = LOOP_EPOLL,
+                                 .cpu = -1,
+                                 .on_released = on_released,
+                                 .on_drained = on_drained,
+                                 .arg = s};
 
         s->workers[i] = worker_new(&wc, &err);
         assert_non_null(s->workers[i]);
@@ -238,8 +246,8 @@ static bool
 ask(uint16_t port)
 {
     static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     char buf[4096] = "";
     size_t have = 0;
