@@ -209,7 +209,7 @@ install: all
 	for m in $(MAN); do $(INSTALL) -D -m 644 $$m $(SHARE)/man/man$${m##*.}/$${m##*/} || exit 1; done
 	for f in $(wildcard README.md CHANGELOG.md LICENSE packaging/meercat.logrotate); do \
 	    $(INSTALL) -m 644 $$f $(SHARE)/doc/meercat/ || exit 1; done
-	for f in $(wildcard examples/*); do \
+	for f in $$(find examples -type f); do \
 	    $(INSTALL) -D -m 644 $$f $(SHARE)/doc/meercat/$$f || exit 1; done
 	sed 's|/usr/local/sbin/|$(PREFIX)/sbin/|' packaging/meercat.service >$(PKG_LIB)/systemd/system/meercat.service
 	chmod 644 $(PKG_LIB)/systemd/system/meercat.service
