@@ -271,8 +271,8 @@ know_publish_host(struct know *k, uint32_t server)
     know_publish_peers(k, server);
 }
 
-static void
-publish_costs(struct know *k)
+void
+know_publish_costs(struct know *k)
 {
     for (unsigned c = 0; c < k->conf.n_classes; c++) {
         struct place_cost cost = learn_cost(&k->learn, c);
@@ -458,7 +458,7 @@ solve(struct know *k, mc_ns now)
         if (k->share.peer[i].sums_seq > 0)
             others[n++] = &k->share.peer[i].sums;
     learn_solve(&k->learn, others, n, now);
-    publish_costs(k);
+    know_publish_costs(k);
 }
 
 void

@@ -28,6 +28,7 @@ void know_publish_peers(struct know *, uint32_t server);
 void know_publish_flags(struct know *, uint32_t server, mc_ns now);
 /* Writes what its agent says of it. */
 void know_publish_host(struct know *, uint32_t server);
+void know_publish_costs(struct know *);
 extern const struct share_hooks know_share_hooks;
 
 /* know_tell.c */
