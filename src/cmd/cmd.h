@@ -21,6 +21,11 @@ typedef int cmd_f(int argc, char **argv);
     X("agent", cmd_agent, "[--once] [OPTION ...]",                                                \
       "tell balancers how busy this server is; see meercat-agent(8)")                             \
     X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault")          \
+    X("sim", cmd_sim,                                                                             \
+      "[--scenario NAME | --replay LOG] [--balancers N] [--servers N] [--load L] "                \
+      "[--policy P,...] [--seconds S] [--seed N] [--csv | --plot FILE.svg | --tables] "           \
+      "[--without PART,...] [--lose N] [--traffic +N%]",                                          \
+      "play a workload against the placement code")                                               \
     X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \
     X("servers", cmd_servers, "[--socket PATH] [--json]", "the servers and their state")          \
     X("pools", cmd_pools, "[--socket PATH] [--json]", "the pools and how they are")               \

@@ -14,7 +14,9 @@
 /* No server is set aside on hearsay for longer, and none that answered us well just now: what we
  * see ourselves counts for more.  It is on probation then, so that one failure is enough. */
 #define EJECT_HEARSAY_MOST_MS 40000
-#define EJECT_SEEN_GOOD_NS    (200 * MC_MS)
+#define EJECT_SEEN_GOOD_NS    (5 * MC_MS)
+/* Who found the fault tries again first; the others hear how that went before they try. */
+#define EJECT_HEARSAY_MORE_NS (300 * MC_MS)
 
 static bool
 in_my_home(void *arg, uint32_t server)
@@ -37,18 +39,22 @@ hear_eject(struct know *k, const struct share_load *e, mc_ns now)
 {
     struct eject *mine = &k->eject[e->server];
 
-    if (e->eject_ms == 0 || e->eject_ms > EJECT_HEARSAY_MOST_MS || eject_is_out(mine, now) ||
-        know_lacks(k, KNOW_EJECT))
+    mc_ns until = now + (mc_ns)e->eject_ms * MC_MS + EJECT_HEARSAY_MORE_NS;
+
+    if (e->eject_ms == 0 || e->eject_ms > EJECT_HEARSAY_MOST_MS || know_lacks(k, KNOW_EJECT) ||
+        now < mine->deaf_until_ns)
         return;
-    if (mine->probation && now - mine->until_ns < (mc_ns)e->eject_ms * MC_MS)
-        return; /* the same word again, after our own time was over */
+    if (eject_is_out(mine, now)) {
+        mine->until_ns = until > mine->until_ns + MC_SEC ? until : mine->until_ns;
+        return; /* the same word again, or a longer one */
+    }
     if (mine->good_ns > 0 && now - mine->good_ns < EJECT_SEEN_GOOD_NS) {
         mine->probation = true;
         mine->until_ns = now;
         return;
     }
-    eject_for(mine, now, (mc_ns)e->eject_ms * MC_MS);
-    mine->level += mine->level < EJECT_LEVEL_MAX;
+    eject_for(mine, now, (mc_ns)e->eject_ms * MC_MS + EJECT_HEARSAY_MORE_NS);
+    mine->hearsay = true;
     know_publish_flags(k, e->server, now);
 }
 

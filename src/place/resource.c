@@ -24,7 +24,7 @@
 #include "place/load.h"
 
 #define RUN          16   /* candidates from the home; all of it when it has no more */
-#define HOME_SMALL   8    /* servers; below it all may be busy at once, so others are asked, too */
+#define HOME_SMALL   20   /* servers; in a smaller home all may be busy at once: others are asked */
 #define AWAY_SMALL   4    /* so many, at: */
 #define AWAY_PRICE   1.2f /* since our news of them is old */
 #define AWAY_HEAVY   24   /* others that a heavy request looks at */

@@ -8,7 +8,7 @@
  * into keys; nothing here sends or receives.
  *
  *   kind    when                             to whom                   what
- *   FAST    2 ms, servers that changed       who has them in its home  light requests in flight
+ *   FAST    1-2 ms, servers that changed     who has them in its home  light requests in flight
  *   HEAVY   at once, begin and end           all                       heavy ones in flight, memory
  *   SLOW    100 ms                           all                       all of it; what is not in it
  *                                                                      is nothing.  Slowness, rate
