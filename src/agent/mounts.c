@@ -25,6 +25,12 @@ list_has(struct str list, const char *word)
     return false;
 }
 
+static bool
+is_octal(char c)
+{
+    return c >= '0' && c <= '7';
+}
+
 /* "\040" is a blank. */
 static char *
 unescaped(const char *prefix, struct str s)
@@ -32,8 +38,8 @@ unescaped(const char *prefix, struct str s)
     char *out = mc_printf("%s" STR_FMT, prefix, STR_ARG(s)), *to = out;
 
     for (const char *from = out; *from; to++) {
-        if (from[0] == '\\' && from[1] && from[2] && from[3]) {
-            *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+        if (from[0] == '\\' && is_octal(from[1]) && is_octal(from[2]) && is_octal(from[3])) {
+            *to = (char)((from[1] & 7) << 6 | (from[2] & 7) << 3 | (from[3] & 7));
             from += 4;
         } else
             *to = *from++;
