@@ -211,8 +211,9 @@ install: all
 	    $(INSTALL) -m 644 $$f $(SHARE)/doc/meercat/ || exit 1; done
 	for f in $$(find examples -type f); do \
 	    $(INSTALL) -D -m 644 $$f $(SHARE)/doc/meercat/$$f || exit 1; done
-	sed 's|/usr/local/sbin/|$(PREFIX)/sbin/|' packaging/meercat.service >$(PKG_LIB)/systemd/system/meercat.service
-	chmod 644 $(PKG_LIB)/systemd/system/meercat.service
+	for s in meercat meercat-agent; do \
+	    sed 's|/usr/local/sbin/|$(PREFIX)/sbin/|' packaging/$$s.service >$(PKG_LIB)/systemd/system/$$s.service && \
+	    chmod 644 $(PKG_LIB)/systemd/system/$$s.service || exit 1; done
 	$(INSTALL) -m 644 packaging/meercat.sysusers $(PKG_LIB)/sysusers.d/meercat.conf
 
 deps:
