@@ -146,7 +146,8 @@ def test_a_slow_server_holds_the_client_back(lab, splice):
     def upload():
         c.send(b"PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % (100 * MiB))
         for b in pieces(100 * MiB):
-            c.send(b)
+            if not c.send_some(b):
+                return
             sent.append(len(b))
     t = threading.Thread(target=upload, daemon=True)
     t.start()

@@ -179,7 +179,7 @@ def test_how_a_request_ended_and_what_was_tried(lab):
     for _ in range(4):
         assert c.request().status == 200
     lines = lb.log_json(4)
-    assert {x["retries"] for x in lines} == {0, 1} and all(x["server"] == "s2" for x in lines)
+    assert {1} <= {x["retries"] for x in lines} <= {0, 1} and all(x["server"] == "s2" for x in lines)
     alone = lab.proxy(dead, log="json")
     assert alone.client().request().status == 502
     x = alone.log_json(1)[0]

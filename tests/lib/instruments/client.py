@@ -104,7 +104,7 @@ class Client:
         try:
             self.send(data)
             return True
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             return False
 
     def send_bytewise(self, data):
