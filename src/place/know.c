@@ -233,10 +233,10 @@ weight_of(const struct know *k, uint32_t server)
 /* Weights are what somebody believed of the servers; where cores and factor are measured they only
  * matter as far as one is below its fellows for a time, as in a slow start. */
 static float
-weighed_factor(const struct know *k, uint32_t server, uint32_t heaviest)
+weighed_factor(const struct know *k, uint32_t server, uint32_t heaviest, mc_ns now)
 {
     uint32_t weight = weight_of(k, server);
-    double f = k->learn.server[server].factor;
+    double f = learn_factor(&k->learn, server, now);
 
     return (float)(weight > 0 ? f * heaviest / weight : f);
 }
@@ -249,7 +249,7 @@ publish_servers(struct know *k, mc_ns now)
     for (uint32_t s = 0; s < k->view->n; s++)
         heaviest = weight_of(k, s) > heaviest ? weight_of(k, s) : heaviest;
     for (uint32_t s = 0; s < k->view->n; s++) {
-        uint32_t f = load_bits(weighed_factor(k, s, heaviest));
+        uint32_t f = load_bits(weighed_factor(k, s, heaviest, now));
 
         atomic_store_explicit(&know_hot(k, s)->factor, f, memory_order_relaxed);
         know_publish_flags(k, s, now);

@@ -19,7 +19,8 @@
 #define FACTOR_MOST    30.0
 #define SLOW_MOST      10.0 /* times slower than foreseen that one request may say */
 #define FACTOR_IDLE_NS MC_SEC
-#define FACTOR_IDLE_S  10.0 /* nothing heard: back towards average in this time */
+#define FACTOR_IDLE_S  30.0 /* nothing heard: tried again as if it had become better in this time \
+                             */
 #define SWEEPS         30
 /* Weight of the prior, in squared requests per server and window: decides where little is seen. */
 #define LAMBDA         0.2
@@ -117,36 +118,53 @@ learn_slow(struct learn *l, uint32_t server, double sum, double n, mc_ns now)
     s->slow_at = now;
 }
 
-static void
-step_factor(struct learn_server *s, mc_ns now)
+/* Returns by how much the logarithm moved. */
+static double
+step_factor(struct learn_server *s)
 {
-    if (s->slow_n > 0 && s->slow_sum > 0) {
-        double ratio = s->slow_sum / s->slow_n / s->factor;
-        double trust = s->slow_n / (s->slow_n + FACTOR_TRUST);
+    double was = s->factor, ratio, trust;
 
-        s->factor *= exp(FACTOR_GAIN * trust * log(ratio));
-    } else if (now - s->slow_at > FACTOR_IDLE_NS) {
-        s->factor *= exp(-log(s->factor) * 0.1 / FACTOR_IDLE_S);
-    }
+    if (!(s->slow_n > 0) || !(s->slow_sum > 0))
+        return 0;
+    ratio = s->slow_sum / s->slow_n / s->factor;
+    trust = s->slow_n / (s->slow_n + FACTOR_TRUST);
+    s->factor *= exp(FACTOR_GAIN * trust * log(ratio));
     s->factor = fmin(fmax(s->factor, FACTOR_LEAST), FACTOR_MOST);
-    s->slow_sum = s->slow_n = 0;
+    return log(s->factor / was);
 }
 
+/* Only ratios of factors mean anything, so those that were heard of move around a mean that stays.
+ * Not around 1: the slow half of the servers falls silent when load is low, and the scale of costs
+ * would follow. */
 void
 learn_factors(struct learn *l, mc_ns now)
 {
     double sum = 0;
+    unsigned n = 0;
 
-    if (l->no_factor || l->n_servers == 0)
+    if (l->no_factor)
         return;
     for (unsigned s = 0; s < l->n_servers; s++) {
-        step_factor(&l->server[s], now);
-        sum += log(l->server[s].factor);
+        n += l->server[s].slow_n > 0;
+        sum += step_factor(&l->server[s]);
     }
-    /* only ratios mean anything: 1 is the average */
-    sum = exp(-sum / l->n_servers);
-    for (unsigned s = 0; s < l->n_servers; s++)
-        l->server[s].factor *= sum;
+    sum = exp(-sum / (n > 0 ? n : 1));
+    for (unsigned s = 0; s < l->n_servers; s++) {
+        if (l->server[s].slow_n > 0)
+            l->server[s].factor *= sum;
+        l->server[s].slow_sum = l->server[s].slow_n = 0;
+    }
+}
+
+double
+learn_factor(const struct learn *l, uint32_t server, mc_ns now)
+{
+    const struct learn_server *s = &l->server[server];
+    double idle_s = (double)(now - s->slow_at - FACTOR_IDLE_NS) * 1e-9;
+
+    if (s->factor <= 1 || idle_s <= 0)
+        return s->factor;
+    return pow(s->factor, exp(-idle_s / FACTOR_IDLE_S));
 }
 
 /* --- solving ------------------------------------------------------------------------------------

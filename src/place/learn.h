@@ -96,6 +96,9 @@ void learn_latency(struct learn *, uint32_t server, unsigned class, const struct
 void learn_slow(struct learn *, uint32_t server, double sum, double n, mc_ns now);
 /* Every 100 ms. */
 void learn_factors(struct learn *, mc_ns now);
+/* What to place by: a slow server of which nothing was heard for long may have become better, and
+ * nobody would know if nobody tried. */
+double learn_factor(const struct learn *, uint32_t server, mc_ns now);
 
 /* --- cost, for owned servers --------------------------------------------------------------------
  */

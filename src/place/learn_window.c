@@ -70,6 +70,22 @@ learn_failed(struct learn *l, uint32_t server)
 /* --- taking a window ----------------------------------------------------------------------------
  */
 
+/* A request that waits for something else w seconds and computes C keeps C / (C + w) of a core busy
+ * on the average server, and C f / (C f + w) on one that is f times slower: how much more that is.
+ */
+static double
+phi_ratio(double phi, double factor)
+{
+    phi = fmin(phi, 1);
+    return factor / (1 - phi + phi * factor);
+}
+
+static double
+phi_there(const struct learn *l, unsigned class, double factor)
+{
+    return l->class[class].phi * phi_ratio(l->class[class].phi, factor);
+}
+
 /* CPU by presence: who was there used it, each by its phi.  Busy windows count, too. */
 static void
 share_out(struct learn *l, const struct learn_server *s, const struct learn_slot *w)
@@ -77,13 +93,13 @@ share_out(struct learn *l, const struct learn_server *s, const struct learn_slot
     double sum = 0;
 
     for (unsigned i = 0; i < w->n; i++)
-        sum += l->class[w->row[i].class].phi * (double)w->row[i].seconds;
+        sum += phi_there(l, w->row[i].class, s->factor) * (double)w->row[i].seconds;
     for (unsigned i = 0; i < w->n; i++) {
         const struct presence_row *r = &w->row[i];
 
         if (sum > 0)
             l->own.cpu_s[r->class] +=
-                w->cpu_s * l->class[r->class].phi * (double)r->seconds / sum / s->factor;
+                w->cpu_s * phi_there(l, r->class, s->factor) * (double)r->seconds / sum / s->factor;
         l->own.ended[r->class] += (double)r->ended;
     }
 }
@@ -141,6 +157,8 @@ regress_window(struct learn *l, struct learn_server *s, const struct learn_slot 
     for (unsigned k = 0; k < l->n_classes; k++)
         l->x[k] = l->class[k].phi;
     n = differ(was, w, length_s, false, t);
+    for (unsigned i = 0; i < n; i++)
+        t[i].a *= (float)phi_ratio(l->x[t[i].at], s->factor);
     regress_add(&l->own.cpu, t, n, (w->cpu_s - was->cpu_s) / length_s, l->x);
 }
 
@@ -153,7 +171,7 @@ note_rest(struct learn *l, struct learn_server *s, const struct learn_slot *w)
     for (unsigned i = 0; i < w->n; i++) {
         const struct learn_class *k = &l->class[w->row[i].class];
 
-        cores -= k->phi * (double)w->row[i].seconds / length_s;
+        cores -= phi_there(l, w->row[i].class, s->factor) * (double)w->row[i].seconds / length_s;
         base -= k->mem_mb * 1e6 * w->row[i].level;
     }
     if (w->mem_bytes >= 0) {

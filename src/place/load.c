@@ -86,27 +86,38 @@ load_table_free(struct load_table **tp)
     free(t);
 }
 
+/* How many times longer a request takes among so many than alone; without a number of cores nothing
+ * can be foreseen, and the factor will then hold the crowd, too. */
+static float
+crowd_of(const struct load_hot *h, int32_t n)
+{
+    float crowd = (float)n * (1.0f / COST_ONE) * load_per_core(h);
+
+    return crowd < 1 || !(load_flags(h) & LOAD_CORES) ? 1 : crowd;
+}
+
 float
 load_begin(struct load_table *t, uint32_t index, const struct place_cost *c)
 {
     uint32_t pos = t->pos[index];
     struct load_hot *h = &t->hot[pos];
-    float crowd = (float)(load_n(h) + COST_ONE) * (1.0f / COST_ONE) * load_per_core(h);
+    float crowd = crowd_of(h, load_n(h) + COST_ONE);
 
     atomic_fetch_add_explicit(&h->own, c->phi, memory_order_relaxed);
     if (c->mem_units > 0)
         atomic_fetch_add_explicit(&t->mem[pos].own, (int32_t)c->mem_units, memory_order_relaxed);
-    /* without a number of cores nothing can be foreseen; the factor will then hold the crowd, too
-     */
-    return crowd < 1 || !(load_flags(h) & LOAD_CORES) ? 1 : crowd;
+    return crowd;
 }
 
-void
+float
 load_end(struct load_table *t, uint32_t index, const struct place_cost *c)
 {
     uint32_t pos = t->pos[index];
+    struct load_hot *h = &t->hot[pos];
+    float crowd = crowd_of(h, load_n(h));
 
-    atomic_fetch_sub_explicit(&t->hot[pos].own, c->phi, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&h->own, c->phi, memory_order_relaxed);
     if (c->mem_units > 0)
         atomic_fetch_sub_explicit(&t->mem[pos].own, (int32_t)c->mem_units, memory_order_relaxed);
+    return crowd;
 }

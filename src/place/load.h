@@ -121,9 +121,11 @@ load_has_room(const struct load_mem *m, uint32_t units)
 /* A request is dispatched.  Returns how crowded it finds the server: the number of times longer it
  * will take there than alone, 1 at least.  hot: once per attempt; any worker */
 float load_begin(struct load_table *, uint32_t index, const struct place_cost *);
-/* It ended; the cost is the one that it began with.  A failed one is given back later, by know.c: a
- * server that fails fast must not look idle.  hot: once per attempt; any worker */
-void load_end(struct load_table *, uint32_t index, const struct place_cost *);
+/* It ended; the cost is the one that it began with.  Returns how crowded it leaves the server,
+ * itself counted: the mean of both is what the event tells, since a server that fills up meanwhile
+ * is not slow by that.  A failed request is given back later, by know.c: a server that fails fast
+ * must not look idle.  hot: once per attempt; any worker */
+float load_end(struct load_table *, uint32_t index, const struct place_cost *);
 
 /* --- what workers tell control -----------------------------------------------------------------
  */
@@ -141,7 +143,7 @@ struct place_event {
     uint32_t server; /* index in the view */
     uint16_t class;
     uint8_t kind;
-    float crowd;            /* as load_begin() said */
+    float crowd;            /* mean of what load_begin() and load_end() said */
     uint32_t rtt_us;        /* of the network, part of the latency that the server is innocent of */
     struct place_cost cost; /* as it was counted at the begin */
 };

@@ -477,7 +477,7 @@ sim_balancer_end(struct sim_world *w, uint32_t job)
     b->orca_ended[j->server]++;
     if (b->know) {
         if (!j->failed)
-            load_end(b->view.table, j->server, &j->cost);
+            j->crowd = (j->crowd + load_end(b->view.table, j->server, &j->cost)) / 2;
         tell_event(w, b, j, j->failed ? PLACE_END_FAILED : PLACE_END_OK);
     } else if (b->policy) {
         note_outcome(w, b, j->server, !j->failed);

@@ -86,5 +86,6 @@ sim_print_costs(FILE *f, const struct sim_conf *c, const struct sim_result *r)
         fprintf(f, "%-24s %9.3f (%9.3f)  %6.3f (%6.3f)  %6.0f (%6.0f)\n", c->class[k].name,
                 o->cpu_s * 1e3, o->true_cpu_s * 1e3, o->phi, o->true_phi, o->mem_mb, o->true_mem);
     }
-    fprintf(f, "mean error: CPU %.1f %%, phi %.1f %%\n", r->cost_error * 100, r->phi_error * 100);
+    fprintf(f, "mean error, up to a common factor: CPU %.1f %% (by work %.1f %%), phi %.1f %%\n",
+            r->cost_error * 100, r->cost_error_by_work * 100, r->phi_error * 100);
 }

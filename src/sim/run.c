@@ -299,28 +299,34 @@ unmake(struct sim_world *w)
     sim_heap_free(&w->heap);
 }
 
-/* What a class really is, to compare with what was learned: phi on the mean server. */
+/* What a class really is, to compare with what was learned: phi on the mean server.  Costs are
+ * learned in units of the average of the servers that get requests, which is not one of speed 1:
+ * they are compared after that one factor is taken off. */
 static void
 compare_costs(struct sim_world *w)
 {
     struct sim_result *r = w->result;
     const struct sim_balancer *b = &w->balancer[0];
-    double work = 0;
+    double work = 0, learned = 0;
 
     for (unsigned k = 0; k < r->n_classes && b->know; k++) {
         struct place_cost c = cost_read(b->know->costs, k + 1);
         const struct sim_class *t = &w->class[k];
-        struct sim_cost *o = &r->cost[k];
 
-        *o = (struct sim_cost){
+        r->cost[k] = (struct sim_cost){
             (double)c.cpu_s, (double)c.phi / COST_ONE,          c.mem_units * COST_MEM_UNIT / 1e6,
             t->cpu_s,        t->cpu_s / (t->cpu_s + t->wait_s), t->mem_bytes / 1e6};
         work += t->share * t->cpu_s;
-        r->cost_error_by_work += fabs(o->cpu_s / o->true_cpu_s - 1) * t->share * t->cpu_s;
-        r->cost_error += fabs(o->cpu_s / o->true_cpu_s - 1) / r->n_classes;
+        learned += t->share * (double)c.cpu_s;
+    }
+    for (unsigned k = 0; k < r->n_classes && learned > 0; k++) {
+        const struct sim_cost *o = &r->cost[k];
+        double miss = fabs(o->cpu_s / o->true_cpu_s * work / learned - 1);
+
+        r->cost_error += miss / r->n_classes;
+        r->cost_error_by_work += miss * w->class[k].share * o->true_cpu_s / work;
         r->phi_error += fabs(o->phi / o->true_phi - 1) / r->n_classes;
     }
-    r->cost_error_by_work /= work > 0 ? work : 1;
 }
 
 static void
