@@ -813,6 +813,37 @@ def test_max_forwards_of_options_and_trace(lab):
     assert origin.requests[1]["max-forwards"] == "0"  # means nothing elsewhere
 
 
+def test_an_answer_is_not_destroyed_by_what_still_comes(lab):
+    """RFC 9112 9.6: who closes with unread bytes makes TCP reset, and the client may lose the answer."""
+    lb = lab.proxy(lab.origin(), listen={"body_max": "10B"})
+    for head in (b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"):
+        c = lb.client()
+        c.send(head)
+        wait_until(lambda: c.is_open() and c.buf)
+        for _ in range(5):
+            assert c.send_some(b"x" * 10000), "reset while the client was sending"
+            time.sleep(0.01)
+        assert c.read_response().status in (400, 413)
+        c.expect_fin()
+
+
+@pytest.mark.parametrize("framing, rest", [(b"Content-Length: 300000\r\n\r\nabc", b"x" * 299997),
+                                           (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"0\r\n\r\n")],
+                         ids=["length", "chunked"])
+def test_the_rest_of_a_body_that_was_answered_early_is_no_request(lab, framing, rest):
+    def script(conn):
+        while (r := conn.read_head()) is not None:
+            conn.send(ok(r.target))
+            if not conn.read_body(r):
+                return
+    origin = lab.origin(script=script)
+    c = lab.proxy(origin).client()
+    c.send(b"POST /a HTTP/1.1\r\nHost: t\r\n" + framing)
+    assert c.read_response().body == b"/a"
+    c.send_some(rest + b"GET /b HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+    assert c.drain() == b"" or [r.target for r in origin.requests] == ["/a", "/b"]
+
+
 # --- half-closed clients ---------------------------------------------------------------------------
 
 def test_a_client_that_shuts_down_is_gone_by_default(lab):

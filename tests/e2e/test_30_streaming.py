@@ -291,6 +291,36 @@ def test_many_bodies_at_once_keep_memory_bounded(lab):
         assert proc.peak_rss_bytes(lb.pid) - before < 2 * ROOM
 
 
+def test_pipelining_without_reading_is_held_back(lab):
+    """Answers that the client does not take must not pile up: no further request is read."""
+    origin = lab.origin(ok(b"y" * 2000), keep=False)
+    lb = lab.proxy(origin)
+    before = proc.rss_bytes(lb.pid)
+    c = lb.client(rcvbuf=65536)
+    request = b"GET / HTTP/1.1\r\nHost: t\r\nX-Pad: " + b"p" * 500 + b"\r\n\r\n"
+    sent = []
+
+    def flood():
+        for _ in range(400):
+            if not c.send_some(request * 100):
+                return
+            sent.append(100)
+    threading.Thread(target=flood, daemon=True).start()
+
+    def has_stopped():
+        n = len(origin.requests)
+        time.sleep(0.3)
+        return n and len(origin.requests) == n
+    wait_until(has_stopped, 20, "the client is held back")
+    if not SAN:
+        assert proc.peak_rss_bytes(lb.pid) - before < ROOM, \
+            f"{len(origin.requests)} answers were taken in for a client that reads nothing"
+    n = len(origin.requests)
+    assert n < 20000, f"{n} requests were made for a client that reads nothing"
+    for _ in range(n):
+        assert len(c.read_response().body) == 2000
+
+
 def sparse(lab, gib):
     nginx = lab.nginx()
     with open(os.path.join(nginx.root, "big"), "wb") as f:
