@@ -18,8 +18,10 @@
 #define DISCARD_MAX_BYTES                                                    \
     (64u << 10) /* a rest of a body that is read and thrown away to keep the \
                    connection; more is not worth it */
-#define LINGER_NS      (2 * MC_SEC)
-#define LINGER_BYTES   (256u << 10)
+#define LINGER_NS    (2 * MC_SEC)
+#define LINGER_BYTES (256u << 10)
+#define ANSWERS_BYTES \
+    65536u /* answers that the client has not taken: no further request is begun */
 #define DRAIN_GRACE_NS MC_SEC /* who has just connected may still ask once */
 
 static const struct down_ops down_h1;
@@ -107,7 +109,7 @@ head_timed_out(struct conn *c)
     struct txn *t;
 
     if (c->state == CONN_IDLE) {
-        conn_close(c, false);
+        conn_close(c, sock_unsent(&c->sock) > 0);
         return;
     }
     refresh_listener(c);
@@ -359,6 +361,13 @@ take_request(struct conn *c, const char *head, size_t head_len, struct block **r
         block_give(loop_blocks(c->worker->loop), rest);
 }
 
+/* A client that asks without reading has to wait: its answers would gather here. */
+static bool
+takes_answers(const struct conn *c)
+{
+    return sock_unsent(&c->sock) <= ANSWERS_BYTES;
+}
+
 /* Answers as much of c->in as can be answered now. */
 static void
 conn_run(struct conn *c)
@@ -368,7 +377,8 @@ conn_run(struct conn *c)
     if (c->parsing)
         return;
     c->parsing = true;
-    while (c->txn == NULL && c->in != NULL && (c->state == CONN_IDLE || c->state == CONN_HEAD)) {
+    while (c->txn == NULL && c->in != NULL && (c->state == CONN_IDLE || c->state == CONN_HEAD) &&
+           takes_answers(c)) {
         struct block *b = c->in;
 
         if (c->state == CONN_IDLE) {
@@ -493,6 +503,8 @@ on_drained(struct sock *s)
         set_deadline(c, worker_now(c->worker) + LINGER_NS);
     else if (c->txn != NULL)
         txn_down_drained(c->txn);
+    else if (c->state == CONN_IDLE)
+        conn_next(c);
 }
 
 static void
@@ -655,6 +667,11 @@ conn_next(struct conn *c)
     }
     if (c->in == NULL && c->eof) {
         conn_finish(c, false);
+        return;
+    }
+    if (!takes_answers(c)) { /* on_drained() goes on */
+        set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+        sock_recv(&c->sock, false);
         return;
     }
     set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
