@@ -8,13 +8,8 @@
 #include "place/choose.h"
 
 static const struct policy *const policies[] = {
-    &policy_round_robin,
-    &policy_random,
-    &policy_least_request,
-    &policy_hash,
-    &policy_resource,
-    &policy_peak_ewma,
-    &policy_prequal,
+    &policy_round_robin, &policy_random,    &policy_least_request, &policy_hash,
+    &policy_resource,    &policy_peak_ewma, &policy_prequal,
 };
 
 const struct policy *
