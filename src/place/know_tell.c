@@ -44,7 +44,9 @@ load_of(const struct know *k, uint32_t server, mc_ns now)
         .mean = (int32_t)m->mean,
         .heavy = m->heavy,
         .mem = m->mem,
-        .eject_ms = eject_is_out(e, now) ? (uint32_t)((e->until_ns - now) / MC_MS) : 0,
+        /* what we only heard we do not repeat: two would keep each other's word alive for ever */
+        .eject_ms =
+            eject_is_out(e, now) && !e->hearsay ? (uint32_t)((e->until_ns - now) / MC_MS) : 0,
     };
 }
 
