@@ -4,6 +4,7 @@
  */
 #include "agent/metrics.h"
 
+#include <math.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ add(struct buf *b, const char *name, const char *type, const char *help, double 
     if (v < 0)
         return;
     head(b, name, type, help);
-    buf_printf(b, "%s %.15g\n", name, v);
+    buf_printf(b, "%s %.15g\n", name, round(v * 1e6) / 1e6); /* as in reports */
 }
 
 static void

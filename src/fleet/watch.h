@@ -18,7 +18,7 @@
 
 /* X(id, name in the configuration, default interval, port by habit) */
 #define WATCH_KINDS(X)                        \
-    X(AGENT, "meercat", 100 * MC_MS, 7708)    \
+    X(AGENT, "agent", 100 * MC_MS, 7708)      \
     X(CHECK, "agent-check", 2 * MC_SEC, 7710) \
     X(NODE, "node-exporter", MC_SEC, 9100)
 
