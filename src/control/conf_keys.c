@@ -65,7 +65,7 @@ const struct conf_key conf_keys[] = {
     {.name = "resolvers", .kind = CONF_RESOLVER, .place = CONF_TOP, .list = true,
      .offset = OFFSET(conf, resolvers), .width = WIDTH(conf, resolvers),
      .help = "addresses of name servers; those of resolv.conf(5) when not given"},
-    KEY(TOP, "splice-from", SIZE, conf, splice_bytes, "256KiB", "0..1TiB",
+    KEY(TOP, "splice-from", SIZE, conf, splice_bytes, "128KiB", "0..1TiB",
         "bodies from this size on are moved inside the kernel; 0 is never"),
     SECTION(TOP, "access-log", ACCESS_LOG, false, "one line for each request"),
     SECTION(TOP, "admin", ADMIN, false, "where the balancer itself can be asked"),

@@ -301,7 +301,7 @@ what_is_not_said_has_its_default(void **state)
     assert_null(c->resolvers);
     assert_int_equal(c->log_level, LOG_LEVEL_INFO);
     assert_true(c->drain_timeout_ns == 30 * MC_SEC);
-    assert_int_equal(c->splice_bytes, 256 * 1024);
+    assert_int_equal(c->splice_bytes, 128 * 1024);
     assert_string_equal(c->admin.socket, CONF_DEFAULT_SOCKET);
     assert_true(c->admin.socket_is_default);
     assert_int_equal(c->admin.socket_mode, 0660);

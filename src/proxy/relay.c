@@ -283,8 +283,20 @@ txn_down_drained(struct txn *t)
     try_splice_down(t);
 }
 
-/* --- splice --------------------------------------------------------------------------------------
+/* --- splice -------------------------------------------------------------------------------------
  */
+
+/* Copying and splicing cost the same at 64 KB (measured: 25 us each way), from 128 KB on splicing
+ * is cheaper: by 12 % there, 24 % at 256 KB, a third at 1 MB.  The last bit is not worth a pipe. */
+#define SPLICE_LEFT 65536u
+
+static bool
+worth_splice(const struct txn *t, uint64_t whole, uint64_t left)
+{
+    const uint64_t min = t->gen->snap->splice_bytes;
+
+    return min != 0 && whole >= min && left >= (min < SPLICE_LEFT ? min : SPLICE_LEFT);
+}
 
 static void
 down_spliced(void *arg, uint64_t moved, int err, bool from_failed)
@@ -312,12 +324,11 @@ down_spliced(void *arg, uint64_t moved, int err, bool from_failed)
 static void
 try_splice_down(struct txn *t)
 {
-    const uint64_t min = t->gen->snap->splice_bytes;
     struct sock *from = t->up->raw(t), *to = t->down->raw(t);
     uint64_t left = t->up->left(t);
 
-    if (min == 0 || left < min || t->splicing_up || from == NULL || to == NULL ||
-        t->down->unsent(t) > 0)
+    if (!worth_splice(t, t->bytes_out + left, left) || t->splicing_up || from == NULL ||
+        to == NULL || t->down->unsent(t) > 0)
         return;
     t->up->want(t, false);
     if (sock_splice(from, to, left, down_spliced, t))
@@ -352,11 +363,11 @@ up_spliced(void *arg, uint64_t moved, int err, bool from_failed)
 static void
 try_splice_up(struct txn *t)
 {
-    const uint64_t min = t->gen->snap->splice_bytes;
     struct sock *from = t->down->raw(t), *to = t->up->raw(t);
 
-    if (min == 0 || t->req_body.kind != HTTP_BODY_LENGTH || t->req_body.left < min ||
-        t->resp_begun || from == NULL || to == NULL)
+    if (t->req_body.kind != HTTP_BODY_LENGTH ||
+        !worth_splice(t, t->req.content_length, t->req_body.left) || t->resp_begun ||
+        from == NULL || to == NULL)
         return;
     t->down->want(t, false);
     if (sock_splice(from, to, t->req_body.left, up_spliced, t)) {
