@@ -174,7 +174,7 @@ failures_in_a_row_set_a_server_aside(void **state)
     fail_requests(p, 0, 1);
     assert_false(is_open(p, 0)); /* at once, without the control thread */
     assert_int_equal(state_of(p, 0), HEALTH_EJECTED);
-    assert_string_equal(reason_of(p, 0), "5 failures in a row, the last: connection failed");
+    assert_string_equal(reason_of(p, 0), "5 failures in a row, the last: cannot be reached");
     assert_int_equal(n_open(p), 2);
     opened = 0;
     UNTIL(is_open(p, 0));
