@@ -14,6 +14,7 @@
 #define HEX_LEAST    8
 #define TOKEN_LEAST  16
 #define DIGITS_FOLD  3
+#define SHORT_WORD   4 /* h264, mp3, v100 */
 
 /* --- segments
  * -------------------------------------------------------------------------------------- */
@@ -135,6 +136,12 @@ plain(char c)
     return (unsigned char)c > ' ' && (unsigned char)c < 0x7f ? c : '?';
 }
 
+static bool
+is_short_word(struct str s)
+{
+    return s.n <= SHORT_WORD && (kind_of((unsigned char)s.p[0]) & (C_LOWER | C_UPPER));
+}
+
 static void
 write_segment(struct pen *p, struct str s)
 {
@@ -145,7 +152,7 @@ write_segment(struct pen *p, struct str s)
     for (size_t i = 0; i < s.n;) {
         size_t n = digits_at(s, i);
 
-        if (n >= DIGITS_FOLD) {
+        if (n >= DIGITS_FOLD && !is_short_word(s)) {
             write(p, "{}", 2);
         } else {
             char c = plain(s.p[i]);

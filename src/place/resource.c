@@ -28,7 +28,7 @@
 #define AWAY_SMALL   4    /* so many, at: */
 #define AWAY_PRICE   1.2f /* since our news of them is old */
 #define AWAY_HEAVY   24   /* others that a heavy request looks at */
-#define TRIES        64   /* at random, when no candidate will do */
+#define TRIES        64   /* when no candidate will do */
 #define SKIPS        8    /* candidates that turn out closed or full before we go another way */
 #define QUEUE_WEIGHT 0.5f /* of n / c in the score */
 #define NOT_ELIGIBLE 1e30f
@@ -116,6 +116,17 @@ look_away(struct search *s, unsigned n, float price, struct rng *rng)
         consider(s, rng_below(rng, s->t->n), price, true);
 }
 
+/* No candidate will do: takes the next that does, from a place drawn. */
+static void __attribute__((cold, noinline)) look_on(struct search *s, struct rng *rng)
+{
+    uint32_t pos = rng_below(rng, s->t->n), tries = s->t->n < TRIES ? s->t->n : TRIES;
+
+    for (unsigned i = 0; i < tries && !s->found; i++) {
+        consider(s, pos, 1, true);
+        pos = pos + 1 < s->t->n ? pos + 1 : 0;
+    }
+}
+
 static void
 look(struct search *s, struct rng *rng)
 {
@@ -132,8 +143,8 @@ look(struct search *s, struct rng *rng)
         look_away(s, AWAY_HEAVY, 1, rng);
     else if (n < HOME_SMALL)
         look_away(s, AWAY_SMALL, AWAY_PRICE, rng);
-    for (unsigned i = 0; i < TRIES && !s->found; i++)
-        consider(s, rng_below(rng, s->t->n), 1, true);
+    if (!s->found)
+        look_on(s, rng);
 }
 
 /* --- the policy
