@@ -4,10 +4,23 @@
 BENCH_DIR   := build/release/bench
 BENCH_TOOLS := $(BENCH_DIR)/origin $(BENCH_DIR)/load
 
-.PHONY: bench-tools
+.PHONY: bench-tools place-bench
 bench-tools: $(BENCH_TOOLS)
 
 $(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c bench/tool.h bench/bench.mk
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $<
+
+# What a pick costs, by policy and number of servers: make -f bench/bench.mk place-bench, after make.
+# It links the objects that serve.
+PLACE_LIBS := build/release/libplace.a build/release/libbase.a
+
+place-bench: $(BENCH_DIR)/place_bench
+	@$<
+
+$(BENCH_DIR)/place_bench: bench/place_bench.c $(PLACE_LIBS) bench/bench.mk
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -Isrc -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) \
+	    -o $@ $< $(PLACE_LIBS) -lm -pthread

@@ -85,6 +85,7 @@ read_combined(struct str text, struct line *out)
     struct str rest = text, when, request;
     char copy[64];
     struct tm tm = {0};
+    long east_s;
 
     str_cut(&rest, '[');
     when = str_cut(&rest, ']');
@@ -96,7 +97,8 @@ read_combined(struct str text, struct line *out)
     copy[when.n] = '\0';
     if (!strptime(copy, "%d/%b/%Y:%H:%M:%S %z", &tm))
         return false;
-    out->wall_ns = ((int64_t)timegm(&tm) - tm.tm_gmtoff) * MC_SEC;
+    east_s = tm.tm_gmtoff; /* timegm() clears it */
+    out->wall_ns = ((int64_t)timegm(&tm) - east_s) * MC_SEC;
     out->work_s = -1;
     out->method = str_cut(&request, ' ');
     out->target = str_cut(&request, ' ');
