@@ -212,6 +212,27 @@ know_publish_peers(struct know *k, uint32_t server)
     atomic_store_explicit(&k->table->mem[pos].peers, mem, memory_order_relaxed);
 }
 
+/* A server of which nobody tells is taken for one like its fellows; if it is not, its factor will
+ * show.  0: nothing is known of any. */
+static float
+cores_of(const struct know *k, uint32_t server)
+{
+    return k->host[server].cores > 0 ? k->host[server].cores : k->typical_cores;
+}
+
+static void
+find_typical_cores(struct know *k)
+{
+    float sum = 0;
+    unsigned n = 0;
+
+    for (uint32_t s = 0; s < k->view->n; s++) {
+        sum += k->host[s].cores;
+        n += k->host[s].cores > 0;
+    }
+    k->typical_cores = n > 0 ? sum / (float)n : 0;
+}
+
 void
 know_publish_flags(struct know *k, uint32_t server, mc_ns now)
 {
@@ -219,9 +240,19 @@ know_publish_flags(struct know *k, uint32_t server, mc_ns now)
 
     if (eject_is_out(&k->eject[server], now) && !know_lacks(k, KNOW_EJECT))
         flags |= LOAD_EJECTED;
-    if (k->host[server].cores > 0)
+    if (cores_of(k, server) > 0)
         flags |= LOAD_CORES;
     atomic_store_explicit(&know_hot(k, server)->flags, (uint16_t)flags, memory_order_relaxed);
+}
+
+static void
+publish_cores(struct know *k, uint32_t server)
+{
+    float cores = cores_of(k, server);
+    uint32_t per_core = load_bits(cores > 0 ? 1 / cores : 1.0f);
+
+    atomic_store_explicit(&know_hot(k, server)->per_core, (uint16_t)((per_core + 0x8000) >> 16),
+                          memory_order_relaxed);
 }
 
 static uint32_t
@@ -246,12 +277,14 @@ publish_servers(struct know *k, mc_ns now)
 {
     uint32_t heaviest = 1;
 
+    find_typical_cores(k);
     for (uint32_t s = 0; s < k->view->n; s++)
         heaviest = weight_of(k, s) > heaviest ? weight_of(k, s) : heaviest;
     for (uint32_t s = 0; s < k->view->n; s++) {
         uint32_t f = load_bits(weighed_factor(k, s, heaviest, now));
 
         atomic_store_explicit(&know_hot(k, s)->factor, f, memory_order_relaxed);
+        publish_cores(k, s);
         know_publish_flags(k, s, now);
     }
 }
@@ -261,13 +294,10 @@ know_publish_host(struct know *k, uint32_t server)
 {
     const struct know_host *h = &k->host[server];
     uint32_t pos = k->table->pos[server];
-    uint32_t per_core = load_bits(h->cores > 0 ? 1 / h->cores : 1.0f);
-
-    atomic_store_explicit(&k->table->hot[pos].per_core, (uint16_t)((per_core + 0x8000) >> 16),
-                          memory_order_relaxed);
     atomic_store_explicit(&k->table->mem[pos].base, h->mem_base, memory_order_relaxed);
     atomic_store_explicit(&k->table->mem[pos].limit, (uint32_t)(h->mem_limit * MEM_FILL),
                           memory_order_relaxed);
+    publish_cores(k, server);
     know_publish_peers(k, server);
 }
 

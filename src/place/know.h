@@ -100,6 +100,7 @@ struct know {
     struct home_cut *cut;
     double *rates, *capacity; /* [n_members], [n_servers]: scratch of the cut */
     double rate;              /* requests a second that are ours */
+    float typical_cores;      /* mean of those that are told; 0: none is */
     uint64_t n_begun;         /* since the last window */
     uint64_t *class_key;      /* [n_classes] what it is called in messages; 0: free */
     uint64_t seq;
