@@ -312,13 +312,13 @@ engines_are_named(void **state)
     assert_false(loop_engine_parse("kqueue", &e));
 }
 
-/* Answers io_uring_setup(2) with this error, as a container's seccomp profile does. */
+/* Answers this system call with this error, as a container's seccomp profile does. */
 static bool
-forbid_io_uring(unsigned err)
+forbid(unsigned call, unsigned err)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | err),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -330,13 +330,13 @@ forbid_io_uring(unsigned err)
 
 /* 0: epoll was taken and the note says what we expect. */
 static int
-try_forbidden(enum loop_engine engine, unsigned err, const char *expect)
+try_forbidden(enum loop_engine engine, unsigned call, unsigned err, const char *expect)
 {
     struct loop_conf conf = {.engine = engine};
     struct errbuf note;
     struct loop *l;
 
-    if (!forbid_io_uring(err))
+    if (!forbid(call, err))
         return 2;
     l = loop_new(&conf, &note);
     if (l == NULL || strcmp(loop_engine_name(l), "epoll") != 0)
@@ -349,13 +349,13 @@ try_forbidden(enum loop_engine engine, unsigned err, const char *expect)
 }
 
 static int
-in_child(enum loop_engine engine, unsigned err, const char *expect)
+in_child(enum loop_engine engine, unsigned call, unsigned err, const char *expect)
 {
     int status;
     pid_t pid = fork();
 
     if (pid == 0)
-        _exit(try_forbidden(engine, err, expect));
+        _exit(try_forbidden(engine, call, err, expect));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
@@ -363,11 +363,21 @@ in_child(enum loop_engine engine, unsigned err, const char *expect)
 static void
 where_io_uring_is_forbidden_epoll_is_taken_and_a_note_says_so(void **state)
 {
-    assert_int_equal(in_child(LOOP_URING, EPERM, "forbidden"), 0);
-    assert_int_equal(in_child(LOOP_URING, ENOSYS, "has no io_uring"), 0);
-    assert_int_equal(in_child(LOOP_URING, EINVAL, "too old"), 0);
-    assert_int_equal(in_child(LOOP_AUTO, EPERM, "epoll is used instead"), 0);
-    assert_int_equal(in_child(LOOP_EPOLL, EPERM, NULL), 0);
+    assert_int_equal(in_child(LOOP_URING, SYS_io_uring_setup, EPERM, "forbidden"), 0);
+    assert_int_equal(in_child(LOOP_URING, SYS_io_uring_setup, ENOSYS, "has no io_uring"), 0);
+    assert_int_equal(in_child(LOOP_URING, SYS_io_uring_setup, EINVAL, "too old"), 0);
+    assert_int_equal(in_child(LOOP_AUTO, SYS_io_uring_setup, EPERM, "epoll is used instead"), 0);
+    assert_int_equal(in_child(LOOP_EPOLL, SYS_io_uring_setup, EPERM, NULL), 0);
+}
+
+static void
+one_forbidden_call_of_the_three_is_enough(void **state)
+{
+    if (!uring_works())
+        skip();
+    assert_int_equal(in_child(LOOP_AUTO, SYS_io_uring_enter, EPERM, "io_uring_enter is forbid"), 0);
+    assert_int_equal(in_child(LOOP_URING, SYS_io_uring_enter, ENOSYS, "epoll is used instead"), 0);
+    assert_int_equal(in_child(LOOP_AUTO, SYS_io_uring_register, EPERM, "epoll is used instead"), 0);
 }
 
 int
@@ -389,6 +399,7 @@ main(void)
     const struct CMUnitTest once[] = {
         cmocka_unit_test(engines_are_named),
         cmocka_unit_test(where_io_uring_is_forbidden_epoll_is_taken_and_a_note_says_so),
+        cmocka_unit_test(one_forbidden_call_of_the_three_is_enough),
     };
 
     return RUN_ON_BOTH(tests) + cmocka_run_group_tests_name("choice", once, NULL, NULL);

@@ -55,6 +55,29 @@ explain_setup(int err, struct errbuf *note)
     }
 }
 
+/* A profile may allow the other two calls and forbid io_uring_enter(2).  Asked with a ring of its
+ * own, since the loop's may only be entered by the thread that is going to turn it. */
+static bool
+may_enter(struct errbuf *note)
+{
+    struct io_uring_cqe *cqe;
+    struct io_uring ring;
+    int rc = io_uring_queue_init(1, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+
+    if (rc < 0) {
+        explain_setup(-rc, note);
+        return false;
+    }
+    io_uring_prep_nop(io_uring_get_sqe(&ring));
+    rc = io_uring_submit_and_wait(&ring, 1);
+    if (rc == 1)
+        rc = io_uring_peek_cqe(&ring, &cqe);
+    if (rc < 0)
+        err_set(note, "io_uring_enter is forbidden here (%s)", strerror(-rc));
+    io_uring_queue_exit(&ring);
+    return rc >= 0;
+}
+
 /* IORING_SETUP_SINGLE_ISSUER ties the ring to the thread that enables it: the one that makes the
  * first turn, which need not be the one that made the loop. */
 bool
@@ -73,7 +96,7 @@ uring_ring_open(struct uring_state *u, struct errbuf *note)
     }
     if ((p.features & NEEDED_FEATURES) != NEEDED_FEATURES) {
         explain_setup(EINVAL, note);
-    } else if (has_ops(u, note)) {
+    } else if (has_ops(u, note) && may_enter(note)) {
         u->enter_fd = u->ring.ring_fd;
         u->batch = 1;
         return true;
