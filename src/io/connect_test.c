@@ -4,6 +4,8 @@
  */
 #include "io/harness.h"
 
+#include "io/engine.h"
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/stat.h>
@@ -241,6 +243,100 @@ accepting_pauses_when_descriptors_run_out_and_can_be_resumed(void **state)
     end_close(&l);
 }
 
+/* Leaves this many free below the limit, which is set accordingly. */
+static struct rlimit
+tighten(int n_free)
+{
+    struct rlimit old, tight;
+    int next = dup(0);
+
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    tight = (struct rlimit){.rlim_cur = (rlim_t)(next + n_free), .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    return old;
+}
+
+static void
+is_paused(struct end *e)
+{
+    assert_true(e->n_accepted > 0 || !(e->s.flags & SF_ACCEPT));
+}
+
+/* The owner tries again after a while: each attempt fails once, and none of them is the last. */
+static void
+resuming_too_early_is_told_each_time_and_the_listener_lives(void **state)
+{
+    struct end l;
+    struct addr to;
+    struct rlimit old;
+    int fd[3];
+
+    end_open(&l, listen_on(&to));
+    l.then = is_paused;
+    for (int i = 0; i < 3; i++)
+        fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    old = tighten(0);
+    for (int i = 0; i < 3; i++)
+        connect(fd[i], &to.u.sa, to.len);
+    for (unsigned i = 1; i <= 20; i++) {
+        sock_accept(&l.s, true);
+        if (i % 3 == 0) { /* the attempt is called back, and then it is not */
+            sock_accept(&l.s, false);
+            sock_accept(&l.s, true);
+        }
+        UNTIL(l.n_error == i);
+        assert_int_equal(l.err, EMFILE);
+        if (i % 2 == 0) /* a pause that the owner makes itself, too */
+            sock_accept(&l.s, false);
+        settle();
+        assert_int_equal(l.n_error, i);
+        assert_int_equal(l.s.pending, 0);
+    }
+    assert_int_equal(l.n_accepted, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    sock_accept(&l.s, true);
+    UNTIL(l.n_accepted == 3);
+    for (int i = 0; i < 3; i++) {
+        close(fd[i]);
+        close(l.accepted[i]);
+    }
+    end_close(&l);
+}
+
+/* One that turns it on again from inside on_error gets one answer a turn. */
+static void
+resume_at_once(struct end *e)
+{
+    if (e->n_error > 0 && e->n_accepted == 0)
+        sock_accept(&e->s, true);
+}
+
+static void
+resuming_inside_on_error_does_not_spin_within_a_turn(void **state)
+{
+    struct end l;
+    struct addr to;
+    struct rlimit old;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    end_open(&l, listen_on(&to));
+    l.then = resume_at_once;
+    old = tighten(0);
+    connect(fd, &to.u.sa, to.len);
+    sock_accept(&l.s, true);
+    for (unsigned i = 1; i <= 20; i++) {
+        loop_turn(L, 0);
+        assert_true(l.n_error <= i);
+    }
+    assert_true(l.n_error > 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    UNTIL(l.n_accepted == 1);
+    close(fd);
+    close(l.accepted[0]);
+    end_close(&l);
+}
+
 static void
 accepting_can_be_turned_off(void **state)
 {
@@ -276,6 +372,8 @@ main(void)
         LOOP_TEST(unix_sockets_work_and_a_stale_file_is_replaced),
         LOOP_TEST(ipv6_and_ipv4_wildcards_stand_side_by_side),
         LOOP_TEST(accepting_pauses_when_descriptors_run_out_and_can_be_resumed),
+        LOOP_TEST(resuming_too_early_is_told_each_time_and_the_listener_lives),
+        LOOP_TEST(resuming_inside_on_error_does_not_spin_within_a_turn),
         LOOP_TEST(accepting_can_be_turned_off),
     };
 
