@@ -12,6 +12,12 @@
  *    block, and when much is queued.
  * 5. All that a turn asks for is submitted by the call that waits for the next completions.
  *
+ * Sockets are named by their descriptors and not registered with the ring.  A registered one saves
+ * 40 of 370 ns of an operation while all is in the cache, but has one more line of kernel memory to
+ * miss: 75 ns dearer in a cold cache.  A proxy's requests cost the same with 64 connections and 1
+ * to 2 % more with 1,000.  (And before Linux 6.13 a file that has left the table is kept until all
+ * older operations on registered files are over: no FIN while some connection is idle.)
+ *
  * user_data is the address of the socket (or of a watch's node) and what the operation was.  A
  * closed socket lives until `pending` operations have come back, so the address is always good.
  */

@@ -56,7 +56,7 @@ struct sock {
     struct list link;   /* in the list of sockets to look after, or of those that have ended */
     struct block *held; /* received while reception was off */
     struct splice *source_of, *sink_of; /* transfers out of and into this socket */
-    uint32_t engine_slot; /* epoll: since which turn unregistered; uring: registered file */
+    uint32_t engine_slot; /* epoll: since which turn unregistered; uring: last batch with fd */
     uint32_t magic;
     uint16_t err;  /* for on_connect or on_error */
     uint16_t calm; /* uring: small receives in a row */

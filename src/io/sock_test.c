@@ -438,6 +438,31 @@ reset_is_visible_to_the_peer(void **state)
     close(fd[1]);
 }
 
+/* By then io_uring has a receive in the kernel that would go on for ever, and holds the file. */
+static void
+the_peer_of_a_long_lived_connection_sees_it_closed(void **state)
+{
+    for (int reset = 0; reset < 2; reset++) {
+        struct pollfd p = {.events = POLLIN};
+        struct end e;
+        int fd[2];
+        char c;
+
+        tcp_pair(fd);
+        end_open(&e, fd[0]);
+        calm_down(&e, fd[1], 0);
+        sock_close(&e.s, reset);
+        UNTIL(e.n_closed == 1);
+        p.fd = fd[1];
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(recv(fd[1], &c, 1, 0), reset ? -1 : 0);
+        if (reset)
+            assert_int_equal(errno, ECONNRESET);
+        end_close(&e);
+        close(fd[1]);
+    }
+}
+
 /* --- closing --------------------------------------------------------------------------------- */
 
 static void
@@ -672,6 +697,7 @@ main(void)
         LOOP_TEST(what_had_arrived_is_delivered_before_the_error),
         LOOP_TEST(a_broken_send_is_told_while_reception_is_off),
         LOOP_TEST(reset_is_visible_to_the_peer),
+        LOOP_TEST(the_peer_of_a_long_lived_connection_sees_it_closed),
         LOOP_TEST(closing_inside_any_callback_is_the_last_word),
         LOOP_TEST(a_callback_may_close_another_socket),
         LOOP_TEST(closing_drops_what_is_queued_and_gives_the_blocks_back),
