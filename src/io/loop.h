@@ -24,7 +24,6 @@ enum loop_engine { LOOP_AUTO, LOOP_EPOLL, LOOP_URING };
 
 struct loop_conf {
     enum loop_engine engine;
-    unsigned max_fds; /* for tables by descriptor, which neither engine needs so far */
 };
 
 struct loop; /* its first member is the time, see loop_now() */
