@@ -400,7 +400,9 @@ conn_run(struct conn *c)
         take_request(c, block_at(b), head_len, &b);
     }
     c->parsing = false;
-    if (c->state != CONN_CLOSED && c->in != NULL)
+    if (c->state == CONN_WAIT && c->in == NULL)
+        sock_recv(&c->sock, true); /* off since the request before: to hear when the client goes */
+    else if (c->state != CONN_CLOSED && c->in != NULL)
         sock_recv(&c->sock, c->state == CONN_HEAD || c->state == CONN_LINGER);
 }
 
@@ -709,8 +711,10 @@ h1_spliced_in(struct txn *t, uint64_t n)
 
     t->req_body.left -= n;
     t->req_body.total_bytes += n;
-    if (t->req_body.left == 0)
+    if (t->req_body.left == 0) {
         c->state = CONN_WAIT;
+        sock_recv(&c->sock, true); /* to hear when the client goes */
+    }
 }
 
 static void

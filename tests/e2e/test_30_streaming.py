@@ -206,6 +206,33 @@ def test_a_client_that_goes_away_stops_the_upload(lab, splice):
     assert not origin.whole_requests()
 
 
+def test_a_client_that_goes_away_from_its_second_request_frees_the_server(lab):
+    """Pipelined: nothing more was read while the first was answered, and that must not last."""
+    def reply(conn, r):
+        if r.target == "/second":
+            conn.wait_eof(20)
+            return None
+        return ok("first")
+    origin = lab.origin(reply)
+    c = lab.proxy(origin).client()
+    c.send(b"GET /first HTTP/1.1\r\nHost: t\r\n\r\nGET /second HTTP/1.1\r\nHost: t\r\n\r\n")
+    assert c.read_response().body == b"first"
+    origin.wait_requests(2)
+    c.close()
+    wait_until(lambda: origin.open_connections == 0, 5, "the server is let go")
+
+
+@SPLICE
+def test_a_client_that_goes_away_after_its_upload_frees_the_server(lab, splice):
+    origin = lab.origin(script=lambda conn: conn.read_request() and conn.wait_eof(20), keep=False)
+    c = lab.proxy(origin, splice_from=splice).client()
+    c.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % (4 * MiB))
+    c.send(bytes(4 * MiB))
+    wait_until(lambda: origin.whole_requests(), 10)
+    c.close()
+    wait_until(lambda: origin.open_connections == 0, 5, "the server is let go")
+
+
 def test_a_client_that_goes_away_while_waiting_frees_the_server(lab):
     origin = lab.origin(script=lambda conn: conn.read_request() and conn.wait_eof(20))
     lb = lab.proxy(origin)
