@@ -641,8 +641,8 @@ h1_done(struct txn *t)
     c->txn = NULL;
     if (c->state == CONN_CLOSED)
         return;
-    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT) {
-        conn_close(c, true);
+    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT || t->end == END_DRAINED) {
+        conn_close(c, true); /* cut: what went out must not look whole */
         return;
     }
     if (c->state == CONN_BODY) {

@@ -20,13 +20,14 @@ from instruments.proc import listening_ports
 from instruments.wait import Clock, wait_until
 
 
-def slow_body(lab):
+def slow_body(lab, length=True):
     go = threading.Event()
 
     def reply(conn, r):
         if r.target != "/slow":
             return ok("quick")
-        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        framing = b"Content-Length: 10" if length else b"Connection: close"
+        conn.send(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\nhello")
         conn.hold(go)
         return b"world"
     return go, lab.origin(reply)
@@ -62,6 +63,18 @@ def test_draining_is_bounded(lab):
     assert 0.4 <= clock.s < 4
     with pytest.raises(Closed):
         c.read_exactly(10)
+    go.set()
+
+
+def test_what_a_drain_cuts_cannot_look_whole(lab):
+    """A HTTP/1.0 client takes the end of the connection for the end of the body."""
+    go, origin = slow_body(lab, length=False)
+    lb = lab.proxy(origin, drain_timeout="300ms")
+    c = lb.client().get("/slow", version="1.0")
+    c.read_head()
+    assert c.read_exactly(5) == b"hello"
+    lb.signal(signal.SIGTERM)
+    c.expect_rst(5)
     go.set()
 
 
