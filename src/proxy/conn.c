@@ -14,6 +14,7 @@
 #include "http/forwarded.h"
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
+#include "proxy/untaken.h"
 
 #define DISCARD_MAX_BYTES                                                    \
     (64u << 10) /* a rest of a body that is read and thrown away to keep the \
@@ -93,23 +94,38 @@ conn_finish(struct conn *c, bool linger)
     }
     c->state = linger ? CONN_LINGER : CONN_FLUSH;
     c->discard_left = LINGER_BYTES;
-    set_deadline(c,
-                 worker_now(c->worker) +
-                     (sock_unsent(&c->sock) > 0 ? c->listener->conf.send_timeout_ns : LINGER_NS));
+    if (sock_unsent(&c->sock) > 0) {
+        c->untaken_seen = untaken_bytes(&c->sock);
+        set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+    } else {
+        set_deadline(c, worker_now(c->worker) + LINGER_NS);
+    }
     if (linger) {
         sock_shutdown(&c->sock);
         sock_recv(&c->sock, true);
     }
 }
 
-/* A head that did not arrive in time is answered when some of it came, else just closed. */
+/* Empty lines are part of the head that they precede (RFC 9112 2.2), but nobody asked for anything
+ * yet. */
+static bool
+only_empty_lines(const struct conn *c)
+{
+    for (uint32_t i = 0; c->in != NULL && i < c->in->len; i++)
+        if (block_at(c->in)[i] != '\r' && block_at(c->in)[i] != '\n')
+            return false;
+    return true;
+}
+
+/* A head that did not arrive in time is answered when some of it came, else the connection ends:
+ * after what the client has still to take. */
 static void
 head_timed_out(struct conn *c)
 {
     struct txn *t;
 
-    if (c->state == CONN_IDLE) {
-        conn_close(c, sock_unsent(&c->sock) > 0);
+    if (c->state == CONN_IDLE || only_empty_lines(c)) {
+        conn_finish(c, false);
         return;
     }
     refresh_listener(c);
@@ -117,6 +133,22 @@ head_timed_out(struct conn *c)
     c->close_after = true;
     c->state = CONN_WAIT;
     txn_fail(t, END_HEAD_TIMEOUT);
+}
+
+/* The limit for the last bytes is over: it begins anew when the client took some of them. */
+static bool
+flush_goes_on(struct conn *c)
+{
+    const uint64_t before = c->untaken_seen;
+
+    if (sock_unsent(&c->sock) == 0)
+        return false;
+    c->untaken_seen = untaken_bytes(&c->sock);
+    if (c->untaken_seen >= before)
+        return false;
+    refresh_listener(c);
+    set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+    return true;
 }
 
 static void
@@ -133,7 +165,7 @@ on_timer(struct timer *timer)
     }
     if (c->state == CONN_IDLE || c->state == CONN_HEAD)
         head_timed_out(c);
-    else
+    else if (c->state == CONN_DISCARD || !flush_goes_on(c))
         conn_close(c, sock_unsent(&c->sock) > 0);
 }
 

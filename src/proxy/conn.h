@@ -55,9 +55,10 @@ struct conn {
     } peer_ip;
     uint16_t peer_port;
     struct timer timer;
-    mc_ns deadline_ns; /* what the timer is for; it may fire early and is then set again */
-    mc_ns begun_ns;    /* first byte of the request that is being read */
-    struct list link;  /* worker's connections */
+    mc_ns deadline_ns;     /* what the timer is for; it may fire early and is then set again */
+    mc_ns begun_ns;        /* first byte of the request that is being read */
+    uint64_t untaken_seen; /* of the last bytes, when their time limit was last looked at */
+    struct list link;      /* worker's connections */
 };
 
 _Static_assert(sizeof(struct conn) <= 384, "idle connections must stay small");

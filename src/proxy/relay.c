@@ -8,6 +8,7 @@
  */
 #include "http/forwarded.h"
 #include "proxy/txn.h"
+#include "proxy/untaken.h"
 #include "proxy/worker_priv.h"
 
 #define RELAY_HIGH  65536u /* stop reading from one side when the other has this much unsent */
@@ -381,31 +382,45 @@ try_splice_up(struct txn *t)
 /* --- time limits ---------------------------------------------------------------------------------
  */
 
-/* Bytes moved by splice count as progress; they are only seen when somebody looks. */
-static void
-look_at_splice(struct txn *t)
+static bool
+up_is_blocked(const struct txn *t)
 {
-    uint64_t moved = 0;
+    return t->splicing_up ? sock_splice_blocked(t->down->raw(t)) : t->up->unsent(t) > 0;
+}
 
-    if (t->splicing_down)
-        moved = sock_splice_moved(t->down->raw(t));
-    else if (t->splicing_up)
-        moved = sock_splice_moved(t->down->raw(t));
+static bool
+down_is_blocked(const struct txn *t)
+{
+    return t->splicing_down ? sock_splice_blocked(t->down->raw(t)) : t->down->unsent(t) > 0;
+}
+
+/* Bytes moved by splice, and those that a peer took without making room for more yet, count as
+ * progress; they are only seen when somebody looks. */
+static void
+look_for_progress(struct txn *t)
+{
+    const mc_ns now = worker_now(t->worker);
+    const struct sock *up = t->up->raw(t);
+    const uint64_t moved =
+        t->splicing_down || t->splicing_up ? sock_splice_moved(t->down->raw(t)) : 0;
+    const uint64_t in = up != NULL && up_is_blocked(t) ? untaken_bytes(up) : 0;
+    const uint64_t out = down_is_blocked(t) ? untaken_bytes(t->down->raw(t)) : 0;
+
     if (moved > t->spliced_seen)
-        t->in_progress_ns = t->out_progress_ns = worker_now(t->worker);
+        t->in_progress_ns = t->out_progress_ns = now;
+    if (in != 0 && in != t->in_untaken_seen)
+        t->in_progress_ns = now;
+    if (out != 0 && out != t->out_untaken_seen)
+        t->out_progress_ns = now;
     t->spliced_seen = moved;
+    t->in_untaken_seen = in;
+    t->out_untaken_seen = out;
 }
 
 static mc_ns
 later(mc_ns a, mc_ns b)
 {
     return a > b ? a : b;
-}
-
-static bool
-up_is_blocked(const struct txn *t)
-{
-    return t->splicing_up ? sock_splice_blocked(t->down->raw(t)) : t->up->unsent(t) > 0;
 }
 
 /* What the relay is waiting for at present, since when, and how long that may take. */
@@ -417,7 +432,7 @@ waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
 
     if (t->resp_begun) {
         *since = later(t->out_progress_ns, t->in_progress_ns);
-        if (t->splicing_down ? sock_splice_blocked(t->down->raw(t)) : t->down->unsent(t) > 0) {
+        if (down_is_blocked(t)) {
             *limit = l->send_timeout_ns;
             return END_SEND_TIMEOUT;
         }
@@ -446,7 +461,7 @@ relay_tick(struct txn *t)
     mc_ns since, limit;
     enum end_reason why;
 
-    look_at_splice(t);
+    look_for_progress(t);
     why = waiting_for(t, &since, &limit);
     if (limit > 0 && now - since >= limit) {
         if (why == END_SEND_TIMEOUT)

@@ -105,7 +105,8 @@ struct txn {
     mc_ns phase_deadline_ns; /* of WAIT, CONNECT and the first byte */
     mc_ns in_progress_ns;    /* last time that request bytes moved on */
     mc_ns out_progress_ns;   /* last time that response bytes moved on */
-    uint64_t spliced_seen;
+    uint64_t spliced_seen;   /* when relay_tick() last looked, as these: */
+    uint64_t in_untaken_seen, out_untaken_seen;
 
     /* the answer */
     enum end_reason end;

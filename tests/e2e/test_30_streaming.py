@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import signal
 import threading
 import time
 
@@ -346,6 +347,41 @@ def test_pipelining_without_reading_is_held_back(lab):
     assert n < 20000, f"{n} requests were made for a client that reads nothing"
     for _ in range(n):
         assert len(c.read_response().body) == 2000
+
+
+SIZES = range(3_000_000, 4_400_000, 40_000)  # one of them ends in the queue of the balancer, not in a socket
+
+
+@pytest.mark.parametrize("why", ["keep-alive", "drain"])
+def test_an_end_that_is_taken_late_is_sent_all_the_same(lab, why):
+    """The limit for the next request does not count while the last answer is still to be taken."""
+    origin = lab.origin(lambda conn, r: ok(bytes(int(r.target[1:]))), keep=False)
+    keep = "300ms" if why == "keep-alive" else "60s"
+    lb = lab.proxy(origin, listen={"keep_alive_timeout": keep}, splice_from="0", drain_timeout="20s")
+    clients = [(n, lb.client(rcvbuf=8192).get(f"/{n}")) for n in SIZES]
+    origin.wait_requests(len(clients))
+    time.sleep(0.3)
+    if why == "drain":
+        lb.signal(signal.SIGTERM)
+    time.sleep(1.5)
+    for n, c in clients:
+        assert len(c.read_response().body) == n
+
+
+def test_a_slow_reader_may_take_its_time(lab):
+    """Some bytes now and then are progress, though what is queued never becomes empty."""
+    origin = lab.origin(ok(bytes(4 * MiB)), keep=False)
+    lb = lab.proxy(origin, listen={"send_timeout": "500ms"}, splice_from="0")
+    c = lb.client(rcvbuf=4096)
+    c.get()
+    r = c.read_head()
+    got = len(c.buf)
+    c.buf.clear()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        got += len(c.sock.recv(8192))
+        time.sleep(0.02)
+    assert got + c.skip_body(r, 4 * MiB - got) == 4 * MiB
 
 
 def sparse(lab, gib):
