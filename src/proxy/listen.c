@@ -122,7 +122,7 @@ take_in(struct listen_port *p, int fd)
 {
     if (p->paused || !claim(p)) {
         hold(p, fd);
-        if (!p->paused)
+        if (!p->paused && !p->closing)
             pause_port(p);
         return;
     }
@@ -344,6 +344,20 @@ listen_stop(struct worker *w)
 
         if (!p->closing)
             port_close(p);
+    }
+}
+
+void
+listen_close(struct worker *w)
+{
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        loop_timer_clear(w->loop, &p->timer);
+        p->closing = true;
+        p->paused = false;
+        if (sock_is_open(&p->sock))
+            sock_close(&p->sock, false);
     }
 }
 

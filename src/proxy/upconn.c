@@ -391,17 +391,6 @@ upconn_idle_evict(void *worker, struct idle_conn *i)
     upconn_close(u);
 }
 
-void
-upconn_close_all(struct worker *w)
-{
-    LIST_FOREACH_SAFE (it, next, &w->upconns) {
-        struct upconn *u = LIST_ENTRY(it, struct upconn, link);
-
-        if (u->txn == NULL && u->state != UPCONN_IDLE)
-            upconn_close(u);
-    }
-}
-
 /* --- the transaction's side (exchange.h) --------------------------------------------------------
  */
 

@@ -114,10 +114,12 @@ on_wake(void *arg)
     struct worker *w = arg;
     struct snapshot *s;
     bool drain, stop;
+    mc_ns deadline_ns;
 
     pthread_mutex_lock(&w->inbox_lock);
     s = w->inbox.adopt;
     drain = w->inbox.drain;
+    deadline_ns = w->inbox.drain_deadline_ns;
     stop = w->inbox.stop;
     w->inbox.adopt = NULL;
     w->inbox.drain = false;
@@ -126,7 +128,7 @@ on_wake(void *arg)
     if (s != NULL)
         adopt(w, s);
     if (drain && !w->draining)
-        begin_drain(w, w->inbox.drain_deadline_ns);
+        begin_drain(w, deadline_ns);
     if (stop) {
         loop_stop(w->loop);
         return;
@@ -217,20 +219,20 @@ make_loop(struct worker *w)
     return true;
 }
 
-/* Everything that is left goes, by the same paths as ever. */
+/* Everything that is left goes, by the same paths as ever; ports first, so that nothing new comes
+ * in, and the pool of kept connections when nobody can ask for one any more. */
 static void
 tear_down(struct worker *w)
 {
     w->draining = w->drained_told = true;
+    loop_timer_clear(w->loop, &w->idle_timer);
+    loop_timer_clear(w->loop, &w->drain_timer);
+    listen_close(w);
     conn_drain_all(w, true);
-    listen_stop(w);
     idle_free(&w->idle);
-    upconn_close_all(w);
     while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns))
         loop_turn(w->loop, 10 * MC_MS);
-    loop_timer_clear(w->loop, &w->idle_timer);
     loop_timer_clear(w->loop, &w->queue_timer);
-    loop_timer_clear(w->loop, &w->drain_timer);
     if (w->current != NULL && w->current->snap->access_log != NULL)
         access_log_flush(w->current->snap->access_log, &w->log_buf);
     loop_undefer(w->loop, &w->log_task);

@@ -113,6 +113,7 @@ void gen_free_all(struct worker *);
 /* listen.c */
 void listen_update(struct worker *); /* ports follow the current snapshot */
 void listen_stop(struct worker *);   /* takes in what is queued, then closes all ports */
+void listen_close(struct worker *);  /* closes all ports at once */
 void listen_room(struct worker *);   /* a connection ended: paused ports may go on */
 void listen_conn_closed(struct listener_live *);
 
@@ -132,7 +133,6 @@ bool budget_spend(struct retry_budget *, const struct pool_conf *, mc_ns now);
 
 /* upconn.c */
 void upconn_idle_evict(void *worker, struct idle_conn *);
-void upconn_close_all(struct worker *);
 
 /* conn.c */
 struct conn *conn_accept(struct worker *, struct listener_live *, int fd, uint16_t local_port);

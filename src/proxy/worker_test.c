@@ -3,264 +3,7 @@
  * worker_test.c - workers serve, adopt snapshots and drain while clients are at it.  Meant for
  * TSan.
  */
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdarg.h>
-#include <cmocka.h>
-
-#include <arpa/inet.h>
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "base/check.h"
-#include "proxy/worker.h"
-
-#define N_WORKERS 2
-
-/* --- an origin that answers every request head with its count ------------------------------------
- */
-
-struct origin {
-    int fd;
-    uint16_t port;
-    pthread_t thread;
-    _Atomic bool stop;
-    _Atomic unsigned requests;
-};
-
-static int
-listen_on(uint16_t *port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
-
-    assert_true(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-    a.sin_port = htons(*port);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
-    assert_int_equal(listen(fd, 128), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    *port = ntohs(a.sin_port);
-    return fd;
-}
-
-static void *
-origin_conn(void *arg)
-{
-    int fd = (int)(intptr_t)arg;
-    char buf[8192];
-    size_t have = 0;
-    ssize_t n;
-    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-
-    while ((n = read(fd, buf + have, sizeof(buf) - have)) > 0) {
-        have += (size_t)n;
-        if (memmem(buf, have, "\r\n\r\n", 4) == NULL)
-            continue;
-        have = 0;
-        if (write(fd, answer, sizeof(answer) - 1) < 0)
-            break;
-    }
-    close(fd);
-    return NULL;
-}
-
-static void *
-origin_main(void *arg)
-{
-    struct origin *o = arg;
-
-    while (!o->stop) {
-        struct pollfd p = {.fd = o->fd, .events = POLLIN};
-        pthread_t t;
-        int fd;
-
-        if (poll(&p, 1, 50) <= 0 || (fd = accept(o->fd, NULL, NULL)) < 0)
-            continue;
-        assert_int_equal(pthread_create(&t, NULL, origin_conn, (void *)(intptr_t)fd), 0);
-        pthread_detach(t);
-    }
-    close(o->fd);
-    return NULL;
-}
-
-/* --- a balancer without control ------------------------------------------------------------------
- */
-
-struct stage {
-    struct origin origin;
-    struct loop *control;
-    struct fleet *fleet;
-    struct worker *workers[N_WORKERS];
-    struct listener_live live;
-    int fds[N_WORKERS];
-    uint16_t port;
-    _Atomic unsigned n_drained;
-    _Atomic uint64_t released[N_WORKERS];
-};
-
-static void
-on_released(void *arg, unsigned worker, uint64_t generation)
-{
-    ((struct stage *)arg)->released[worker] = generation;
-}
-
-static void
-on_drained(void *arg, unsigned worker)
-{
-    ((struct stage *)arg)->n_drained++;
-}
-
-static void
-on_open(void *arg)
-{
-    struct stage *s = arg;
-
-    for (unsigned i = 0; i < N_WORKERS; i++)
-        worker_wake(s->workers[i]);
-}
-
-static struct snapshot *
-make_snapshot(struct stage *s, uint64_t generation)
-{
-    struct snapshot *snap = mc_alloc(sizeof(*snap));
-    struct pool_conf pc = {
-        .name = mc_strdup("app"),
-        .policy = policy_find(STR("least-request")),
-        .retries = 2,
-        .retry_budget_percent = 20,
-        .retry_min_per_s = 10,
-        .queue_max = 10,
-        .connect_timeout_ns = MC_SEC,
-        .first_byte_timeout_ns = 10 * MC_SEC,
-        .idle_timeout_ns = 10 * MC_SEC,
-        .idle_max = 10,
-        .idle_conn_timeout_ns = 10 * MC_SEC,
-        .servers = mc_alloc(sizeof(struct server_conf)),
-        .n_servers = 1,
-    };
-    struct errbuf err;
-
-    pc.servers[0].name = mc_strdup("o");
-    pc.servers[0].address = mc_printf("127.0.0.1:%u", s->origin.port);
-    pc.servers[0].weight = 1;
-    assert_int_equal(fleet_build(s->fleet, &pc, 1, &snap->pools, &err), MC_OK);
-    snap->n_pools = 1;
-    fleet_adopt(s->fleet, snap->pools, 1);
-    snap->generation = generation;
-    snap->n_listeners = snap->n_binds = snap->n_routes = 1;
-    snap->node = mc_strdup("test");
-    snap->listeners = mc_alloc(sizeof(*snap->listeners));
-    snap->listeners[0].conf = (struct listener_conf){
-        .name = mc_strdup("web"),
-        .head_timeout_ns = 10 * MC_SEC,
-        .body_timeout_ns = 10 * MC_SEC,
-        .keep_alive_timeout_ns = 10 * MC_SEC,
-        .send_timeout_ns = 10 * MC_SEC,
-        .limits = h1_default_limits,
-        .forward = FORWARD_X,
-        .via = true,
-    };
-    snap->listeners[0].live = &s->live;
-    snap->binds = mc_alloc(sizeof(*snap->binds));
-    snap->binds[0].fds = s->fds;
-    snap->binds[0].id = 1;
-    snap->binds[0].addr.len = sizeof(struct sockaddr_in);
-    snap->binds[0].addr.u.in.sin_family = AF_INET;
-    snap->routes = mc_alloc(sizeof(*snap->routes));
-    snap->routes[0].conf.name = mc_strdup("all");
-    snap->splice_bytes = 262144;
-    return snap;
-}
-
-static void
-free_snapshot(struct snapshot *snap)
-{
-    pool_free(&snap->pools[0]);
-    free(snap->pools);
-    free(snap->listeners[0].conf.name);
-    free(snap->listeners);
-    free(snap->binds);
-    free(snap->routes[0].conf.name);
-    free(snap->routes);
-    free(snap->node);
-    free(snap);
-}
-
-static void
-set_stage(struct stage *s, struct snapshot *snap_of(struct stage *, uint64_t),
-          struct snapshot **out)
-{
-    struct loop_conf lc = {.engine = LOOP_EPOLL};
-    struct errbuf err;
-
-    memset(s, 0, sizeof(*s));
-    s->origin.fd = listen_on(&s->origin.port);
-    assert_int_equal(pthread_create(&s->origin.thread, NULL, origin_main, &s->origin), 0);
-    s->control = loop_new(&lc, &err);
-    s->fleet = fleet_new(N_WORKERS, s->control, NULL, on_open, s);
-    for (unsigned i = 0; i < N_WORKERS; i++)
-        s->fds[i] = listen_on(&s->port);
-    *out = snap_of(s, 1);
-    for (unsigned i = 0; i < N_WORKERS; i++) {
-        struct worker_conf wc = {.index = i,
-                                 .engine = LOOP_EPOLL,
-                                 .cpu = -1,
-                                 .on_released = on_released,
-                                 .on_drained = on_drained,
-                                 .arg = s};
-
-        s->workers[i] = worker_new(&wc, &err);
-        assert_non_null(s->workers[i]);
-        assert_int_equal(worker_start(s->workers[i], *out, &err), MC_OK);
-    }
-}
-
-static void
-strike_stage(struct stage *s)
-{
-    for (unsigned i = 0; i < N_WORKERS; i++) {
-        worker_stop(&s->workers[i]);
-        close(s->fds[i]);
-    }
-    s->origin.stop = true;
-    pthread_join(s->origin.thread, NULL);
-}
-
-static void
-end_stage(struct stage *s)
-{
-    fleet_free(&s->fleet);
-    loop_free(&s->control);
-}
-
-/* One request on a new connection; true when the answer is right. */
-static bool
-ask(uint16_t port)
-{
-    static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    char buf[4096] = "";
-    size_t have = 0;
-    ssize_t n;
-
-    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&
-        write(fd, request, sizeof(request) - 1) > 0)
-        while ((n = read(fd, buf + have, sizeof(buf) - 1 - have)) > 0)
-            have += (size_t)n;
-    close(fd);
-    return have > 5 && memcmp(buf, "HTTP/1.1 200", 12) == 0 &&
-           memcmp(buf + have - 5, "hello", 5) == 0;
-}
+#include "proxy/harness.h"
 
 struct clients {
     uint16_t port;
@@ -287,7 +30,7 @@ requests_survive_new_snapshots(void **state)
     struct clients c = {.n = 200};
     pthread_t threads[4];
 
-    set_stage(&s, make_snapshot, &snaps[0]);
+    set_stage(&s, NULL, &snaps[0]);
     c.port = s.port;
     for (unsigned i = 0; i < 4; i++)
         pthread_create(&threads[i], NULL, client_main, &c);
@@ -314,7 +57,7 @@ a_drained_worker_says_so_once(void **state)
     static struct stage s; /* static: gcc's ASan aligns the stack to less than a cache line */
     struct snapshot *snap;
 
-    set_stage(&s, make_snapshot, &snap);
+    set_stage(&s, NULL, &snap);
     assert_true(ask(s.port));
     for (unsigned i = 0; i < N_WORKERS; i++)
         worker_drain(s.workers[i], units_clock_ns() + 10 * MC_SEC);
@@ -326,12 +69,60 @@ a_drained_worker_says_so_once(void **state)
     end_stage(&s);
 }
 
+struct knocking {
+    uint16_t port;
+    _Atomic bool stop;
+};
+
+static void *
+knock(void *arg)
+{
+    struct knocking *k = arg;
+
+    while (!k->stop)
+        ask_status(k->port); /* whatever comes of it */
+    return NULL;
+}
+
+/* What connects while a worker ends is turned away; it used to be taken in by a worker that had no
+ * pool of connections any more. */
+static void
+a_worker_ends_at_once_whoever_knocks(void **state)
+{
+    for (unsigned round = 0; round < 5; round++) {
+        struct stage s;
+        struct snapshot *snap;
+        struct knocking k = {.stop = false};
+        pthread_t threads[4];
+        mc_ns begun;
+
+        set_stage(&s, NULL, &snap);
+        k.port = s.port;
+        for (unsigned i = 0; i < MC_COUNT(threads); i++)
+            pthread_create(&threads[i], NULL, knock, &k);
+        usleep(50000);
+        begun = units_clock_ns();
+        for (unsigned i = 0; i < N_WORKERS; i++)
+            worker_stop(&s.workers[i]);
+        assert_true(units_clock_ns() - begun < MC_SEC);
+        k.stop = true;
+        for (unsigned i = 0; i < N_WORKERS; i++)
+            close(s.fds[i]);
+        for (unsigned i = 0; i < MC_COUNT(threads); i++)
+            pthread_join(threads[i], NULL);
+        strike_origin(&s);
+        free_snapshot(snap);
+        end_stage(&s);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_survive_new_snapshots),
         cmocka_unit_test(a_drained_worker_says_so_once),
+        cmocka_unit_test(a_worker_ends_at_once_whoever_knocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
