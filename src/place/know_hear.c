@@ -87,17 +87,19 @@ class_of(const struct know *k, uint32_t key)
     return -1;
 }
 
+/* The rows of the server that stands at *at; moves *at behind them. */
 static unsigned
-rows_of_server(const struct know *k, const struct share_msg *m, unsigned *at, uint32_t server,
+rows_of_server(const struct know *k, const struct share_msg *m, unsigned *at,
                struct presence_row *out)
 {
+    uint32_t server = m->row[*at].server;
     unsigned n = 0;
 
-    while (*at < m->n && m->row[*at].server == server) {
-        const struct share_row *r = &m->row[(*at)++];
+    for (; *at < m->n && m->row[*at].server == server; (*at)++) {
+        const struct share_row *r = &m->row[*at];
         int class = class_of(k, r->class_key);
 
-        if (n == KNOW_ALL_CLASSES || !(r->seconds >= 0) || !(r->ended >= 0))
+        if (n == KNOW_ALL_CLASSES || r->class_key == 0 || !(r->seconds >= 0) || !(r->ended >= 0))
             continue;
         out[n++] = (struct presence_row){(uint16_t)(class < 0 ? 0 : class), r->seconds, r->ended,
                                          r->level};
@@ -105,21 +107,21 @@ rows_of_server(const struct know *k, const struct share_msg *m, unsigned *at, ui
     return n;
 }
 
-/* Rows stand in the order of by_owner, in which sender and owner agree as far as they agree on who
- * is there; while they do not, windows are given up. */
+/* learn_presence() passes over servers that are not ours to follow: balancers may disagree for a
+ * moment on who is there, and so on who owns what. */
 static void
 hear_rows(struct know *k, const struct share_msg *m)
 {
     struct presence_row row[KNOW_ALL_CLASSES];
-    unsigned at = 0;
 
     if (!share_peer(&k->share, m->from))
         return;
-    for (unsigned i = 0; i < k->view->n; i++) {
-        uint32_t s = k->by_owner[i];
+    for (unsigned at = 0; at < m->n;) {
+        uint32_t server = m->row[at].server;
+        unsigned n = rows_of_server(k, m, &at, row);
 
-        if (k->owner[s] == k->me)
-            learn_presence(&k->learn, s, m->window, row, rows_of_server(k, m, &at, s, row));
+        if (server < k->view->n)
+            learn_presence(&k->learn, server, m->window, row, n);
     }
 }
 

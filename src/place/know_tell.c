@@ -137,6 +137,8 @@ tell_rows(const struct know *k, uint32_t server, const struct presence_row *row,
                                     .seconds = row[i].seconds,
                                     .ended = row[i].ended,
                                     .level = row[i].level};
+    if (n == 0) /* "nothing" is not the same as "not told" */
+        out[n++] = (struct share_row){.server = server};
     return n;
 }
 
@@ -151,7 +153,7 @@ tell_owner(struct know *k, unsigned owner, unsigned at)
 
     while (at < k->view->n && k->owner[k->by_owner[at]] == owner)
         at++;
-    out = scratch(k, (size_t)(at - first + 1) * k->conf.n_classes * sizeof(*out));
+    out = scratch(k, (size_t)(at - first + 1) * (k->conf.n_classes + 1) * sizeof(*out));
     for (unsigned i = first; i < at; i++) {
         uint32_t s = k->by_owner[i];
         unsigned n_rows = presence_rows(&k->presence, s, row);
@@ -163,7 +165,6 @@ tell_owner(struct know *k, unsigned owner, unsigned at)
         else
             n += tell_rows(k, s, row, n_rows, out + n);
     }
-    /* also when empty: the owner waits for everybody's share */
     if (owner != k->me && at > first && k->conf.send)
         send(k, k->member[owner],
              &(struct share_msg){

@@ -55,7 +55,8 @@ struct share_load {
     uint32_t eject_ms;      /* set aside for so long from now; 0: not */
 };
 
-/* ROWS: one class at one server. */
+/* ROWS: one class at one server.  Rows of a server stand together; one with class_key 0 says that
+ * there was nothing: what is not told at all is not known. */
 struct share_row {
     uint32_t server, class_key;
     float seconds, ended;
