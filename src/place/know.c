@@ -67,6 +67,9 @@ know_new(const struct know_conf *conf, const struct place_view *view, struct loa
     presence_init(&k->presence, n, classes, conf->window_ns, now);
     share_init(&k->share, n, classes);
     k->seq = conf->boot << 32;
+    k->told_at = now;
+    for (unsigned s = 0; s < n; s++)
+        k->mine[s].area_at = now;
     k->next_window = (k->presence.window + 1) * conf->window_ns + GRACE_NS;
     k->next_solve = next_multiple(now, SOLVE_NS);
     k->next_home = next_multiple(now, HOME_NS);
@@ -328,6 +331,8 @@ count(struct know *k, uint32_t server, const struct place_cost *c, int sign, mc_
             know_tell_heavy(k, server, now);
         return;
     }
+    m->area += (double)m->light * (double)(now - m->area_at);
+    m->area_at = now;
     m->light += sign * c->phi;
     if (!m->changed) {
         m->changed = true;

@@ -59,7 +59,9 @@ struct know_conf {
 /* This balancer's requests at a server. */
 struct know_mine {
     int32_t light, heavy, mem;
-    float mean;             /* light, mean of the windows */
+    float mean;  /* light, mean of the windows */
+    double area; /* light, integrated since the window began, up to: */
+    mc_ns area_at;
     float slow_sum, slow_n; /* not yet told */
     bool changed;           /* light, since the last FAST */
 };
@@ -102,6 +104,7 @@ struct know {
     double rate;              /* requests a second that are ours */
     float typical_cores;      /* mean of those that are told; 0: none is */
     uint64_t n_begun;         /* since the last window */
+    mc_ns told_at;            /* the last window was told */
     uint64_t *class_key;      /* [n_classes] what it is called in messages; 0: free */
     uint64_t seq;
     struct know_held *held; /* a ring */

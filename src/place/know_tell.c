@@ -112,19 +112,18 @@ know_tell_fast(struct know *k, mc_ns now)
 /* --- the window
  * --------------------------------------------------------------------------------------- */
 
-/* Light requests in flight, mean over the window, by the phi that is now believed. */
-static float
-mean_light(const struct know *k, const struct presence_row *row, unsigned n)
+/* Light requests in flight, mean since the last window was told.  By what was counted at their
+ * begins, as are `now` and `heavy`: a class that becomes heavy must not be counted twice. */
+static void
+take_mean(const struct know *k, struct know_mine *m, mc_ns now)
 {
-    double sum = 0;
+    double length = (double)(now - k->told_at);
+    double area = m->area + (double)m->light * (double)(now - m->area_at);
 
-    for (unsigned i = 0; i < n; i++) {
-        struct place_cost c = cost_read(k->costs, row[i].class);
-
-        if (!cost_is_heavy(&c))
-            sum += (double)c.phi * (double)row[i].seconds;
-    }
-    return (float)(sum * 1e9 / (double)k->conf.window_ns);
+    if (length > 0)
+        m->mean += MEAN_BLEND * ((float)(area / length) - m->mean);
+    m->area = 0;
+    m->area_at = now;
 }
 
 static unsigned
@@ -157,9 +156,7 @@ tell_owner(struct know *k, unsigned owner, unsigned at)
     for (unsigned i = first; i < at; i++) {
         uint32_t s = k->by_owner[i];
         unsigned n_rows = presence_rows(&k->presence, s, row);
-        struct know_mine *m = &k->mine[s];
 
-        m->mean += MEAN_BLEND * (mean_light(k, row, n_rows) - m->mean);
         if (owner == k->me)
             learn_presence(&k->learn, s, k->presence.window, row, n_rows);
         else
@@ -187,6 +184,7 @@ tell_slow(struct know *k, mc_ns now)
     for (uint32_t s = 0; s < k->view->n; s++) {
         struct know_mine *m = &k->mine[s];
 
+        take_mean(k, m, now);
         out[n] = load_of(k, s, now);
         out[n].slow_sum = m->slow_sum;
         out[n].slow_n = m->slow_n;
@@ -226,6 +224,7 @@ know_tell_window(struct know *k, mc_ns now)
     if (!k->conf.send || k->n_members == 1)
         return;
     tell_slow(k, now);
+    k->told_at = now;
     tell_reports(k);
 }
 
