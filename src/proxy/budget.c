@@ -29,7 +29,7 @@ budget_earn(struct retry_budget *b, const struct pool_conf *p, mc_ns now)
 }
 
 bool
-budget_spend(struct retry_budget *b, const struct pool_conf *p, mc_ns now)
+budget_spend(struct retry_budget *b)
 {
     if (b->tokens < 1.0)
         return false;

@@ -241,6 +241,8 @@ set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
     struct errbuf err;
 
     memset(s, 0, sizeof(*s));
+    if (w != NULL)
+        s->wishes = *w;
     s->origin.fd = listen_on(&s->origin.port);
     assert_int_equal(pthread_create(&s->origin.thread, NULL, origin_main, &s->origin), 0);
     s->control = loop_new(&lc, &err);

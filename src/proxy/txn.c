@@ -421,7 +421,7 @@ retry_allowed(struct txn *t)
 
     if (t->attempts >= t->pool->pool->conf.retries)
         return false;
-    if (!budget_spend(&t->pool->budget, &t->pool->pool->conf, worker_now(w))) {
+    if (!budget_spend(&t->pool->budget)) {
         stat_add(&w->stats.retries_denied, 1);
         return false;
     }

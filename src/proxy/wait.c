@@ -101,7 +101,7 @@ wait_kick(struct worker *w, const struct pool *p)
     do
         next = (next + 1) % WORKER_MAX;
     while ((waiting & ((uint64_t)1 << next)) == 0);
-    worker_wake(worker_at(next));
+    worker_wake_other(next); /* a lock, but only while requests wait */
 }
 
 static void

@@ -19,12 +19,24 @@
 
 #define IDLE_SWEEP_NS MC_SEC
 
+/* Who runs.  Workers wake each other by it, and one that ends must not be woken any more. */
 static struct worker *all_workers[WORKER_MAX];
+static pthread_mutex_t roster_lock = PTHREAD_MUTEX_INITIALIZER;
 
-struct worker *
-worker_at(unsigned index)
+static void
+enlist(unsigned index, struct worker *w)
 {
-    return index < WORKER_MAX ? all_workers[index] : NULL;
+    pthread_mutex_lock(&roster_lock);
+    all_workers[index] = w;
+    pthread_mutex_unlock(&roster_lock);
+}
+
+void
+worker_wake_other(unsigned index)
+{
+    pthread_mutex_lock(&roster_lock);
+    worker_wake(all_workers[index]);
+    pthread_mutex_unlock(&roster_lock);
 }
 
 struct str
@@ -276,7 +288,7 @@ worker_start(struct worker *w, struct snapshot *s, struct errbuf *err)
         pthread_cond_wait(&w->started, &w->inbox_lock);
     pthread_mutex_unlock(&w->inbox_lock);
     if (w->phase == WORKER_RUNNING) {
-        all_workers[w->conf.index] = w;
+        enlist(w->conf.index, w);
         return MC_OK;
     }
     err_set(err, "%s", w->failure.text);
@@ -323,7 +335,7 @@ worker_stop(struct worker **wp)
         pthread_mutex_unlock(&w->inbox_lock);
         loop_wake(w->loop);
         pthread_join(w->thread, NULL);
-        all_workers[w->conf.index] = NULL;
+        enlist(w->conf.index, NULL);
         loop_free(&w->loop);
     }
     slab_fini(&w->conn_slab);

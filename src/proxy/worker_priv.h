@@ -129,7 +129,7 @@ void wait_free_all(struct worker *);
 
 /* budget.c */
 void budget_earn(struct retry_budget *, const struct pool_conf *, mc_ns now);
-bool budget_spend(struct retry_budget *, const struct pool_conf *, mc_ns now);
+bool budget_spend(struct retry_budget *);
 
 /* upconn.c */
 void upconn_idle_evict(void *worker, struct idle_conn *);
@@ -139,7 +139,7 @@ struct conn *conn_accept(struct worker *, struct listener_live *, int fd, uint16
 void conn_drain_all(struct worker *, bool now);
 
 /* worker.c */
-struct worker *worker_at(unsigned index); /* NULL when there is none */
+void worker_wake_other(unsigned index); /* any thread; nothing when it does not run */
 void worker_check_drained(struct worker *);
 
 #endif

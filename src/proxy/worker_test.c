@@ -90,7 +90,7 @@ static void
 a_worker_ends_at_once_whoever_knocks(void **state)
 {
     for (unsigned round = 0; round < 5; round++) {
-        struct stage s;
+        static struct stage s; /* as above */
         struct snapshot *snap;
         struct knocking k = {.stop = false};
         pthread_t threads[4];
