@@ -108,7 +108,7 @@ log_request(struct txn *t, mc_ns now)
         .conn_requests = t->conn_requests,
         .reused = t->reused,
         .head_ns = phase(t->at.begun, t->at.head),
-        .queue_ns = phase(t->at.head, t->at.placed),
+        .queue_ns = placed ? t->queue_ns : -1,
         .connect_ns = phase(t->at.placed, t->at.connected),
         .first_byte_ns = phase(t->at.sent, t->at.first_byte),
         .total_ns = phase(t->at.begun, now),

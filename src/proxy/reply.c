@@ -50,10 +50,9 @@ static unsigned
 status_of(struct txn *t, struct fields *fs)
 {
     if (t->end == END_MAX_FORWARDS) {
-        if (t->req.method == HTTP_M_TRACE)
-            return 405; /* TRACE would show fields that were meant for the server */
         add(fs, "Allow", FIELD_OTHER, STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-        return 200;
+        /* TRACE would show fields that were meant for the server */
+        return t->req.method == HTTP_M_TRACE ? 405 : 200;
     }
     return t->status != 0 ? t->status : end_reason_status(t->end);
 }
@@ -83,7 +82,8 @@ reply_send(struct txn *t)
         add(&fs, "Retry-After", FIELD_RETRY_AFTER, STR("1"));
     d.n_add = fs.n;
     d.content_length = body.n;
-    d.close = t->end == END_BAD_REQUEST || !t->req_done;
+    /* what follows a CONNECT may be meant for a tunnel: it must not be read as a request */
+    d.close = t->end == END_BAD_REQUEST || t->end == END_METHOD || !t->req_done;
     t->status = (uint16_t)status;
     t->resp_begun = true;
     stat_add(&t->worker->stats.own_responses, 1);

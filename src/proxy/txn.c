@@ -144,7 +144,7 @@ txn_end_attempt(struct txn *t, bool reuse)
 
     if (t->up != NULL)
         t->up->release(t, reuse);
-    t->head_sent = t->req_ended = false;
+    t->head_sent = t->req_ended = t->heard = false;
     if (s == NULL)
         return;
     t->server = NULL;
@@ -256,7 +256,8 @@ place(struct txn *t)
     t->server_index = pick.index;
     t->why = pick.reason;
     t->at.placed = worker_now(t->worker);
-    if (t->queue_ns == 0 && t->at.placed > t->at.head)
+    t->at.connected = t->at.sent = 0; /* of an attempt before */
+    if (t->attempts == 0 && !t->fresh_only)
         t->queue_ns = t->at.placed - t->at.head;
     txn_enter(t, TXN_CONNECT);
     return STEP_MORE;
@@ -338,7 +339,8 @@ txn_refuse(struct txn *t, enum h1_fault fault)
 {
     stat_add(&t->worker->stats.requests_bad, 1);
     t->detail = h1_fault_text(fault);
-    t->status = (uint16_t)h1_fault_status(fault);
+    if (!t->resp_begun)
+        t->status = (uint16_t)h1_fault_status(fault);
     txn_fail(t, END_BAD_REQUEST);
 }
 
@@ -437,7 +439,7 @@ void
 txn_up_failed(struct txn *t, enum end_reason why)
 {
     bool again = may_repeat(t, why);
-    bool stale = t->reused && (why == END_SERVER_CLOSED || why == END_SERVER_RESET);
+    bool stale = t->reused && !t->heard && (why == END_SERVER_CLOSED || why == END_SERVER_RESET);
 
     if (!stale)
         note_failure(t, why);

@@ -82,6 +82,7 @@ struct txn {
     bool req_ended;     /* and the server's side was told */
     bool req_body_used; /* some body bytes were given to a server: cannot be sent again */
     bool head_sent;     /* the request head was given to the present server's side */
+    bool heard;         /* something of an answer came from the present server's side */
     bool resp_begun;    /* a final response head went to the client */
     bool resp_done;     /* the response is whole */
     bool fresh_only;    /* the next attempt must not use a kept connection */
@@ -114,7 +115,7 @@ struct txn {
     uint64_t bytes_in, bytes_out;
     unsigned conn_requests;
     struct txn_times at;
-    mc_ns queue_ns;
+    mc_ns queue_ns;     /* from the head until a server was chosen first */
     const char *detail; /* of a fault, for the answer's Proxy-Status */
 
     struct arena arena;

@@ -183,6 +183,7 @@ read_heads(struct upconn *u, struct block **b)
         return;
     }
     u->scanned = (uint32_t)scanned;
+    u->txn->heard = true;
     if ((*b)->len > 0)
         keep_partial(u, *b);
 }

@@ -683,8 +683,10 @@ def test_a_http10_server_with_length_is_not_reused(lab):
 def test_connect_gets_a_clear_answer(lab):
     origin = lab.origin()
     c = lab.proxy(origin).client()
-    c.send(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
+    c.send(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"
+           b"GET /in-the-tunnel HTTP/1.1\r\nHost: t\r\n\r\n")
     assert_own_answer(c.read_response(), 400, 403, 405, 501)
+    c.expect_close()
     assert not origin.requests
 
 
@@ -809,6 +811,8 @@ def test_max_forwards_of_options_and_trace(lab):
     r = c.request(method="OPTIONS", fields=[("Max-Forwards", "0")])
     assert len(origin.requests) == 1, "forwarded although Max-Forwards was 0"
     assert 200 <= r.status < 600
+    r = c.request(method="TRACE", fields=[("Max-Forwards", "0")])
+    assert r.status == 405 and "GET" in r.fields.list("allow")  # RFC 9110 15.5.6
     c.request(method="GET", fields=[("Max-Forwards", "0")])
     assert origin.requests[1]["max-forwards"] == "0"  # means nothing elsewhere
 

@@ -184,6 +184,20 @@ def test_an_answer_that_breaks_off_in_its_head(lab, method, most):
     assert 1 <= sum(r.target == "/cut" for r in origin.requests) <= most
 
 
+def test_half_a_head_on_a_kept_connection_is_no_stale_connection(lab):
+    """Only one that ended before the first byte of an answer is made good without counting a retry."""
+    def reply(conn, r):
+        if r.target == "/warm":
+            return ok("x")
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Len")
+        conn.close()
+    origin = lab.origin(reply)
+    c = lab.proxy(origin, pool={"retries": 0}).client()
+    c.request("/warm")
+    assert_own_answer(c.request("/cut"), 502)
+    assert sum(r.target == "/cut" for r in origin.requests) == 1
+
+
 def test_a_retry_goes_to_another_server(lab):
     bad = lab.origin(lambda conn, r: conn.close())
     good = lab.origin(ok("good"))

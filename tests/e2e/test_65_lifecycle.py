@@ -199,6 +199,30 @@ def test_how_a_request_ended_and_what_was_tried(lab):
     assert x["status"] == 502 and "refused" in x["end"]
 
 
+def test_times_of_a_retry_are_those_of_its_last_attempt(lab):
+    closing, dead = lab.origin(lambda conn, r: conn.close()), lab.origin().refuse()
+    lb = lab.proxy([closing, dead], pool={"retries": 1, "eject_after": 0}, log="json")
+    c = lb.client()
+    for _ in range(4):
+        assert c.request().status == 502
+    for line in map(json.loads, lb.log_lines(4)):
+        assert all(v is None or v >= 0 for k, v in line.items() if k.endswith("_ms")), line
+
+
+def test_a_body_that_goes_wrong_after_the_answer_began_keeps_its_status(lab):
+    def script(conn):
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        conn.wait_eof()
+    lb = lab.proxy(lab.origin(script=script), log="json")
+    c = lb.client()
+    c.send(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    c.read_head()
+    c.send(b"no size\r\n")
+    line = json.loads(lb.log_lines(1)[0])
+    assert line["status"] == 200 and line["end"] == "bad-request"
+
+
 def test_bad_requests_and_missing_routes_are_logged(lab):
     conf = lab.conf(lab.origin(), log="json", routes=False)
     conf.route("r", "app", host=["here"])
