@@ -10,10 +10,10 @@
 
 #include "base/units.h"
 
-#define EJECT_FAILS                                                     \
-    3 /* in a row.  Failed requests are held (know.c), so that few more \
-         come after the first; with 5 a fault costs three times as      \
-         many (37 against 104 in a million in the simulator) */
+/* Failures in a row, from whatever class.  Failed requests are held (know.c), so that few more come
+ * after the first; with 5 a fault costs half as many again (37 against 60 in a million requests of
+ * the simulator's scenario faults). */
+#define EJECT_FAILS     3
 #define EJECT_BASE_NS   (2 * MC_SEC) /* the first time; doubled each time, 16 times at most */
 #define EJECT_LEVEL_MAX 4
 #define EJECT_FORGET_NS (60 * MC_SEC) /* of good behaviour make it a first time again */
