@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * conn.c - HTTP/1 towards clients: reads requests, frames responses (RFC 9112).
+ * conn.c - a client connection: its life, and the requests that are read from it (RFC 9112).
+ *
+ * What is sent on it is down_h1.c's.
  *
  * One transaction at a time; pipelined requests wait in `in` and are answered in order (9.3.2).
  * Reception is off while there is something unread that cannot be used yet: that is the
@@ -12,7 +14,6 @@
 #include <arpa/inet.h>
 
 #include "http/forwarded.h"
-#include "proxy/h1_frame.h"
 #include "proxy/txn.h"
 #include "proxy/untaken.h"
 
@@ -25,10 +26,7 @@
     65536u /* answers that the client has not taken: no further request is begun */
 #define DRAIN_GRACE_NS MC_SEC /* who has just connected may still ask once */
 
-static const struct down_ops down_h1;
-
 static void conn_run(struct conn *);
-static bool refresh_listener(struct conn *);
 static struct txn *open_txn(struct conn *);
 static void conn_next(struct conn *);
 static void discard(struct conn *, struct block *);
@@ -37,15 +35,6 @@ static struct conn *
 conn_of(struct sock *s)
 {
     struct conn *c = container_of(s, struct conn, sock);
-
-    MC_CHECK(c, CONN_MAGIC);
-    return c;
-}
-
-static struct conn *
-conn_of_txn(const struct txn *t)
-{
-    struct conn *c = t->down_side;
 
     MC_CHECK(c, CONN_MAGIC);
     return c;
@@ -63,7 +52,7 @@ set_deadline(struct conn *c, mc_ns at_ns)
         loop_timer_set(c->worker->loop, &c->timer, at_ns);
 }
 
-static void
+void
 conn_close(struct conn *c, bool reset)
 {
     if (c->state == CONN_CLOSED)
@@ -81,7 +70,7 @@ conn_finish(struct conn *c, bool linger)
 {
     if (c->state == CONN_CLOSED)
         return;
-    refresh_listener(c);
+    conn_refresh_listener(c);
     if (c->in != NULL) {
         block_give(loop_blocks(c->worker->loop), &c->in);
         linger = true;
@@ -128,7 +117,7 @@ head_timed_out(struct conn *c)
         conn_finish(c, false);
         return;
     }
-    refresh_listener(c);
+    conn_refresh_listener(c);
     t = open_txn(c);
     c->close_after = true;
     c->state = CONN_WAIT;
@@ -146,7 +135,7 @@ flush_goes_on(struct conn *c)
     c->untaken_seen = untaken_bytes(&c->sock);
     if (c->untaken_seen >= before)
         return false;
-    refresh_listener(c);
+    conn_refresh_listener(c);
     set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
     return true;
 }
@@ -211,10 +200,9 @@ static const struct listener gone_listener = {
                  {.head_bytes = 16384, .target_bytes = 8192, .fields = 100, .trailer_bytes = 4096}},
 };
 
-/* Connections outlive reloads: takes the listener as the current snapshot has it.  False when it is
- * there no more. */
-static bool
-refresh_listener(struct conn *c)
+/* Connections outlive reloads. */
+bool
+conn_refresh_listener(struct conn *c)
 {
     const struct snapshot *s = c->worker->current->snap;
 
@@ -484,7 +472,7 @@ on_recv(struct sock *s, struct block **b)
     switch ((enum conn_state)c->state) {
     case CONN_IDLE:
     case CONN_HEAD:
-        refresh_listener(c);
+        conn_refresh_listener(c);
         read_head(c, *b);
         return;
     case CONN_BODY: feed_body(c, b); return;
@@ -577,79 +565,8 @@ static const struct sock_ops conn_ops = {
     .on_closed = on_closed,
 };
 
-/* --- the transaction's side (exchange.h) --------------------------------------------------------
+/* --- between two requests ------------------------------------------------------------------------
  */
-
-static void
-write_head(struct conn *c, const struct http_head *head, const struct h1_write *w)
-{
-    size_t bound = h1_write_bound(head, w);
-    char *p = sock_reserve(&c->sock, bound);
-
-    sock_commit(&c->sock, h1_write_response(p, head, w));
-}
-
-static void
-h1_interim(struct txn *t, const struct http_head *head)
-{
-    struct h1_write w = {.body = HTTP_BODY_NONE};
-
-    write_head(conn_of_txn(t), head, &w);
-}
-
-/* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */
-static void
-h1_head(struct txn *t, const struct down_head *d)
-{
-    struct conn *c = conn_of_txn(t);
-    struct h1_write w = {
-        .drop = d->drop,
-        .add = d->add,
-        .n_add = d->n_add,
-        .body = d->body,
-        .content_length = d->content_length,
-        .keep_content_length = d->keep_content_length,
-    };
-
-    if (d->body == HTTP_BODY_CHUNKED && t->req.minor == 0) {
-        w.body = HTTP_BODY_CLOSE;
-        c->close_after = true;
-    }
-    c->resp_chunked = w.body == HTTP_BODY_CHUNKED;
-    if (d->close || c->worker->draining || !refresh_listener(c))
-        c->close_after = true;
-    if (c->close_after)
-        w.connection = "close";
-    else if (t->req.minor == 0)
-        w.connection = "keep-alive";
-    write_head(c, d->head, &w);
-}
-
-static void
-h1_data(struct txn *t, struct block **b)
-{
-    struct conn *c = conn_of_txn(t);
-
-    h1_frame_send(&c->sock, b, c->resp_chunked);
-}
-
-static void
-h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
-{
-    struct conn *c = conn_of_txn(t);
-
-    if (c->resp_chunked)
-        h1_frame_end(&c->sock, trailers, n);
-}
-
-static void
-h1_abort(struct txn *t)
-{
-    struct conn *c = conn_of_txn(t);
-
-    c->close_after = true;
-    conn_close(c, true);
-}
 
 /* The request's body was not read to its end: read on when little is left, else linger. */
 static bool
@@ -665,11 +582,9 @@ begin_discard(struct conn *c, const struct txn *t)
     return true;
 }
 
-static void
-h1_done(struct txn *t)
+void
+conn_txn_done(struct conn *c, const struct txn *t)
 {
-    struct conn *c = conn_of_txn(t);
-
     c->txn = NULL;
     if (c->state == CONN_CLOSED)
         return;
@@ -695,7 +610,7 @@ conn_next(struct conn *c)
 {
     c->state = CONN_IDLE;
     c->scanned = 0;
-    if (c->worker->draining || !refresh_listener(c)) {
+    if (c->worker->draining || !conn_refresh_listener(c)) {
         conn_finish(c, false);
         return;
     }
@@ -714,59 +629,6 @@ conn_next(struct conn *c)
     else
         sock_recv(&c->sock, true);
 }
-
-static void
-h1_want(struct txn *t, bool on)
-{
-    struct conn *c = conn_of_txn(t);
-
-    if (c->state == CONN_BODY)
-        sock_recv(&c->sock, on);
-}
-
-static uint32_t
-h1_unsent(const struct txn *t)
-{
-    return sock_unsent(&conn_of_txn(t)->sock);
-}
-
-static struct sock *
-h1_raw(const struct txn *t)
-{
-    return &conn_of_txn(t)->sock;
-}
-
-static void
-h1_spliced_in(struct txn *t, uint64_t n)
-{
-    struct conn *c = conn_of_txn(t);
-
-    t->req_body.left -= n;
-    t->req_body.total_bytes += n;
-    if (t->req_body.left == 0) {
-        c->state = CONN_WAIT;
-        sock_recv(&c->sock, true); /* to hear when the client goes */
-    }
-}
-
-static void
-h1_spliced_out(struct txn *t, uint64_t n)
-{
-}
-
-static const struct down_ops down_h1 = {
-    .interim = h1_interim,
-    .head = h1_head,
-    .data = h1_data,
-    .end = h1_end,
-    .abort = h1_abort,
-    .done = h1_done,
-    .want = h1_want,
-    .unsent = h1_unsent,
-    .raw = h1_raw,
-    .spliced_in = h1_spliced_in,
-    .spliced_out = h1_spliced_out,
-};
 
 /* --- birth and end of the worker ----------------------------------------------------------------
  */
@@ -799,7 +661,7 @@ conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local
     c->magic = CONN_MAGIC;
     c->worker = w;
     c->live = live;
-    refresh_listener(c); /* generations begin at 1: it is looked up */
+    conn_refresh_listener(c); /* generations begin at 1: it is looked up */
     c->local_port = local_port;
     c->timer.fn = on_timer;
     learn_peer(c, fd);

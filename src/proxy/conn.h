@@ -9,6 +9,7 @@
 #define MC_PROXY_CONN_H
 
 #include "io/sock.h"
+#include "proxy/exchange.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker_priv.h"
 
@@ -62,5 +63,15 @@ struct conn {
 };
 
 _Static_assert(sizeof(struct conn) <= 384, "idle connections must stay small");
+
+/* --- between conn.c and down_h1.c ---------------------------------------------------------------
+ */
+extern const struct down_ops down_h1;
+
+/* Takes the listener as the current snapshot has it; false when it is there no more. */
+bool conn_refresh_listener(struct conn *);
+void conn_close(struct conn *, bool reset);
+/* t has ended: the connection goes on with its next request, or ends. */
+void conn_txn_done(struct conn *, const struct txn *t);
 
 #endif

@@ -22,7 +22,7 @@ struct route {
     unsigned pool_index; /* in the snapshot */
 };
 
-/* routes in the order of the configuration.  listener_routes NULL: all of them apply.
+/* routes in the order of the configuration.
  * host: without port, any case.  path: with or without query.  NULL: no route matches.
  * hot: once per request. */
 const struct route *route_find(const struct route *, unsigned n, struct str host, struct str path);

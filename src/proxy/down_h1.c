@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * down_h1.c - the client's side of a transaction in HTTP/1: frames responses (RFC 9112).
+ *
+ * conn.c owns the connection, reads the requests and decides what comes after a response.
+ */
+#include "proxy/conn.h"
+#include "proxy/h1_frame.h"
+#include "proxy/txn.h"
+
+static struct conn *
+conn_of_txn(const struct txn *t)
+{
+    struct conn *c = t->down_side;
+
+    MC_CHECK(c, CONN_MAGIC);
+    return c;
+}
+
+static void
+write_head(struct conn *c, const struct http_head *head, const struct h1_write *w)
+{
+    size_t bound = h1_write_bound(head, w);
+    char *p = sock_reserve(&c->sock, bound);
+
+    sock_commit(&c->sock, h1_write_response(p, head, w));
+}
+
+static void
+h1_interim(struct txn *t, const struct http_head *head)
+{
+    struct h1_write w = {.body = HTTP_BODY_NONE};
+
+    write_head(conn_of_txn(t), head, &w);
+}
+
+/* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */
+static void
+h1_head(struct txn *t, const struct down_head *d)
+{
+    struct conn *c = conn_of_txn(t);
+    struct h1_write w = {
+        .drop = d->drop,
+        .add = d->add,
+        .n_add = d->n_add,
+        .body = d->body,
+        .content_length = d->content_length,
+        .keep_content_length = d->keep_content_length,
+    };
+
+    if (d->body == HTTP_BODY_CHUNKED && t->req.minor == 0) {
+        w.body = HTTP_BODY_CLOSE;
+        c->close_after = true;
+    }
+    c->resp_chunked = w.body == HTTP_BODY_CHUNKED;
+    if (d->close || c->worker->draining || !conn_refresh_listener(c))
+        c->close_after = true;
+    if (c->close_after)
+        w.connection = "close";
+    else if (t->req.minor == 0)
+        w.connection = "keep-alive";
+    write_head(c, d->head, &w);
+}
+
+static void
+h1_data(struct txn *t, struct block **b)
+{
+    struct conn *c = conn_of_txn(t);
+
+    h1_frame_send(&c->sock, b, c->resp_chunked);
+}
+
+static void
+h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
+{
+    struct conn *c = conn_of_txn(t);
+
+    if (c->resp_chunked)
+        h1_frame_end(&c->sock, trailers, n);
+}
+
+static void
+h1_abort(struct txn *t)
+{
+    struct conn *c = conn_of_txn(t);
+
+    c->close_after = true;
+    conn_close(c, true);
+}
+
+static void
+h1_done(struct txn *t)
+{
+    conn_txn_done(conn_of_txn(t), t);
+}
+
+static void
+h1_want(struct txn *t, bool on)
+{
+    struct conn *c = conn_of_txn(t);
+
+    if (c->state == CONN_BODY)
+        sock_recv(&c->sock, on);
+}
+
+static uint32_t
+h1_unsent(const struct txn *t)
+{
+    return sock_unsent(&conn_of_txn(t)->sock);
+}
+
+static struct sock *
+h1_raw(const struct txn *t)
+{
+    return &conn_of_txn(t)->sock;
+}
+
+static void
+h1_spliced_in(struct txn *t, uint64_t n)
+{
+    struct conn *c = conn_of_txn(t);
+
+    t->req_body.left -= n;
+    t->req_body.total_bytes += n;
+    if (t->req_body.left == 0) {
+        c->state = CONN_WAIT;
+        sock_recv(&c->sock, true); /* to hear when the client goes */
+    }
+}
+
+static void
+h1_spliced_out(struct txn *t, uint64_t n)
+{
+}
+
+const struct down_ops down_h1 = {
+    .interim = h1_interim,
+    .head = h1_head,
+    .data = h1_data,
+    .end = h1_end,
+    .abort = h1_abort,
+    .done = h1_done,
+    .want = h1_want,
+    .unsent = h1_unsent,
+    .raw = h1_raw,
+    .spliced_in = h1_spliced_in,
+    .spliced_out = h1_spliced_out,
+};
