@@ -464,6 +464,15 @@ know_report(struct know *k, uint32_t server, const struct place_report *r, mc_ns
     know_publish_host(k, server);
 }
 
+void
+know_silent(struct know *k, uint32_t server)
+{
+    MC_ASSERT(server < k->view->n);
+    k->host[server].other = 0;
+    k->learn.server[server].other = 0;
+    know_publish_peers(k, server);
+}
+
 /* --- time
  * -------------------------------------------------------------------------------------------- */
 

@@ -129,6 +129,8 @@ void know_set_class(struct know *, unsigned class, uint64_t key);
 void know_event(struct know *, const struct place_event *);
 /* From the server's agent.  at: when it was true, on our clock. */
 void know_report(struct know *, uint32_t server, const struct place_report *, mc_ns at);
+/* Its agent is not heard any more: the load that it spoke of last may be gone. */
+void know_silent(struct know *, uint32_t server);
 void know_recv(struct know *, const struct share_msg *, mc_ns now);
 /* Every tick_ns. */
 void know_tick(struct know *, mc_ns now);
