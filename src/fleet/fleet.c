@@ -56,6 +56,7 @@ fleet_new(unsigned n_workers, struct loop *loop, struct dns *dns, void (*on_open
     list_init(&f->events);
     list_init(&f->lookups);
     rng_seed_os(&f->rng);
+    f->brains = brains_new(f);
     if (loop) {
         f->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         MC_ASSERT(f->event_fd >= 0);
@@ -196,6 +197,10 @@ make_pool(struct fleet *f, struct pool_conf *conf, unsigned index, struct pool *
     }
     make_view(p);
     make_shared(p);
+    if (p->conf.policy == policy_find(STR("resource"))) {
+        p->brain = brain_get(f->brains, p);
+        p->view.table = p->brain->table;
+    }
     *out = p;
     return MC_OK;
 }
@@ -352,6 +357,13 @@ fleet_adopt(struct fleet *f, struct pool *const *pools, unsigned n)
         live_unref(old[i]);
     }
     free(old);
+    brains_adopt(f->brains, pools, n);
+}
+
+struct brains *
+fleet_brains(struct fleet *f)
+{
+    return f->brains;
 }
 
 /* --- the operator's word
@@ -448,6 +460,7 @@ fleet_free(struct fleet **fp)
     fleet_adopt(f, NULL, 0);
     free(f->adopted);
     resolve_forget_all(f);
+    brains_free(&f->brains);
     if (f->event_fd >= 0) {
         watch_drop(&f->watch);
         close(f->event_fd);

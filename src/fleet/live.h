@@ -43,6 +43,7 @@ struct fleet {
     unsigned n_adopted;
     unsigned n_checked;  /* servers whose checks were begun by the present adoption */
     struct list lookups; /* struct lookup that the resolver has not answered yet */
+    struct brains *brains;
 
     /* what workers tell the control thread */
     pthread_mutex_t events_lock;

@@ -117,6 +117,7 @@ pool_conf_free(struct pool_conf *c)
     for (unsigned i = 0; i < c->n_servers; i++) {
         free(c->servers[i].name);
         free(c->servers[i].address);
+        free(c->servers[i].agent);
     }
     free(c->servers);
     free(c->name);
@@ -137,6 +138,7 @@ pool_free(struct pool **pp)
     *pp = NULL;
     if (p->policy_shared && p->conf.policy->shared_free)
         p->conf.policy->shared_free(p->policy_shared);
+    brain_unref(&p->brain);
     for (unsigned i = 0; i < p->view.n; i++)
         server_unref(&p->servers[i]);
     free(p->servers);

@@ -9,7 +9,9 @@
 
 #include "base/err.h"
 #include "base/rand.h"
+#include "fleet/brain.h"
 #include "fleet/server.h"
+#include "fleet/watch.h"
 #include "io/loop.h"
 #include "place/policy.h"
 
@@ -36,6 +38,8 @@ struct server_conf {
     unsigned max_concurrent; /* 0: no limit */
     uint16_t check_port;     /* 0: the pool's */
     enum health_admin state; /* as configured: ready, drain, maint */
+    char *agent;             /* address of who reports the server's load; NULL: nobody */
+    enum watch_kind agent_kind;
 };
 
 struct pool_conf {
@@ -61,6 +65,7 @@ struct pool_conf {
     unsigned idle_max;             /* kept connections per worker and server; default 100 */
     mc_ns idle_conn_timeout_ns;    /* kept at most this long; default 30 s */
     unsigned requests_per_conn;    /* 0: no limit */
+    mc_ns report_interval_ns;      /* how often agents report; default 100 ms */
     struct server_conf *servers;
     unsigned n_servers;
 };
@@ -87,6 +92,7 @@ struct pool {
     struct pool_live *live;
     struct server **servers; /* [view.n], referenced */
     struct place_view view;
+    struct brain *brain; /* of the policy resource; else NULL */
     void *policy_shared;
     unsigned index; /* in the snapshot; index into per-worker tables */
 };
@@ -134,13 +140,15 @@ enum mc_err fleet_build(struct fleet *, struct pool_conf *, unsigned n, struct p
 /* The snapshot is in force: checks, resolves and times now follow these pools (until the next). */
 void fleet_adopt(struct fleet *, struct pool *const *, unsigned n);
 /* Frees a pool of a snapshot that nobody uses any more; live parts stay as long as referenced.  Any
- * thread. */
+ * thread, but for a pool with a brain: that is the control thread's. */
 void pool_free(struct pool **);
 /* The operator's word on one server ("drain", why = "operator"); MC_ENOENT when unknown. */
 enum mc_err fleet_set_admin(struct fleet *, const char *pool, const char *server, enum health_admin,
                             const char *why, struct errbuf *);
 enum mc_err fleet_set_weight(struct fleet *, const char *pool, const char *server, unsigned weight,
                              struct errbuf *);
+/* All that is known of pools; for as long as the fleet. */
+struct brains *fleet_brains(struct fleet *);
 /* A copy of a server's health for display.  Any thread. */
 void server_health_copy(struct server *, struct health *out);
 

@@ -17,10 +17,10 @@
 #include "place/report.h"
 
 /* X(id, name in the configuration, default interval, port by habit) */
-#define WATCH_KINDS(X)                        \
-    X(AGENT, "agent", 100 * MC_MS, 7708)      \
-    X(CHECK, "agent-check", 2 * MC_SEC, 7710) \
-    X(NODE, "node-exporter", MC_SEC, 9100)
+#define WATCH_KINDS(X)                     \
+    X(AGENT, "agent", 100 * MC_MS, 7708)   \
+    X(NODE, "node-exporter", MC_SEC, 9100) \
+    X(CHECK, "agent-check", 2 * MC_SEC, 7710)
 
 enum watch_kind {
 #define X(id, name, interval, port) WATCH_##id,

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fleet/brain.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "fleet/harness.h"
+
+#define MANY 20000
+
+static struct pool_conf
+resource_of(unsigned n)
+{
+    struct pool_conf c = pool_of(n);
+
+    c.policy = policy_find(STR("resource"));
+    c.report_interval_ns = 100 * MC_MS;
+    return c;
+}
+
+static struct pool *
+pool_with_brain(unsigned n)
+{
+    struct pool_conf c = resource_of(n);
+
+    return adopt(&c);
+}
+
+/* One request from begin to end, as a worker does it. */
+static struct brain_use
+serve(const struct pool *p, unsigned worker, const char *path, uint32_t server,
+      enum place_event_kind kind)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), worker);
+    struct brain_use u;
+
+    brain_look(p->brain, pipe, worker, STR_NONE, STR("GET"), str_of(path), &u);
+    brain_begin(p->brain, pipe, &u, server, units_clock_ns());
+    brain_end(p->brain, pipe, &u, server, kind, 0, units_clock_ns());
+    return u;
+}
+
+static int32_t
+own(const struct pool *p, uint32_t server)
+{
+    const struct load_table *t = p->brain->table;
+
+    return atomic_load(&t->hot[t->pos[server]].own);
+}
+
+static bool
+has_class(const struct pool *p, const char *name, struct brain_class *out)
+{
+    for (unsigned c = 0; c < brain_n_classes(p->brain); c++)
+        if (brain_class_at(p->brain, c, out) && str_eq(out->name, str_of(name)))
+            return true;
+    return false;
+}
+
+/* --- */
+
+static void
+only_resource_needs_a_brain(void **state)
+{
+    struct pool_conf c = pool_of(2);
+    struct pool *p = adopt(&c);
+
+    assert_null(p->brain);
+    assert_null(p->view.table);
+    pool_free(&p);
+    p = pool_with_brain(2);
+    assert_non_null(p->brain);
+    assert_ptr_equal(p->view.table, p->brain->table);
+    pool_free(&p);
+}
+
+static void
+what_is_known_is_fresh_while_the_loop_turns(void **state)
+{
+    struct pool *p = pool_with_brain(2);
+    mc_ns now = units_clock_ns() + p->brain->wall_ns;
+
+    UNTIL(atomic_load(&p->brain->table->good_until_ns) > now);
+    pool_free(&p);
+}
+
+static void
+shapes_become_classes_and_are_counted(void **state)
+{
+    struct pool *p = pool_with_brain(2);
+    struct brain_class c;
+
+    assert_int_equal(serve(p, 0, "/users/4711", 0, PLACE_END_OK).class, 0);
+    UNTIL(has_class(p, "GET /users/{}", &c));
+    assert_int_not_equal(serve(p, 0, "/users/4712", 0, PLACE_END_OK).class, 0);
+    assert_int_equal(serve(p, 1, "/users/1", 1, PLACE_END_OK).class,
+                     serve(p, 0, "/users/2", 0, PLACE_END_OK).class);
+    UNTIL(has_class(p, "GET /users/{}", &c) && c.requests == 3);
+    UNTIL(has_class(p, "GET /users/{}", &c) && c.cost.known); /* by latency, for want of agents */
+    pool_free(&p);
+}
+
+static void
+the_route_is_in_the_name_where_it_matters(void **state)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), 0);
+    struct pool *p = pool_with_brain(1);
+    struct brain_class c;
+    struct brain_use u;
+
+    brain_look(p->brain, pipe, 0, STR("api"), STR("GET"), STR("/x?a=1"), &u);
+    UNTIL(has_class(p, "api GET /x", &c));
+    pool_free(&p);
+}
+
+static void
+an_attempt_counts_from_its_begin_to_its_end(void **state)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), 0);
+    struct pool *p = pool_with_brain(2);
+    struct brain_use u;
+
+    brain_look(p->brain, pipe, 0, STR_NONE, STR("GET"), STR("/"), &u);
+    brain_begin(p->brain, pipe, &u, 1, units_clock_ns());
+    assert_int_equal(own(p, 1), COST_ONE);
+    assert_int_equal(pipe->n_told, 1);
+    brain_end(p->brain, pipe, &u, 1, PLACE_END_OK, 0, units_clock_ns());
+    assert_int_equal(own(p, 1), 0);
+    assert_int_equal(pipe->n_told, 0);
+    pool_free(&p);
+}
+
+static void
+a_failed_attempt_counts_for_a_while(void **state)
+{
+    struct pool *p = pool_with_brain(2);
+
+    serve(p, 0, "/", 0, PLACE_END_FAILED);
+    assert_int_equal(own(p, 0), COST_ONE);
+    UNTIL(own(p, 0) == 0);
+    pool_free(&p);
+}
+
+static void
+nobody_listens_and_nothing_breaks(void **state)
+{
+    struct pool *p = pool_with_brain(1);
+    struct brain_use u;
+
+    brain_look(p->brain, NULL, 0, STR_NONE, STR("GET"), STR("/"), &u);
+    brain_begin(p->brain, NULL, &u, 0, units_clock_ns());
+    brain_end(p->brain, NULL, &u, 0, PLACE_END_FAILED, 0, units_clock_ns());
+    assert_int_equal(own(p, 0), 0);
+    pool_free(&p);
+}
+
+/* With nobody to drain it the pipe fills; each begin that was told still finds room for its end. */
+static void
+no_end_is_lost_when_the_pipe_is_full(void **state)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), 0);
+    struct pool *p = pool_with_brain(1);
+    unsigned n = pipe->events.n_slots, told = 0;
+    struct brain_use *u = mc_alloc(n * sizeof(*u));
+
+    brain_look(p->brain, pipe, 0, STR_NONE, STR("GET"), STR("/"), &u[0]);
+    for (unsigned i = 0; i < n; i++) {
+        u[i] = u[0];
+        brain_begin(p->brain, pipe, &u[i], 0, units_clock_ns());
+        told += u[i].told;
+    }
+    assert_int_equal(told, n / 2);
+    assert_int_equal(brains_lost(fleet_brains(F)), n - told);
+    for (unsigned i = 0; i < n; i++)
+        brain_end(p->brain, pipe, &u[i], 0, i % 2 ? PLACE_END_OK : PLACE_END_VOID, 0,
+                  units_clock_ns());
+    assert_int_equal(own(p, 0), 0);
+    assert_true(brains_drain(fleet_brains(F)) >= 2 * told);
+    free(u);
+    pool_free(&p);
+}
+
+static void
+a_reload_with_the_same_servers_keeps_the_brain(void **state)
+{
+    struct pool *p = pool_with_brain(2), *q = pool_with_brain(2);
+
+    assert_ptr_equal(p->brain, q->brain);
+    pool_free(&p);
+    assert_ptr_equal(q->brain->table, q->view.table);
+    pool_free(&q);
+}
+
+static void
+other_servers_begin_with_the_costs_of_the_last(void **state)
+{
+    struct pool *p = pool_with_brain(2), *q;
+    struct brain_use old;
+    struct brain_class c;
+
+    while (!has_class(p, "GET /dear", &c) || !c.cost.known) {
+        serve(p, 0, "/dear", 0, PLACE_END_OK);
+        loop_turn(L, MC_MS);
+    }
+    brain_look(p->brain, NULL, 0, STR_NONE, STR("GET"), STR("/dear"), &old);
+    brain_begin(p->brain, brains_pipe(fleet_brains(F), 0), &old, 0, units_clock_ns());
+    q = pool_with_brain(3);
+    assert_ptr_not_equal(p->brain, q->brain);
+    assert_true(has_class(q, "GET /dear", &c) && c.cost.known);
+    assert_int_not_equal(serve(q, 1, "/dear", 2, PLACE_END_OK).class, 0);
+    /* the old one is still good for the requests that it has */
+    settle();
+    brain_end(p->brain, brains_pipe(fleet_brains(F), 0), &old, 0, PLACE_END_OK, 0,
+              units_clock_ns());
+    pool_free(&p);
+    settle();
+    pool_free(&q);
+}
+
+static void
+a_configuration_that_comes_to_nothing_leaves_no_brain(void **state)
+{
+    struct pool_conf c[2] = {resource_of(2), resource_of(2)};
+    struct pool **pools;
+    struct errbuf err;
+
+    assert_int_equal(fleet_build(F, c, 2, &pools, &err), MC_EEXIST); /* one name, twice */
+    settle();
+}
+
+struct hand {
+    const struct pool *p;
+    unsigned worker;
+};
+
+static void *
+work(void *arg)
+{
+    const struct hand *h = arg;
+    char path[32];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(path, sizeof(path), "/c%c/%d", 'a' + i / 64 % 20, i);
+        serve(h->p, h->worker, path, (uint32_t)i % 3, i % 100 ? PLACE_END_OK : PLACE_END_FAILED);
+        if (i % 64 == 0)
+            sched_yield();
+    }
+    return NULL;
+}
+
+static void
+workers_and_control_need_no_lock(void **state)
+{
+    struct pool *p = pool_with_brain(3);
+    struct hand hands[2] = {{p, 0}, {p, 1}};
+    pthread_t thread[2];
+    uint64_t begun = 0;
+    struct brain_class c;
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, work, &hands[i]), 0);
+    for (int i = 0; i < 100; i++)
+        loop_turn(L, 5 * MC_MS);
+    for (int i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    UNTIL(own(p, 0) == 0 && own(p, 1) == 0 && own(p, 2) == 0);
+    for (unsigned k = 0; k < brain_n_classes(p->brain); k++)
+        begun += brain_class_at(p->brain, k, &c) ? c.requests : 0;
+    assert_true(begun > 0 && begun <= 2 * MANY);
+    pool_free(&p);
+}
+
+int
+main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fleet_setup, fleet_teardown)
+    const struct CMUnitTest tests[] = {
+        T(only_resource_needs_a_brain),
+        T(what_is_known_is_fresh_while_the_loop_turns),
+        T(shapes_become_classes_and_are_counted),
+        T(the_route_is_in_the_name_where_it_matters),
+        T(an_attempt_counts_from_its_begin_to_its_end),
+        T(a_failed_attempt_counts_for_a_while),
+        T(nobody_listens_and_nothing_breaks),
+        T(no_end_is_lost_when_the_pipe_is_full),
+        T(a_reload_with_the_same_servers_keeps_the_brain),
+        T(other_servers_begin_with_the_costs_of_the_last),
+        T(a_configuration_that_comes_to_nothing_leaves_no_brain),
+        T(workers_and_control_need_no_lock),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * brain_use.c - the workers' half of a brain, see brain.h.
+ */
+#include "base/check.h"
+#include "fleet/brain.h"
+
+/* The map is replaced while workers look into it.  Each shows which one it looks into before it
+ * makes sure that this is still the present one; control looks at what is shown after it has put
+ * another one in place, both in one total order, so that one of the two sees the other (hazard
+ * pointers, Michael 2004). */
+static uint16_t
+look_up(struct brain *b, struct brain_reader *r, uint64_t hash)
+{
+    const struct class_map *m = atomic_load_explicit(&b->map, memory_order_acquire), *again;
+    uint16_t class;
+
+    for (;; m = again) {
+        atomic_store_explicit(&r->map, m, memory_order_seq_cst);
+        again = atomic_load_explicit(&b->map, memory_order_seq_cst);
+        if (again == m)
+            break;
+    }
+    class = class_map_find(m, hash);
+    atomic_store_explicit(&r->map, NULL, memory_order_release);
+    return class;
+}
+
+/* "GET /users/{}", or "api GET /users/{}" of the route api. */
+static struct str
+shape_of(struct str route, struct str method, struct str path, char out[2 * CLASS_NAME_MAX])
+{
+    size_t n = 0;
+
+    if (route.n > 0) {
+        n = route.n < CLASS_NAME_MAX / 2 ? route.n : CLASS_NAME_MAX / 2;
+        memcpy(out, route.p, n);
+        out[n++] = ' ';
+    }
+    n += class_fold(method, path, out + n);
+    return (struct str){out, n < CLASS_NAME_MAX ? n : CLASS_NAME_MAX - 1};
+}
+
+static void
+tell_shape(struct brain *b, struct brain_pipe *p, uint64_t hash, struct str name, float weight)
+{
+    struct brain_shape *s = ring_slot(&p->shapes);
+
+    if (!s)
+        return;
+    s->brain = b;
+    s->hash = hash;
+    s->weight = weight;
+    memcpy(s->name, name.p, name.n);
+    s->name[name.n] = '\0';
+    ring_send(&p->shapes);
+}
+
+void
+brain_look(struct brain *b, struct brain_pipe *p, unsigned worker, struct str route,
+           struct str method, struct str path, struct brain_use *u)
+{
+    char text[2 * CLASS_NAME_MAX];
+    struct str name = shape_of(route, method, path, text);
+    uint64_t hash = class_hash(name);
+
+    u->class = look_up(b, &b->readers[worker], hash);
+    u->cost = cost_read(b->costs, u->class);
+    if (u->class == 0 && p)
+        tell_shape(b, p, hash, name, u->cost.cpu_s);
+}
+
+static void
+tell(struct brain *b, struct brain_pipe *p, const struct brain_use *u, uint32_t server,
+     enum place_event_kind kind, mc_ns rtt, mc_ns now)
+{
+    struct brain_event *e = ring_slot(&p->events);
+
+    MC_ASSERT(e != NULL);
+    e->brain = b;
+    e->e = (struct place_event){
+        .at_ns = now + b->wall_ns,
+        .begin_ns = u->begin_ns + b->wall_ns,
+        .server = server,
+        .class = u->class,
+        .kind = (uint8_t)kind,
+        .crowd = u->crowd,
+        .rtt_us = (uint32_t)(rtt / MC_US),
+        .cost = u->cost,
+    };
+    ring_send(&p->events);
+}
+
+/* A begin without its end would count as in flight for ever: it is told only when there is room for
+ * the ends of all that were told, too. */
+void
+brain_begin(struct brain *b, struct brain_pipe *p, struct brain_use *u, uint32_t server, mc_ns now)
+{
+    u->crowd = load_begin(b->table, server, &u->cost);
+    u->begin_ns = now;
+    u->told = p && ring_has_room(&p->events, p->n_told + 2);
+    if (u->told) {
+        p->n_told++;
+        tell(b, p, u, server, PLACE_BEGIN, 0, now);
+    } else if (p) {
+        stat_add(&p->events.n_lost, 1);
+    }
+}
+
+void
+brain_end(struct brain *b, struct brain_pipe *p, struct brain_use *u, uint32_t server,
+          enum place_event_kind kind, mc_ns rtt, mc_ns now)
+{
+    /* what failed is given back by know.c, later */
+    if (kind != PLACE_END_FAILED || !u->told)
+        load_end(b->table, server, &u->cost);
+    if (!u->told)
+        return;
+    u->told = false;
+    p->n_told--;
+    tell(b, p, u, server, kind, rtt, now);
+}
