@@ -139,6 +139,7 @@ relay_start(struct txn *t)
             end_request(t);
         return;
     }
+    t->client_slow = !t->req_done;
     send_hold(t); /* no splice yet: the client's side may still have body bytes behind the head */
 }
 
@@ -221,6 +222,8 @@ note_response(struct txn *t, unsigned status)
     if (status <= 599)
         stat_add(by_class[status / 100 - 2], 1);
     stat_hist_add(&c->response_time, t->at.first_byte - t->at.sent);
+    if (failed)
+        t->attempt_end = PLACE_END_FAILED;
     server_note(t->server, failed ? SERVER_ERROR_STATUS : SERVER_OK, worker_now(t->worker));
 }
 
@@ -261,8 +264,10 @@ txn_response_data(struct txn *t, struct block **b)
     stat_add(&t->worker->stats.bytes_out, n);
     stat_add(&t->server->counters[t->worker->conf.index].bytes_in, n);
     t->down->data(t, b);
-    if (t->down->unsent(t) > RELAY_HIGH)
+    if (t->down->unsent(t) > RELAY_HIGH) {
+        t->client_slow = true;
         t->up->want(t, false);
+    }
 }
 
 void
@@ -270,6 +275,8 @@ txn_response_end(struct txn *t, const struct http_field *trailers, unsigned n)
 {
     t->resp_done = true;
     t->end = END_OK;
+    if (t->attempt_end == PLACE_END_VOID && !t->client_slow)
+        t->attempt_end = PLACE_END_OK;
     t->down->end(t, trailers, n);
     txn_finish(t);
 }
@@ -333,7 +340,7 @@ try_splice_down(struct txn *t)
         return;
     t->up->want(t, false);
     if (sock_splice(from, to, left, down_spliced, t))
-        t->splicing_down = true;
+        t->splicing_down = t->client_slow = true;
     else
         t->up->want(t, true);
 }

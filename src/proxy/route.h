@@ -20,6 +20,7 @@ struct route_conf {
 struct route {
     struct route_conf conf;
     unsigned pool_index; /* in the snapshot */
+    bool in_class;       /* other routes lead to the pool, too: classes of requests bear its name */
 };
 
 /* routes in the order of the configuration.

@@ -147,6 +147,8 @@ txn_end_attempt(struct txn *t, bool reuse)
     t->head_sent = t->req_ended = t->heard = false;
     if (s == NULL)
         return;
+    if (pool_learns(t->pool->pool))
+        weigh_end(t);
     t->server = NULL;
     pool_end(t->pool->pool, s);
     wait_kick(t->worker, t->pool->pool);
@@ -203,8 +205,23 @@ route(struct txn *t)
     budget_earn(&t->pool->budget, &t->pool->pool->conf, worker_now(t->worker));
     if (t->pool->pool->conf.total_timeout_ns > 0)
         t->deadline_total_ns = t->at.head + t->pool->pool->conf.total_timeout_ns;
+    if (t->pool->pool->brain != NULL)
+        weigh_request(t);
     txn_enter(t, TXN_PLACE);
     return STEP_MORE;
+}
+
+/* What policies that learn go by. */
+static void
+find_need(const struct txn *t, struct place_ask *ask)
+{
+    const struct brain *b = t->pool->pool->brain;
+
+    ask->now = worker_now(t->worker);
+    if (b == NULL)
+        return;
+    ask->now += b->wall_ns;
+    ask->cost = &t->use.cost;
 }
 
 /* What hashing policies go by. */
@@ -246,6 +263,7 @@ place(struct txn *t)
     if (t->pool->queue->n > 0 && t->waiting == NULL && t->attempts == 0 && !t->fresh_only)
         return wait_for_server(t); /* nobody overtakes those who wait */
     find_key(t, &ask);
+    find_need(t, &ask);
     if (!pool_pick(&t->pool->pick, &ask, &t->worker->rng, &pick)) {
         if (pick.reason == PLACE_FULL)
             return wait_for_server(t);
@@ -256,6 +274,10 @@ place(struct txn *t)
     t->server_index = pick.index;
     t->why = pick.reason;
     t->at.placed = worker_now(t->worker);
+    t->attempt_end = PLACE_END_VOID;
+    t->client_slow = false;
+    if (t->pool->pool->brain != NULL)
+        weigh_begin(t);
     t->at.connected = t->at.sent = 0; /* of an attempt before */
     if (t->attempts == 0 && !t->fresh_only)
         t->queue_ns = t->at.placed - t->at.head;
@@ -394,6 +416,7 @@ note_failure(struct txn *t, enum end_reason why)
 
     if (why == END_NO_FDS)
         return;
+    t->attempt_end = PLACE_END_FAILED;
     if (outcome_of(why) == SERVER_TIMEOUT || why == END_CONNECT_TIMEOUT)
         stat_add(&c->timeouts, 1);
     else if (outcome_of(why) == SERVER_BROKEN)

@@ -95,6 +95,9 @@ struct txn {
     uint32_t tried[TXN_MAX_TRIED];
     unsigned n_tried;
     uint32_t server_index;
+    enum place_event_kind attempt_end; /* what the present one teaches, should it end now */
+    bool client_slow;                  /* its time is the client's, too */
+    struct brain_use use;              /* in pools that have a brain */
 
     /* waiting in a pool's queue */
     struct list wait_link;
@@ -171,6 +174,17 @@ void relay_drop_hold(struct txn *);
 
 /* reply.c: sends an answer of the balancer's own for t->end. */
 void reply_send(struct txn *);
+
+/* weigh.c: in pools whose policy learns; the end for all with pool_learns() */
+void weigh_request(struct txn *);
+void weigh_begin(struct txn *);
+void weigh_end(struct txn *);
+
+static inline bool
+pool_learns(const struct pool *p)
+{
+    return p->brain != NULL || p->conf.policy->on_end != NULL;
+}
 
 /* account.c: counters, access log */
 void account_request(struct txn *);

@@ -53,6 +53,7 @@ struct worker_conf {
     /* called on the worker's thread when it has drained after worker_drain() */
     void (*on_drained)(void *arg, unsigned worker);
     void *arg;
+    struct brain_pipe *pipe; /* where attempts are told, in pools that learn; NULL: nowhere */
 };
 
 /* All on the control thread. */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * weigh.c - what a request is to placement, and what placement is told of its attempts.
+ *
+ * Only pools whose policy learns come here.  What an attempt teaches depends on who was waited for:
+ * when the client sent its body slowly, or took the response slowly, the time that passed says
+ * nothing of the server.
+ */
+#include "proxy/txn.h"
+#include "proxy/worker_priv.h"
+
+/* hot: once per request */
+void
+weigh_request(struct txn *t)
+{
+    struct worker *w = t->worker;
+    const struct str route = t->route->in_class ? str_of(t->route->conf.name) : STR_NONE;
+
+    brain_look(t->pool->pool->brain, w->conf.pipe, w->conf.index, route, t->req.method_text,
+               t->req.path, &t->use);
+}
+
+/* hot: once per attempt */
+void
+weigh_begin(struct txn *t)
+{
+    brain_begin(t->pool->pool->brain, t->worker->conf.pipe, &t->use, t->server_index,
+                worker_now(t->worker));
+}
+
+/* The way to the server, as far as this attempt has seen it. */
+static mc_ns
+way_of(const struct txn *t)
+{
+    return t->reused || t->at.connected < t->at.placed ? 0 : t->at.connected - t->at.placed;
+}
+
+/* hot: once per attempt */
+void
+weigh_end(struct txn *t)
+{
+    const struct pool *p = t->pool->pool;
+    const mc_ns now = worker_now(t->worker);
+
+    if (p->brain != NULL)
+        brain_end(p->brain, t->worker->conf.pipe, &t->use, t->server_index, t->attempt_end,
+                  way_of(t), now);
+    if (p->conf.policy->on_end != NULL && t->attempt_end != PLACE_END_VOID)
+        p->conf.policy->on_end(t->pool->pick.policy_state, &p->view, t->server_index,
+                               now - t->at.placed, t->attempt_end == PLACE_END_OK, now);
+}
