@@ -93,6 +93,16 @@ pool_index(const struct snapshot *s, const char *name)
     MC_NEVER("route to a pool that conf_check let pass");
 }
 
+static bool
+is_shared(const struct snapshot *s, unsigned pool)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->n_routes; i++)
+        n += s->routes[i].pool_index == pool;
+    return n > 1;
+}
+
 static void
 build_routes(struct conf *c, struct snapshot *s)
 {
@@ -103,6 +113,8 @@ build_routes(struct conf *c, struct snapshot *s)
         c->routes[i] = (struct route_conf){0};
         s->routes[i].pool_index = pool_index(s, s->routes[i].conf.pool);
     }
+    for (unsigned i = 0; i < s->n_routes; i++)
+        s->routes[i].in_class = is_shared(s, s->routes[i].pool_index);
     c->n_routes = 0;
 }
 

@@ -373,6 +373,7 @@ conf_free(struct conf **cp)
     free(c->group);
     free(c->node);
     free(c->pid_file);
+    free(c->state_dir);
     free(c->resolvers);
     free(c->access_log.file);
     free(c->admin.socket);

@@ -37,6 +37,7 @@ struct conf {
     char *user, *group; /* NULL: stay who we are */
     char *node;
     char *pid_file;
+    char *state_dir; /* NULL: nothing is kept */
     enum log_level log_level;
     mc_ns drain_timeout_ns;
     unsigned max_connections;

@@ -133,12 +133,34 @@ check_binds(struct conf_run *run)
     map_free(&seen);
 }
 
+static bool
+has_agent(const struct pool_conf *p)
+{
+    for (unsigned i = 0; i < p->n_servers; i++)
+        if (p->servers[i].agent != NULL)
+            return true;
+    return false;
+}
+
+/* Of balance = auto. */
+static const struct policy *
+policy_of(const struct pool_conf *p)
+{
+    return policy_find(has_agent(p) ? STR("resource") : STR("least-request"));
+}
+
 static void
 check_pools(struct conf_run *run, const struct conf *c)
 {
     for (unsigned i = 0; i < c->n_pools; i++) {
-        const struct pool_conf *p = &c->pools[i];
+        struct pool_conf *p = &c->pools[i];
         struct conf_at at = run->text->sections[CONF_POOL][i];
+
+        if (p->policy == NULL)
+            p->policy = policy_of(p);
+        if (has_agent(p) && p->policy != policy_find(STR("resource")))
+            warning(run, at, "pool \"%s\": agent has no effect, expected balance = \"resource\"",
+                    p->name);
 
         if (p->n_servers == 0)
             conf_run_fault(run, at, "pool \"%s\" has no server, expected server \"name\" {...}",

@@ -41,6 +41,8 @@
         .titled = has_title, .help = what                                                \
     }
 
+static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1, "the words of agent-type");
+
 /* clang-format off */
 const struct conf_key conf_keys[] = {
     /* --- top level: struct conf --- */
@@ -56,6 +58,8 @@ const struct conf_key conf_keys[] = {
         "name of this balancer in Via and Proxy-Status"),
     KEY(TOP, "pid-file", FILE, conf, pid_file, "none", NULL,
         "file that holds the process id while the balancer runs"),
+    KEY(TOP, "state-dir", FILE, conf, state_dir, "none", NULL,
+        "directory that keeps what was learned of requests over a restart"),
     KEY(TOP, "log-level", WORD, conf, log_level, "info", "error|warn|info|debug",
         "which lines of the error log are written"),
     KEY(TOP, "drain-timeout", DURATION, conf, drain_timeout_ns, "30s", "0..1d",
@@ -128,8 +132,10 @@ const struct conf_key conf_keys[] = {
         "Server field of answers that the balancer itself makes"),
 
     /* --- pool: struct pool_conf --- */
-    KEY(POOL, "balance", BALANCE, pool_conf, policy, "least-request", NULL,
-        "how a server is chosen"),
+    KEY(POOL, "balance", BALANCE, pool_conf, policy, "auto", NULL,
+        "how a server is chosen; auto is resource when a server has an agent, else least-request"),
+    KEY(POOL, "report-interval", DURATION, pool_conf, report_interval_ns, "100ms", "20ms..10s",
+        "how often agents tell the load of their servers; node-exporter is asked once a second"),
     KEY(POOL, "hash-by", HASH_BY, pool_conf, hash_by, "address", NULL,
         "what balance = hash looks at: address, uri, header:NAME, cookie:NAME"),
     KEY(POOL, "hash-table", WORD, pool_conf, params.maglev, "ring", "ring|maglev",
@@ -212,6 +218,10 @@ const struct conf_key conf_keys[] = {
         "port to check; 0 is what check says"),
     KEY(SERVER, "state", WORD, server_conf, state, "ready", "ready|drain|maint",
         "to begin with; an order of the operator changes it"),
+    KEY(SERVER, "agent", ADDRESS, server_conf, agent, NULL, NULL,
+        "who tells this server's load: 10.0.1.1:7708, app.internal:7708; nobody when not given"),
+    KEY(SERVER, "agent-type", WORD, server_conf, agent_kind, "meercat", "meercat|node-exporter",
+        "what the agent is: meercat-agent(8), or the node_exporter of Prometheus"),
 
     /* --- route: struct route_conf --- */
     LIST(ROUTE, "host", HOST, route_conf, hosts, n_hosts, false,
@@ -298,8 +308,10 @@ mdoc_range(struct buf *b, const struct conf_key *k)
     const char *dots = k->range ? strstr(k->range, "..") : NULL;
 
     if (k->kind == CONF_BALANCE) {
+        buf_printf(b, "auto");
         for (unsigned i = 0; policy_at(i) != NULL; i++)
-            buf_printf(b, "%s%s", i > 0 ? ", " : "", policy_at(i)->name);
+            if (policy_at(i)->probe_want == NULL)
+                buf_printf(b, ", %s", policy_at(i)->name);
         return;
     }
     if (k->kind == CONF_WORD || k->kind == CONF_FLAGS) {

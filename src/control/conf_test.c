@@ -109,8 +109,8 @@ static const struct {
     {"weight = 2\n" REST, "t:1: unknown option \"weight\", expected in server\n"},
     {"max-concurrent = 2\n" REST,
      "t:1: unknown option \"max-concurrent\", expected in pool or server\n"},
-    {SERVER_WITH("address = \"b:1\" agent = \"b:2\""),
-     "t:3: unknown option \"agent\" in server, expected an option that meercat.conf(5) lists\n"},
+    {SERVER_WITH("address = \"b:1\" rack = \"b2\""),
+     "t:3: unknown option \"rack\" in server, expected an option that meercat.conf(5) lists\n"},
     {LISTEN_WITH("keep-alive-timeot = \"5s\""),
      "t:3: unknown option \"keep-alive-timeot\" in "
      "listen, expected \"keep-alive-timeout\" perhaps\n"},
@@ -221,6 +221,8 @@ static const struct {
      "its requests\n"},
     {POOL_WITH("hash-by = \"uri\""),
      "t:1: warning: pool \"app\": hash-by has no effect, expected balance = \"hash\"\n"},
+    {POOL_WITH("balance = random server t { address = \"b:1\" agent = \"b:2\" }"),
+     "t:1: warning: pool \"app\": agent has no effect, expected balance = \"resource\"\n"},
 };
 
 static void
@@ -243,8 +245,72 @@ an_unknown_policy_is_told_all_that_there_are(void **state)
 
     assert_int_equal(strncmp(faults, "t:3: balance: \"best\" is not known, expected ", 44), 0);
     for (unsigned i = 0; policy_at(i) != NULL; i++)
-        assert_non_null(strstr(faults, policy_at(i)->name));
+        assert_int_equal(strstr(faults, policy_at(i)->name) != NULL,
+                         policy_at(i)->probe_want == NULL);
     free(faults);
+}
+
+/* Servers would have to answer its questions, and nothing asks them yet. */
+static void
+a_policy_that_asks_servers_is_refused(void **state)
+{
+    char *faults = faults_of(POOL_WITH("balance = prequal"));
+
+    assert_non_null(strstr(faults, "t:3: balance: \"prequal\" is not known, expected "));
+    free(faults);
+}
+
+static const struct policy *
+policy_with(const char *pool, const char *server)
+{
+    char *text = mc_printf("listen l { bind = \"*:80\" }\npool p { %s server s { address = "
+                           "\"a:1\" } server t { address = \"b:1\" %s } }\n"
+                           "route r { pool = p }\n",
+                           pool, server);
+    struct conf_faults faults = {0};
+    const struct policy *policy;
+    struct conf *c;
+
+    assert_int_equal(conf_parse("t", str_of(text), &c, &faults), MC_OK);
+    assert_int_equal(faults.n, 0);
+    policy = c->pools[0].policy;
+    conf_free(&c);
+    free(text);
+    return policy;
+}
+
+static void
+an_agent_makes_resource_the_default(void **state)
+{
+    const char *agent = "agent = \"127.0.0.1:7708\"";
+
+    assert_ptr_equal(policy_with("", ""), policy_find(STR("least-request")));
+    assert_ptr_equal(policy_with("", agent), policy_find(STR("resource")));
+    assert_ptr_equal(policy_with("balance = auto", agent), policy_find(STR("resource")));
+    assert_ptr_equal(policy_with("balance = resource", ""), policy_find(STR("resource")));
+    assert_ptr_equal(policy_with("balance = peak-ewma", ""), policy_find(STR("peak-ewma")));
+}
+
+static void
+agents_are_read(void **state)
+{
+    struct conf_faults faults = {0};
+    struct conf *c;
+
+    assert_int_equal(
+        conf_parse("t",
+                   STR("listen l { bind = \"*:80\" }\npool p { report-interval = 250ms\n"
+                       "server s { address = \"a:1\" agent = \"a.b:7708\" }\n"
+                       "server t { address = \"b:1\" agent = \"[::1]:9100\" "
+                       "agent-type = node-exporter } }\nroute r { pool = p }\n"),
+                   &c, &faults),
+        MC_OK);
+    assert_int_equal(c->pools[0].report_interval_ns, 250 * MC_MS);
+    assert_string_equal(c->pools[0].servers[0].agent, "a.b:7708");
+    assert_int_equal(c->pools[0].servers[0].agent_kind, WATCH_AGENT);
+    assert_string_equal(c->pools[0].servers[1].agent, "[::1]:9100");
+    assert_int_equal(c->pools[0].servers[1].agent_kind, WATCH_NODE);
+    conf_free(&c);
 }
 
 static void
@@ -540,6 +606,9 @@ main(void)
         cmocka_unit_test(every_default_in_the_table_is_a_good_value),
         cmocka_unit_test(each_fault_is_told_with_its_line),
         cmocka_unit_test(an_unknown_policy_is_told_all_that_there_are),
+        cmocka_unit_test(a_policy_that_asks_servers_is_refused),
+        cmocka_unit_test(an_agent_makes_resource_the_default),
+        cmocka_unit_test(agents_are_read),
         cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
         cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
         cmocka_unit_test(an_included_file_stands_where_it_is_named),

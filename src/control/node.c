@@ -122,6 +122,7 @@ note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
     note_restart(text, differs(old->user, new->user), "user");
     note_restart(text, differs(old->group, new->group), "group");
     note_restart(text, differs(old->pid_file, new->pid_file), "pid-file");
+    note_restart(text, differs(old->state_dir, new->state_dir), "state-dir");
     note_restart(text, differs(old->resolvers, new->resolvers), "resolvers");
     note_restart(text,
                  differs(old->access_log.file, new->access_log.file) ||
@@ -146,6 +147,7 @@ keep_restart_parts(struct conf *old, struct conf *new)
     SWAP(old->user, new->user);
     SWAP(old->group, new->group);
     SWAP(old->pid_file, new->pid_file);
+    SWAP(old->state_dir, new->state_dir);
     SWAP(old->resolvers, new->resolvers);
     SWAP(old->access_log, new->access_log);
     SWAP(old->admin, new->admin);
@@ -502,6 +504,7 @@ start_workers(struct node *n, struct errbuf *e)
             .on_released = on_released,
             .on_drained = on_drained,
             .arg = n,
+            .pipe = brains_pipe(fleet_brains(n->build.fleet), i),
         };
         enum mc_err rv;
 
@@ -525,6 +528,7 @@ start(struct node *n, struct errbuf *e)
     n->n_workers = worker_count(n->conf);
     n->build.binds = binds_new(n->n_workers);
     n->build.fleet = fleet_new(n->n_workers, n->loop, n->dns, on_open, n);
+    brains_set_dir(fleet_brains(n->build.fleet), n->conf->state_dir);
     rv = start_as_root(n, e);
     if (rv == MC_OK)
         rv = start_workers(n, e);
@@ -593,6 +597,8 @@ void
 node_stop(struct node *n)
 {
     stop_workers(n);
+    if (n->build.fleet != NULL)
+        brains_save(fleet_brains(n->build.fleet));
     build_free_snapshot(&n->current);
     for (unsigned i = 0; i < n->n_old; i++)
         build_free_snapshot(&n->old[i]);
