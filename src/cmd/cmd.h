@@ -31,6 +31,7 @@ typedef int cmd_f(int argc, char **argv);
     X("pools", cmd_pools, "[--socket PATH] [--json]", "the pools and how they are")               \
     X("listeners", cmd_listeners, "[--socket PATH] [--json]", "where clients connect")            \
     X("routes", cmd_routes, "[--socket PATH] [--json]", "which requests go to which pool")        \
+    X("costs", cmd_costs, "[--socket PATH] [--json]", "what requests need, as it was learned")    \
     X("drain", cmd_drain, "[--socket PATH] POOL/SERVER", "let a server finish, send nothing new") \
     X("ready", cmd_ready, "[--socket PATH] POOL/SERVER", "let a server take requests again")      \
     X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \

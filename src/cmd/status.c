@@ -120,8 +120,32 @@ state_colour(const char *state)
     return TABLE_ODD;
 }
 
+/* What its agent says, where that matters to placement. */
 static void
-server_row(struct table *t, const json_t *s)
+agent_cells(struct table *t, const json_t *s)
+{
+    const json_t *learned = json_object_get(s, "learned");
+    const json_t *agent = json_object_get(learned, "agent");
+    const char *const percents[] = {"cpu", "pressure"};
+
+    for (unsigned i = 0; i < 2; i++)
+        if (json_is_number(json_object_get(agent, percents[i])))
+            table_add(t, TABLE_PLAIN, "%.0f%%", real(agent, percents[i]) * 100);
+        else
+            table_add(t, TABLE_DIM, "-");
+    if (learned != NULL)
+        table_add(t, TABLE_PLAIN, "%.2f", real(learned, "factor"));
+    else
+        table_add(t, TABLE_DIM, "-");
+    if (json_is_number(json_object_get(agent, "age_ms")))
+        table_add(t, real(agent, "age_ms") > 2000 ? TABLE_BAD : TABLE_PLAIN, "%.0f",
+                  real(agent, "age_ms"));
+    else
+        table_add(t, TABLE_DIM, "-");
+}
+
+static void
+server_row(struct table *t, const json_t *s, bool agents)
 {
     const json_t *counters = json_object_get(s, "counters");
     const json_t *times = json_object_get(s, "response_time");
@@ -141,23 +165,42 @@ server_row(struct table *t, const json_t *s)
     table_add(t, failed > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld", failed);
     table_add(t, TABLE_PLAIN, "%.1f", real(times, "p50_ms"));
     table_add(t, TABLE_PLAIN, "%.1f", real(times, "p99_ms"));
+    if (agents)
+        agent_cells(t, s);
     table_add(t, TABLE_PLAIN, "%.19sZ", word(s, "since"));
     table_add(t, TABLE_PLAIN, "%s", word(s, "reason"));
+}
+
+static bool
+any_learned(const json_t *servers)
+{
+    json_t *s;
+    size_t i;
+
+    json_array_foreach(servers, i, s)
+    {
+        if (json_object_get(s, "learned") != NULL)
+            return true;
+    }
+    return false;
 }
 
 static void
 servers_table(const json_t *j)
 {
+    bool agents = any_learned(json_object_get(j, "servers"));
     struct table t;
     json_t *s;
     size_t i;
 
-    table_init(&t,
-               "SERVER ADDRESS STATE >WEIGHT >BUSY >REQUESTS >5XX >FAILED >P50-MS >P99-MS SINCE "
-               "REASON");
+    table_init(&t, agents
+                       ? "SERVER ADDRESS STATE ROLE >WEIGHT >BUSY >REQUESTS >5XX >FAILED >P50-MS "
+                         ">P99-MS >CPU >PRESSURE >FACTOR >AGE-MS SINCE REASON"
+                       : "SERVER ADDRESS STATE ROLE >WEIGHT >BUSY >REQUESTS >5XX >FAILED >P50-MS "
+                         ">P99-MS SINCE REASON");
     json_array_foreach(json_object_get(j, "servers"), i, s)
     {
-        server_row(&t, s);
+        server_row(&t, s, agents);
     }
     table_print(&t, stdout);
     table_free(&t);
@@ -245,6 +288,46 @@ routes_table(const json_t *j)
     table_free(&t);
 }
 
+/* --- costs ---------------------------------------------------------------------------------------
+ */
+
+static void
+cost_row(struct table *t, const json_t *c)
+{
+    bool known = json_is_true(json_object_get(c, "known"));
+    enum table_colour colour = known ? TABLE_PLAIN : TABLE_DIM;
+
+    table_add(t, TABLE_PLAIN, "%s", word(c, "pool"));
+    table_add(t, TABLE_PLAIN, "%lld", number(c, "requests"));
+    if (known) {
+        table_add(t, colour, "%.3g", real(c, "cpu_ms"));
+        table_add(t, real(c, "doubt") > 0.2 ? TABLE_ODD : colour, "%.0f%%", real(c, "doubt") * 100);
+        table_add(t, colour, "%.2f", real(c, "phi"));
+        table_add(t, colour, "%.1f", real(c, "memory_bytes") / 1e6);
+        table_add(t, colour, "%.1f%%", real(c, "share") * 100);
+    } else {
+        for (int i = 0; i < 5; i++)
+            table_add(t, colour, "-");
+    }
+    table_add(t, TABLE_PLAIN, "%s", word(c, "class"));
+}
+
+static void
+costs_table(const json_t *j)
+{
+    struct table t;
+    json_t *c;
+    size_t i;
+
+    table_init(&t, "POOL >REQUESTS >CPU-MS >+- >PHI >MB >SHARE CLASS");
+    json_array_foreach(json_object_get(j, "classes"), i, c)
+    {
+        cost_row(&t, c);
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
 static int
 show(int argc, char **argv, const char *path, void (*print)(const json_t *))
 {
@@ -280,6 +363,12 @@ int
 cmd_listeners(int argc, char **argv)
 {
     return show(argc, argv, "/v1/listeners", listeners_table);
+}
+
+int
+cmd_costs(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/costs", costs_table);
 }
 
 int

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "control/learned.h"
 #include "control/metrics.h"
 #include "control/view.h"
 #include "httpd/httpd.h"
@@ -49,6 +50,12 @@ VIEW(listeners)
 VIEW(routes)
 VIEW(config)
 #undef VIEW
+
+static void
+get_costs(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    reply_json(r, learned_costs(arg));
+}
 
 static void
 get_healthz(void *arg, const struct httpd_request *q, struct httpd_response *r)
@@ -247,7 +254,7 @@ static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/v1/servers/", get_server}, {HTTP_M_POST, "/v1/servers/", post_server},
     {HTTP_M_GET, "/v1/pools", get_pools},     {HTTP_M_GET, "/v1/listeners", get_listeners},
     {HTTP_M_GET, "/v1/routes", get_routes},   {HTTP_M_GET, "/v1/config", get_config},
-    {HTTP_M_POST, "/v1/reload", post_reload},
+    {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_POST, "/v1/reload", post_reload},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */

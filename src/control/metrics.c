@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "control/learned.h"
 #include "control/view.h"
 
 #ifndef MEERCAT_VERSION
@@ -360,4 +361,5 @@ metrics_text(const struct node *n, struct buf *b)
     listeners(n, b);
     pools(n, b);
     servers(n, b);
+    learned_metrics(n, b);
 }

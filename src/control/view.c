@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/learned.h"
 
 #ifndef MEERCAT_VERSION
 #define MEERCAT_VERSION "0-dev"
@@ -147,6 +148,8 @@ one_server(const struct node *n, const struct pool *p, unsigned i)
     json_object_set_new(j, "max_concurrent", json_integer(sc->max_concurrent));
     json_object_set_new(j, "counters", server_counts(n, s));
     json_object_set_new(j, "response_time", quantiles(&times));
+    if (p->brain != NULL)
+        json_object_set_new(j, "learned", learned_server(p, i));
     return j;
 }
 

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * learned.c - what was learned of requests and servers, see learned.h.
+ */
+#include "control/learned.h"
+
+#include <inttypes.h>
+
+#include "base/check.h"
+
+/* --- as JSON -----------------------------------------------------------------------------------
+ */
+
+static json_t *
+known(bool is, double value)
+{
+    return is ? json_real(value) : json_null();
+}
+
+static json_t *
+one_class(const struct pool *p, const struct brain_class *c)
+{
+    bool is = c->cost.known;
+
+    return json_pack("{s:s, s:s%, s:b, s:o, s:o, s:o, s:o, s:o, s:I}", "pool", p->conf.name,
+                     "class", c->name.p, c->name.n, "known", (int)is, "cpu_ms",
+                     known(is, (double)c->cost.cpu_s * 1e3), "phi", known(is, c->phi),
+                     "memory_bytes", known(is, c->mem_bytes), "doubt", known(is, c->doubt), "share",
+                     known(is, c->share), "requests", (json_int_t)c->requests);
+}
+
+json_t *
+learned_costs(const struct node *n)
+{
+    json_t *list = json_array();
+    struct brain_class c;
+
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        const struct pool *p = n->current->pools[i];
+
+        for (unsigned k = 0; p->brain != NULL && k < brain_n_classes(p->brain); k++)
+            if (brain_class_at(p->brain, k, &c))
+                json_array_append_new(list, one_class(p, &c));
+    }
+    return json_pack("{s:o, s:I}", "classes", list, "untold",
+                     (json_int_t)brains_lost(fleet_brains(n->build.fleet)));
+}
+
+static json_t *
+one_agent(const struct brain_server *s)
+{
+    bool heard = s->age != MC_NEVER_NS;
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:s}", "age_ms",
+                     known(heard, (double)s->age / (double)MC_MS), "cores",
+                     known(s->cores >= 0, s->cores), "cpu", known(s->cpu >= 0, s->cpu), "pressure",
+                     known(s->pressure >= 0, s->pressure), "reports", (json_int_t)s->reports,
+                     "refused", (json_int_t)s->refused, "failures", (json_int_t)s->failures, "why",
+                     s->why);
+}
+
+json_t *
+learned_server(const struct pool *p, unsigned index)
+{
+    struct brain_server s;
+
+    if (p->brain == NULL)
+        return NULL;
+    brain_server_at(p->brain, index, &s);
+    return json_pack("{s:f, s:f, s:o}", "factor", s.factor, "other_load", s.other, "agent",
+                     s.has_agent ? one_agent(&s) : json_null());
+}
+
+/* --- for Prometheus ----------------------------------------------------------------------------
+ */
+
+struct class_metric {
+    const char *name, *type, *help;
+    double (*value)(const struct brain_class *);
+};
+
+static double
+class_cpu(const struct brain_class *c)
+{
+    return (double)c->cost.cpu_s;
+}
+
+static double
+class_phi(const struct brain_class *c)
+{
+    return c->phi;
+}
+
+static double
+class_mem(const struct brain_class *c)
+{
+    return c->mem_bytes;
+}
+
+static double
+class_doubt(const struct brain_class *c)
+{
+    return c->doubt;
+}
+
+static double
+class_share(const struct brain_class *c)
+{
+    return c->share;
+}
+
+static double
+class_requests(const struct brain_class *c)
+{
+    return (double)c->requests;
+}
+
+static const struct class_metric class_metrics[] = {
+    {"cpu_seconds", "gauge", "CPU that a request needs on the average server", class_cpu},
+    {"phi", "gauge", "cores that a request keeps busy while it is under way", class_phi},
+    {"memory_bytes", "gauge", "memory that a request holds while it is under way", class_mem},
+    {"doubt", "gauge", "standard error of the CPU cost, as a share of it", class_doubt},
+    {"share", "gauge", "share of the CPU that the servers spent lately", class_share},
+    {"requests_total", "counter", "attempts that were begun", class_requests},
+};
+
+struct agent_metric {
+    const char *name, *type, *help;
+    double (*value)(const struct brain_server *); /* negative: not known */
+};
+
+static double
+agent_age(const struct brain_server *s)
+{
+    return s->age == MC_NEVER_NS ? -1 : (double)s->age / (double)MC_SEC;
+}
+
+static double
+agent_cpu(const struct brain_server *s)
+{
+    return s->cpu;
+}
+
+static double
+agent_pressure(const struct brain_server *s)
+{
+    return s->pressure;
+}
+
+static double
+agent_reports(const struct brain_server *s)
+{
+    return (double)s->reports;
+}
+
+static double
+agent_refused(const struct brain_server *s)
+{
+    return (double)s->refused;
+}
+
+static double
+agent_failures(const struct brain_server *s)
+{
+    return (double)s->failures;
+}
+
+static const struct agent_metric agent_metrics[] = {
+    {"age_seconds", "gauge", "since the last report was true", agent_age},
+    {"cpu_utilization", "gauge", "CPU in use, of what the service may have", agent_cpu},
+    {"cpu_pressure", "gauge", "share of time in which somebody waited for CPU", agent_pressure},
+    {"reports_total", "counter", "reports that were believed", agent_reports},
+    {"refused_total", "counter", "reports that made no sense", agent_refused},
+    {"failures_total", "counter", "connections that broke, failed or stalled", agent_failures},
+};
+
+/* A shape holds what clients wrote. */
+static void
+escaped(struct buf *b, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        buf_printf(b, "%s%c", s.p[i] == '"' || s.p[i] == '\\' ? "\\" : "", s.p[i]);
+}
+
+static void
+class_family(const struct node *n, const struct class_metric *m, struct buf *b)
+{
+    struct brain_class c;
+
+    buf_printf(b, "# HELP meercat_class_%s %s\n# TYPE meercat_class_%s %s\n", m->name, m->help,
+               m->name, m->type);
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        const struct pool *p = n->current->pools[i];
+
+        for (unsigned k = 0; p->brain != NULL && k < brain_n_classes(p->brain); k++) {
+            if (!brain_class_at(p->brain, k, &c) || !c.cost.known)
+                continue;
+            buf_printf(b, "meercat_class_%s{proxy=\"%s\",class=\"", m->name, p->conf.name);
+            escaped(b, c.name);
+            buf_printf(b, "\"} %.9g\n", m->value(&c));
+        }
+    }
+}
+
+static void
+agent_family(const struct node *n, const struct agent_metric *m, struct buf *b)
+{
+    struct brain_server s;
+
+    buf_printf(b, "# HELP meercat_agent_%s %s\n# TYPE meercat_agent_%s %s\n", m->name, m->help,
+               m->name, m->type);
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        const struct pool *p = n->current->pools[i];
+
+        for (unsigned k = 0; p->brain != NULL && k < p->view.n; k++) {
+            brain_server_at(p->brain, k, &s);
+            if (s.has_agent && m->value(&s) >= 0)
+                buf_printf(b, "meercat_agent_%s{proxy=\"%s\",server=\"%s\"} %.9g\n", m->name,
+                           p->conf.name, p->servers[k]->name, m->value(&s));
+        }
+    }
+}
+
+static void
+factor_family(const struct node *n, struct buf *b)
+{
+    struct brain_server s;
+
+    buf_printf(b, "# HELP meercat_server_factor how much slower than the average server\n"
+                  "# TYPE meercat_server_factor gauge\n");
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        const struct pool *p = n->current->pools[i];
+
+        for (unsigned k = 0; p->brain != NULL && k < p->view.n; k++) {
+            brain_server_at(p->brain, k, &s);
+            buf_printf(b, "meercat_server_factor{proxy=\"%s\",server=\"%s\"} %.6g\n", p->conf.name,
+                       p->servers[k]->name, s.factor);
+        }
+    }
+}
+
+void
+learned_metrics(const struct node *n, struct buf *b)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < n->current->n_pools; i++)
+        any |= n->current->pools[i]->brain != NULL;
+    if (!any)
+        return;
+    for (size_t i = 0; i < MC_COUNT(class_metrics); i++)
+        class_family(n, &class_metrics[i], b);
+    for (size_t i = 0; i < MC_COUNT(agent_metrics); i++)
+        agent_family(n, &agent_metrics[i], b);
+    factor_family(n, b);
+}
