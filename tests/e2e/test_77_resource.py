@@ -116,8 +116,7 @@ def test_an_agent_turns_the_policy_on(lab):
 
 def test_without_agents_it_works_on_what_it_sees(lab):
     lb = lab.proxy(named(lab, 3, delay=0.005), pool={"balance": "resource"})
-    got = shares(lb)
-    assert min(got.get(f"s{i}", 0) for i in range(3)) > 0.15, got
+    wait_until(lambda: min(shares(lb).get(f"s{i}", 0) for i in range(3)) > 0.15, 20, "all have a share")
 
 
 def test_the_loaded_server_gets_less(lab):
@@ -129,29 +128,28 @@ def test_the_loaded_server_gets_less(lab):
     agents[1].busy = 3.9
     wait_until(lambda: learned(lb, "s1")["other_load"] > 3, 20, "the load is heard of")
     assert learned(lb, "s1")["agent"]["cpu"] > 0.9
-    less = shares(lb)
-    assert less.get("s1", 0) < 0.5 * even["s1"], (even, less)
+    wait_until(lambda: shares(lb).get("s1", 0) < 0.5 * even["s1"], 20, f"s1 gets less than of {even}")
 
 
 def test_more_cores_get_more(lab):
     agents = [lab.add(FakeAgent(cores=8)), lab.add(FakeAgent(cores=1))]
     lb = lab.proxy(named(lab, 2, agents, delay=0.01), pool={"balance": "auto"})
     wait_reports(lb, ["s0", "s1"])
-    got = shares(lb, threads=8)
-    assert got["s0"] > 0.7, got
+    wait_until(lambda: shares(lb, threads=8).get("s0", 0) > 0.7, 20, "more cores, more requests")
 
 
+@pytest.mark.bound(90)
 def test_a_silent_agent_is_not_counted_on(lab):
     agents = fakes(lab, 2)
     agents[0].busy = 3.9
     lb = lab.proxy(named(lab, 2, agents, delay=0.005), pool={"balance": "auto"})
     wait_until(lambda: learned(lb, "s0")["other_load"] > 3, 20, "the load is heard of")
-    assert shares(lb).get("s0", 0) < 0.3
+    wait_until(lambda: shares(lb).get("s0", 0) < 0.3, 15, "the loaded one gets little")
     port = agents[0].port
     agents[0].stop()
     wait_until(lambda: learned(lb, "s0")["other_load"] == 0, 15, "its word is forgotten")
     wait_until(lambda: "its agent at" in lb.stderr and "says nothing any more" in lb.stderr, 5, "that is logged")
-    assert shares(lb).get("s0", 0) > 0.35
+    wait_until(lambda: shares(lb).get("s0", 0) > 0.35, 15, "its load is not believed any more")
     agents[0] = lab.add(FakeAgent(port=port))
     wait_until(lambda: "is back" in lb.stderr, 15, "it is heard again")
     assert learned(lb, "s0")["agent"]["age_ms"] < 5000
