@@ -8,6 +8,7 @@
 #include "io/block.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/poison.h"
@@ -152,4 +153,22 @@ size_t
 block_pool_used(const struct block_pool *p)
 {
     return p->used;
+}
+
+void
+block_append(struct block_pool *p, struct block **b, const void *bytes, size_t n)
+{
+    if (*b == NULL || block_room(*b) < n) {
+        size_t have = *b != NULL ? (*b)->len : 0;
+        struct block *bigger = block_take(p, have + n);
+
+        if (*b != NULL) {
+            memcpy(block_at(bigger), block_at(*b), have);
+            bigger->len = (uint32_t)have;
+            block_give(p, b);
+        }
+        *b = bigger;
+    }
+    memcpy(block_at(*b) + (*b)->len, bytes, n);
+    (*b)->len += (uint32_t)n;
 }

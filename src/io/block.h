@@ -41,6 +41,8 @@ void block_pool_free(struct block_pool **); /* every block must be back (asserte
 /* A block with at least `bytes` of room behind the headroom; off = BLOCK_HEADROOM, len = 0. */
 struct block *block_take(struct block_pool *, size_t bytes);
 void block_give(struct block_pool *, struct block **);
+/* Appends n bytes to *b, which may be NULL; moves to a larger block when it has to. */
+void block_append(struct block_pool *, struct block **b, const void *, size_t n);
 /* Bytes of memory held by the pool, in use or free. */
 size_t block_pool_bytes(const struct block_pool *);
 /* Blocks handed out and not given back. */

@@ -165,22 +165,7 @@ on_timer(struct timer *timer)
 static void
 gather(struct conn *c, const char *p, size_t n)
 {
-    struct block_pool *pool = loop_blocks(c->worker->loop);
-    struct block *b = c->in;
-
-    if (b == NULL || block_room(b) < n) {
-        size_t have = b != NULL ? b->len : 0;
-        struct block *bigger = block_take(pool, have + n);
-
-        if (b != NULL) {
-            memcpy(block_at(bigger), block_at(b), have);
-            bigger->len = (uint32_t)have;
-            block_give(pool, &c->in);
-        }
-        b = c->in = bigger;
-    }
-    memcpy(block_at(b) + b->len, p, n);
-    b->len += (uint32_t)n;
+    block_append(loop_blocks(c->worker->loop), &c->in, p, n);
 }
 
 /* --- reading requests ---------------------------------------------------------------------------

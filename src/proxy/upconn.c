@@ -138,23 +138,7 @@ take_head(struct upconn *u, const char *p, size_t n)
 static void
 keep_partial(struct upconn *u, struct block *b)
 {
-    struct block_pool *pool = loop_blocks(u->worker->loop);
-    size_t have = u->in != NULL ? u->in->len : 0;
-    struct block *bigger;
-
-    if (u->in != NULL && block_room(u->in) >= b->len) {
-        bigger = u->in;
-    } else {
-        bigger = block_take(pool, have + b->len);
-        if (u->in != NULL) {
-            memcpy(block_at(bigger), block_at(u->in), have);
-            bigger->len = (uint32_t)have;
-            block_give(pool, &u->in);
-        }
-    }
-    memcpy(block_at(bigger) + have, block_at(b), b->len);
-    bigger->len += b->len;
-    u->in = bigger;
+    block_append(loop_blocks(u->worker->loop), &u->in, block_at(b), b->len);
 }
 
 /* Heads, interim ones first, out of *b; then what follows of the body.  hot */
