@@ -25,6 +25,7 @@
 
 #include "base/units.h"
 #include "place/learn.h"
+#include "place/share_map.h"
 
 #define SHARE_KINDS(X) \
     X(FAST)            \
@@ -42,6 +43,9 @@ enum share_kind {
 };
 
 #define SHARE_TO_ALL UINT64_MAX
+#define SHARE_PIECES                                                             \
+    256 /* that a message may be cut into; each has a sequence number of its own \
+         */
 #define SHARE_SILENT_NS \
     MC_SEC /* what a member said is forgotten when it says no more for so long */
 
@@ -70,6 +74,16 @@ struct share_report {
     float cores; /* 0: unknown */
     uint32_t mem_base, mem_limit;
     int32_t other; /* phi that no balancer told of */
+};
+
+/* SUMS, on the wire: of one class, and of two (the diagonal too), by their numbers in the piece. */
+struct share_sum {
+    float cpu_s, ended, cpu_ay, mem_ay;
+};
+
+struct share_pair {
+    uint16_t row, col;
+    float cpu, mem;
 };
 
 /* SUMS: of k classes.  aa is the lower half with the diagonal, row by row. */
