@@ -27,7 +27,8 @@ struct watcher {
     struct list link;
     struct agent *agent;
     struct httpd_stream *stream;
-    mc_ns interval, next;
+    mc_ns interval;
+    int64_t period; /* on the wall clock: that of the last line */
     struct sample before;
 };
 
@@ -81,6 +82,28 @@ admit(void *arg, const struct addr *peer)
     return false;
 }
 
+/* --- time ---------------------------------------------------------------------------------------
+ */
+
+/* Samples are taken at whole multiples of their interval on the wall clock, and so are lines: that
+ * is how balancers cut time, too, and the CPU that a request used then falls into the window in
+ * which the balancer saw it. */
+static int64_t
+period_of(mc_ns interval)
+{
+    /* half of the grain of timers: one that fires a little early is meant for what comes */
+    return (units_wall_ns() + MC_MS / 2) / interval;
+}
+
+static mc_ns
+next_sample(const struct agent *a)
+{
+    mc_ns interval = a->conf.interval, wall = units_wall_ns();
+    mc_ns wait = interval - wall % interval;
+
+    return loop_now_exact(a->loop) + (wait < interval / 4 ? wait + interval : wait);
+}
+
 /* --- lines --------------------------------------------------------------------------------------
  */
 
@@ -101,7 +124,6 @@ send_line(struct watcher *w)
     struct agent *a = w->agent;
     struct buf line = {0};
 
-    w->next = a->now.at + w->interval;
     if (httpd_stream_unsent(w->stream) > UNSENT_MAX) {
         a->counts.skipped++;
         return;
@@ -117,22 +139,22 @@ static void
 on_timer(struct timer *t)
 {
     struct agent *a = container_of(t, struct agent, timer);
-    mc_ns next = t->at_ns + a->conf.interval, now = loop_now_exact(a->loop);
     struct place_report r;
 
     a->before = a->now;
-    sampler_take(a->sampler, now, &a->now);
+    sampler_take(a->sampler, loop_now_exact(a->loop), &a->now);
     sampler_report(a->sampler, &a->before, &a->now, &r);
     words_learn(&a->words, &r, a->now.at - a->before.at);
     LIST_FOREACH_SAFE (it, tmp, &a->watchers) {
         struct watcher *w = LIST_ENTRY(it, struct watcher, link);
+        int64_t period = period_of(w->interval);
 
-        /* half of ours: a line a little early rather than an interval late */
-        if (now + a->conf.interval / 2 >= w->next)
-            send_line(w);
+        if (period == w->period)
+            continue;
+        w->period = period;
+        send_line(w);
     }
-    /* held up: begin anew, instead of making up for what is lost */
-    loop_timer_set(a->loop, t, next > now ? next : now + a->conf.interval);
+    loop_timer_set(a->loop, t, next_sample(a));
 }
 
 /* --- requests -----------------------------------------------------------------------------------
@@ -182,7 +204,7 @@ begin_stream(struct agent *a, const struct httpd_request *q, struct httpd_respon
     }
     w->agent = a;
     w->interval = interval;
-    w->next = a->now.at + interval;
+    w->period = period_of(interval);
     w->before = a->now;
     list_push_back(&a->watchers, &w->link);
     a->counts.watchers++;
@@ -288,7 +310,7 @@ agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **out, 
                         units_duration_text(conf->interval, text));
     sampler_take(a->sampler, loop_now_exact(loop), &a->now);
     a->before = a->now;
-    loop_timer_set(loop, &a->timer, a->now.at + conf->interval);
+    loop_timer_set(loop, &a->timer, next_sample(a));
     *out = a;
     return MC_OK;
 }

@@ -303,12 +303,14 @@ cost_row(struct table *t, const json_t *c)
         table_add(t, colour, "%.3g", real(c, "cpu_ms"));
         table_add(t, real(c, "doubt") > 0.2 ? TABLE_ODD : colour, "%.0f%%", real(c, "doubt") * 100);
         table_add(t, colour, "%.2f", real(c, "phi"));
+        table_add(t, colour, "%.2f", real(c, "phi_doubt"));
         table_add(t, colour, "%.1f", real(c, "memory_bytes") / 1e6);
-        table_add(t, colour, "%.1f%%", real(c, "share") * 100);
+        table_add(t, colour, "%.1f", real(c, "memory_doubt") / 1e6);
     } else {
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 6; i++)
             table_add(t, colour, "-");
     }
+    table_add(t, colour, "%.1f%%", real(c, "share") * 100);
     table_add(t, TABLE_PLAIN, "%s", word(c, "class"));
 }
 
@@ -319,7 +321,7 @@ costs_table(const json_t *j)
     json_t *c;
     size_t i;
 
-    table_init(&t, "POOL >REQUESTS >CPU-MS >+- >PHI >MB >SHARE CLASS");
+    table_init(&t, "POOL >REQUESTS >CPU-MS >+- >PHI >+- >MB >+- >SHARE CLASS");
     json_array_foreach(json_object_get(j, "classes"), i, c)
     {
         cost_row(&t, c);

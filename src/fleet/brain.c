@@ -498,7 +498,7 @@ bool
 brain_class_at(const struct brain *b, unsigned class, struct brain_class *out)
 {
     const struct mind *m = mind_of((struct brain *)b);
-    const struct learn *l = &m->know->learn;
+    struct learn *l = &m->know->learn;
     double all = 0;
 
     *out = (struct brain_class){.name = class_set_name(&m->classes, class)};

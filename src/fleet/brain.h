@@ -17,6 +17,7 @@
 #include "base/ring.h"
 #include "place/class.h"
 #include "place/cost.h"
+#include "place/learn.h"
 #include "place/load.h"
 
 struct fleet;
@@ -107,7 +108,7 @@ unsigned brains_drain(struct brains *);
 struct brain_class {
     struct str name;
     struct place_cost cost;
-    double doubt; /* standard error of the cost, as a share of it */
+    struct learn_doubt doubt;
     double phi;
     double mem_bytes;
     double share;      /* of the CPU that the pool's servers spent lately */

@@ -192,6 +192,7 @@ sums_clear(struct learn_sums *s, unsigned n)
 {
     regress_fade(&s->cpu, 0);
     regress_fade(&s->mem, 0);
+    s->cpu.mean_miss = s->mem.mean_miss = 0;
     memset(s->cpu_s, 0, n * sizeof(double));
     memset(s->ended, 0, n * sizeof(double));
 }
@@ -281,14 +282,33 @@ learn_cost(const struct learn *l, unsigned class)
     return c;
 }
 
-double
-learn_doubt(const struct learn *l, unsigned class)
+static void
+find_errors(struct learn *l)
 {
-    double n = has_cpu(l, class)       ? l->all.ended[class]
-               : has_latency(l, class) ? l->class[class].latency_n
-                                       : 1;
+    l->errors_at = l->faded_at;
+    regress_errors(&l->all.cpu, LAMBDA * l->n_servers, l->x);
+    for (unsigned k = 0; k < l->n_classes; k++)
+        l->class[k].phi_error = l->x[k];
+    regress_errors(&l->all.mem, LAMBDA_MEM, l->x);
+    for (unsigned k = 0; k < l->n_classes; k++)
+        l->class[k].mem_error = l->x[k];
+}
 
-    return 1 / sqrt(fmax(n, 1));
+struct learn_doubt
+learn_doubt(struct learn *l, unsigned class)
+{
+    const struct learn_class *k = &l->class[class];
+    double n = 1, phi;
+
+    if (l->errors_at != l->faded_at)
+        find_errors(l);
+    phi = has_cpu(l, class) ? k->phi_error / k->phi : 0;
+    if (has_cpu(l, class))
+        n = l->all.ended[class];
+    else if (has_latency(l, class))
+        n = k->latency_n;
+    return (struct learn_doubt){
+        .cpu = fmin(sqrt(phi * phi + 1 / fmax(n, 1)), 1), .phi = k->phi_error, .mem = k->mem_error};
 }
 
 void

@@ -69,6 +69,7 @@ struct learn_class {
     double told_s;               /* the server's own word, overrules; 0: none */
     double phi, mem_mb;          /* present solutions */
     double phi_prior;
+    double phi_error, mem_error; /* their standard errors, at errors_at */
 };
 
 struct learn {
@@ -78,7 +79,7 @@ struct learn {
     struct learn_class *class;
     struct learn_sums own, all; /* all: own and those of the others */
     double *x, *prior;          /* [n_classes] scratch */
-    mc_ns faded_at;
+    mc_ns faded_at, errors_at;
     uint64_t n_windows, n_dropped;       /* taken, and given up for want of somebody's share */
     bool no_phi, no_factor, no_presence; /* for experiments */
 };
@@ -122,8 +123,15 @@ void learn_failed(struct learn *, uint32_t server);
 void learn_solve(struct learn *, const struct learn_sums *const *others, unsigned n_others,
                  mc_ns now);
 struct place_cost learn_cost(const struct learn *, unsigned class);
-/* Standard error of the CPU cost, as a share of it: 1 for unknown, 0.01 for 10,000 requests. */
-double learn_doubt(const struct learn *, unsigned class);
+/* How far to trust what is known of a class: standard errors. */
+struct learn_doubt {
+    double cpu; /* of the CPU cost, as a share of it; 1: unknown.  Of phi's error, which decides how
+                   CPU is shared out, and of chance among the requests that were counted */
+    double phi; /* in cores */
+    double mem; /* in MB */
+};
+/* For display: dear once after each learn_solve(). */
+struct learn_doubt learn_doubt(struct learn *, unsigned class);
 /* The class's slot was given to another shape. */
 void learn_forget_class(struct learn *, unsigned class);
 /* What was known before a restart: believed until there is better. */

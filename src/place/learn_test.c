@@ -94,6 +94,31 @@ regression_finds_what_rows_were_made_of(void **state)
     regress_fini(&r);
 }
 
+/* With one class alone, and with two of which one is never seen without the other. */
+static void
+errors_tell_what_is_known(void **state)
+{
+    double x[3] = {1, 1, 1}, error[3];
+    struct regress r;
+    struct rng rng;
+
+    (void)state;
+    regress_init(&r, 3);
+    rng_seed(&rng, 1);
+    for (int n = 0; n < 10000; n++) {
+        float a = (float)(rng_unit(&rng) - .5), both = (float)(rng_unit(&rng) - .5);
+        double miss = rng_unit(&rng) - .5;
+        struct regress_term t[3] = {{0, a}, {1, both}, {2, both}};
+
+        regress_add(&r, t, 3, (double)a + 2 * (double)both + miss, x);
+    }
+    regress_errors(&r, .01, error);
+    /* sigma / sqrt(sum a^2), where both are sqrt(1/12) wide, and n is 10,000 */
+    assert_true(fabs(error[0] - .01) < .002);
+    assert_true(error[1] > 1 && error[2] > 1);
+    regress_fini(&r);
+}
+
 static void
 sums_of_two_say_what_one_would_have_said(void **state)
 {
@@ -206,7 +231,8 @@ known_costs_are_found(void **state)
         assert_true(c.known);
         assert_near((double)c.cpu_s, cost_s[k], .05);
         assert_near(c.phi / (double)COST_ONE, cost_s[k] / (cost_s[k] + wait_s[k]), .05);
-        assert_true(learn_doubt(&w.l, k) < .05);
+        assert_true(learn_doubt(&w.l, k).cpu < .05);
+        assert_true(learn_doubt(&w.l, k).phi < .02);
     }
     assert_true(w.l.n_windows >= 8 * 299);
     assert_int_equal(w.l.n_dropped, 0);
@@ -351,6 +377,7 @@ main(void)
         cmocka_unit_test(presence_is_time_in_flight_by_window),
         cmocka_unit_test(the_order_of_events_does_not_matter),
         cmocka_unit_test(regression_finds_what_rows_were_made_of),
+        cmocka_unit_test(errors_tell_what_is_known),
         cmocka_unit_test(sums_of_two_say_what_one_would_have_said),
         cmocka_unit_test(known_costs_are_found),
         cmocka_unit_test(what_nobody_told_of_is_noticed),

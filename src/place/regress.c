@@ -83,6 +83,7 @@ regress_join(struct regress *to, const struct regress *from)
         to->aa[i] += from->aa[i];
     for (unsigned i = 0; i < to->k; i++)
         to->ay[i] += from->ay[i];
+    to->mean_miss = fmax(to->mean_miss, from->mean_miss);
 }
 
 void
@@ -105,4 +106,51 @@ regress_solve(const struct regress *r, const struct regress_bounds *b, unsigned 
         if (moved < 1e-6)
             break;
     }
+}
+
+/* Cholesky: l l' = aa + lambda, lower half, row by row. */
+static double *
+factorise(const struct regress *r, double lambda)
+{
+    double *l = mc_alloc((size_t)r->k * r->k * sizeof(*l));
+
+    for (size_t i = 0; i < r->k; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double rest = r->aa[i * r->k + j] + (i == j ? lambda : 0);
+
+            for (size_t m = 0; m < j; m++)
+                rest -= l[i * r->k + m] * l[j * r->k + m];
+            /* what rounding makes negative was nothing */
+            l[i * r->k + j] = i == j ? sqrt(fmax(rest, lambda)) : rest / l[j * r->k + j];
+        }
+    return l;
+}
+
+/* (l l')^-1 at (i, i) is the square of column i of l^-1, found by forward substitution. */
+static double
+inverse_at(const double *l, size_t k, size_t i, double *column)
+{
+    double sum = 0;
+
+    for (size_t row = i; row < k; row++) {
+        double rest = row == i;
+
+        for (size_t m = i; m < row; m++)
+            rest -= l[row * k + m] * column[m];
+        column[row] = rest / l[row * k + row];
+        sum += column[row] * column[row];
+    }
+    return sum;
+}
+
+void
+regress_errors(const struct regress *r, double lambda, double *out)
+{
+    double *l = factorise(r, lambda), *column = mc_alloc(r->k * sizeof(*column));
+    double sigma = r->mean_miss * sqrt(M_PI / 2); /* of a normal law, from its mean deviation */
+
+    for (size_t i = 0; i < r->k; i++)
+        out[i] = sigma * sqrt(inverse_at(l, r->k, i, column));
+    free(column);
+    free(l);
 }

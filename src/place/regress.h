@@ -42,5 +42,8 @@ void regress_join(struct regress *to, const struct regress *from);
 /* Improves x by sweeps of coordinate descent. */
 void regress_solve(const struct regress *, const struct regress_bounds *, unsigned sweeps,
                    double *x);
+/* The standard error of each unknown, [k]: sqrt(diag((a a' + lambda)^-1)) times that of a row, as
+ * if rows were independent.  Takes k^3 / 2 steps: for display. */
+void regress_errors(const struct regress *, double lambda, double *out);
 
 #endif

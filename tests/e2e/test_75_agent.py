@@ -278,6 +278,18 @@ def test_curl_reads_a_line_and_a_stream(agent):
     wait_until(lambda: a.metric("meercat_agent_watchers") == 0, 5, "the watcher is gone")
 
 
+def test_lines_come_at_whole_intervals_of_the_clock(agent):
+    a = agent()
+    curl = subprocess.Popen(["curl", "-sSN", f"http://127.0.0.1:{a.port}/load?interval=200ms"], text=True,
+                            stdout=subprocess.PIPE)
+    try:  # a busy machine makes some late; one that began when it liked would be off by the same each time
+        late = [parse(curl.stdout.readline())["time"] % 200 for _ in range(16)][1:]
+        assert min(late) <= 10 and len([ms for ms in late if ms <= 50]) >= 5, late
+    finally:
+        curl.kill()
+        curl.wait()
+
+
 def test_metrics_are_as_prometheus_wants_them(agent):
     a = agent("--host")
     wait_until(lambda: a.metric("meercat_agent_samples_total") > 2, 5)

@@ -200,7 +200,7 @@ def test_costs_are_learned(lab):
     assert sum(c["share"] or 0 for c in classes(lb).values()) == pytest.approx(1, abs=0.01)
     assert lb.metric("meercat_class_cpu_seconds", proxy="app", **{"class": names[2]}) > 0.015
     table = lb.cli("costs").stdout
-    assert re.search(r"^POOL +REQUESTS +CPU-MS +\+- +PHI +MB +SHARE +CLASS$", table, re.M), table
+    assert re.search(r"^POOL +REQUESTS +CPU-MS +\+- +PHI +\+- +MB +\+- +SHARE +CLASS$", table, re.M), table
     assert names[0] in table
 
 
