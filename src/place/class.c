@@ -8,6 +8,8 @@
  */
 #include "place/class.h"
 
+#include <stdlib.h>
+
 #include "base/check.h"
 
 #define SEGMENTS_MAX 12 /* deeper paths end in "..." */
@@ -212,50 +214,121 @@ class_hash(struct str shape)
  * -------------------------------------------------------------------------------------------- */
 
 static bool
+is_hole(struct str rule, size_t i)
+{
+    return i + 1 < rule.n && rule.p[i] == '{' && rule.p[i + 1] == '}';
+}
+
+/* A hole takes as little as it can, and more when what follows it does not fit.  Only the last one
+ * is tried again: the shorter those before it are, the more is left, and none reaches over a '/'.
+ */
+static bool
 path_fits(struct str rule, struct str path)
 {
-    if (rule.n > 0 && rule.p[rule.n - 1] == '*')
-        return str_starts(path, (struct str){rule.p, rule.n - 1});
-    return str_eq(rule, path);
+    const bool open = rule.n > 0 && rule.p[rule.n - 1] == '*';
+    size_t r = 0, p = 0, after_hole = 0, upto = 0;
+
+    rule.n -= open;
+    while (r < rule.n || (p < path.n && !open)) {
+        const bool more = p < path.n;
+
+        if (more && is_hole(rule, r) && path.p[p] != '/') {
+            after_hole = r += 2;
+            upto = ++p;
+        } else if (more && r < rule.n && !is_hole(rule, r) && rule.p[r] == path.p[p]) {
+            r++;
+            p++;
+        } else if (after_hole > 0 && upto < path.n && path.p[upto] != '/') {
+            r = after_hole;
+            p = ++upto;
+        } else {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool
-holds(struct str value, struct str part)
+field_fits(const struct class_rule *r, const struct class_ask *ask)
 {
-    return part.n == 0 || (value.n >= part.n && memmem(value.p, value.n, part.p, part.n) != NULL);
+    struct str v;
+
+    for (unsigned i = 0; (v = ask->field(ask->arg, str_of(r->header), i)).p; i++)
+        if (!r->header_is || str_eq(v, str_of(r->header_is)))
+            return true;
+    return false;
 }
 
 static bool
-header_fits(const struct class_rule *r, const struct class_ask *ask)
+query_fits(const struct class_rule *r, struct str path)
 {
-    struct str value = ask->header ? ask->header(ask->arg, r->header) : STR_NONE;
+    struct str query = path;
 
-    return value.p && holds(value, r->header_has);
-}
-
-static bool
-query_fits(const struct class_rule *r, struct str query)
-{
+    str_cut(&query, '?');
     while (query.p) {
         struct str value = str_cut(&query, '&'), name = str_cut(&value, '=');
 
-        if (str_eq(name, r->query) && (r->query_is.n == 0 || str_eq(value, r->query_is)))
+        if (str_eq(name, str_of(r->query)) && (!r->query_is || str_eq(value, str_of(r->query_is))))
             return true;
     }
     return false;
 }
 
-const struct class_rule *
-class_rule_find(const struct class_rule *rules, unsigned n, const struct class_ask *ask)
+/* "application/grpc", then nothing, "+proto" or parameters: the gRPC protocol over HTTP/2,
+ * "Requests". */
+static bool
+is_grpc(const struct class_ask *ask)
 {
-    for (unsigned i = 0; i < n; i++) {
-        const struct class_rule *r = &rules[i];
+    const struct str type = STR("application/grpc");
+    struct str v = ask->field(ask->arg, STR("content-type"), 0);
 
-        if ((r->method.n == 0 || str_eq(r->method, ask->method)) &&
-            (r->path.n == 0 || path_fits(r->path, ask->path)) &&
-            (r->header.n == 0 || header_fits(r, ask)) &&
-            (r->query.n == 0 || query_fits(r, ask->query)))
-            return r;
-    }
+    if (v.n < type.n || !str_eq_ci((struct str){v.p, type.n}, type))
+        return false;
+    return v.n == type.n || v.p[type.n] == '+' || v.p[type.n] == ';';
+}
+
+static bool
+grpc_fits(const struct class_rule *r, const struct class_ask *ask, struct str path)
+{
+    return path.n > 0 && path_fits(str_of(r->grpc), (struct str){path.p + 1, path.n - 1}) &&
+           is_grpc(ask);
+}
+
+static bool
+fits(const struct class_rule *r, const struct class_ask *ask, struct str path)
+{
+    return (!r->method || str_eq(str_of(r->method), ask->method)) &&
+           (!r->path || path_fits(str_of(r->path), path)) &&
+           (!r->grpc || grpc_fits(r, ask, path)) && (!r->query || query_fits(r, ask->path)) &&
+           (!r->header || field_fits(r, ask));
+}
+
+const struct class_rule *
+class_rule_find(const struct class_rules *rules, const struct class_ask *ask)
+{
+    const struct str path = without_query(ask->path);
+
+    for (unsigned i = 0; i < rules->n; i++)
+        if (fits(&rules->v[i], ask, path))
+            return &rules->v[i];
     return NULL;
+}
+
+void
+class_rules_fini(struct class_rules *rules)
+{
+    for (unsigned i = 0; i < rules->n; i++) {
+        struct class_rule *r = &rules->v[i];
+
+        free(r->name);
+        free(r->method);
+        free(r->path);
+        free(r->header);
+        free(r->header_is);
+        free(r->query);
+        free(r->query_is);
+        free(r->grpc);
+    }
+    free(rules->v);
+    *rules = (struct class_rules){0};
 }

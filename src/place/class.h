@@ -17,8 +17,10 @@
 
 #include "base/str.h"
 
-#define CLASS_NAME_MAX 120 /* bytes with the NUL; a longer shape ends in "..." */
-#define CLASS_DEFAULT  128 /* classes of a pool */
+#define CLASS_NAME_MAX 120     /* bytes with the NUL; a longer shape ends in "..." */
+#define CLASS_DEFAULT  128     /* classes of a pool */
+#define CLASS_MOST     256     /* know.h */
+#define CLASS_OTHER    "other" /* class 0 */
 
 /* Writes the shape, NUL-terminated, and returns its length.  The path's query and fragment are left
  * out.  hot: once per request */
@@ -29,24 +31,36 @@ uint64_t class_hash(struct str shape);
 /* --- rules: the operator knows better
  * ------------------------------------------------------------- */
 
-/* A request is of class `name` when all that is set here fits. */
+/* A request is of class `name` when all that is set here fits; NULL: whatever it is. */
 struct class_rule {
-    struct str name;
-    struct str method; /* "POST" */
-    struct str path;   /* exact, or with a * at its end a prefix; gRPC: "/pkg.Svc/Method" */
-    struct str header, header_has; /* a field's name, and text in its value (empty: any) */
-    struct str query, query_is;    /* a parameter's name, and its value (empty: any) */
+    char *name;   /* without a space, which every shape has: the two never meet */
+    char *method; /* "POST" */
+    /* All of it, without query: {} stands for one and more bytes other than '/', a * at the end for
+     * whatever follows. */
+    char *path;
+    char *header, *header_is; /* a field's name, and the value of one of those fields */
+    char *query, *query_is;   /* a parameter's name, and its value, as they are written */
+    char *grpc;               /* "pkg.Service/Method", or "pkg.Service/" and a * */
 };
 
+struct class_rules {
+    struct class_rule *v;
+    unsigned n;
+};
+
+/* Frees what the rules hold, and zeroes them. */
+void class_rules_fini(struct class_rules *);
+
+/* What a request shows of itself. */
 struct class_ask {
-    struct str method, path, query;
-    struct str (*header)(void *arg, struct str name); /* {NULL,0}: absent */
-    void *arg;
+    struct str method, path; /* path: with its query */
+    /* The value of the i-th field of that name; {NULL, 0}: there are no more. */
+    struct str (*field)(const void *arg, struct str name, unsigned i);
+    const void *arg;
 };
 
 /* The first rule that fits; NULL: none. */
-const struct class_rule *class_rule_find(const struct class_rule *, unsigned n,
-                                         const struct class_ask *);
+const struct class_rule *class_rule_find(const struct class_rules *, const struct class_ask *);
 
 /* --- the map: hash to class
  * ------------------------------------------------------------------------- */
@@ -82,6 +96,7 @@ struct class_counter {
     uint64_t hash; /* 0: free */
     double weight, error;
     uint16_t class; /* 0: none */
+    bool pinned;
     char name[CLASS_NAME_MAX];
 };
 
@@ -103,8 +118,16 @@ void class_set_fade(struct class_set *, double keep);
 /* Gives classes to the heaviest shapes.  One that has a class keeps it until another is clearly
  * heavier, since with the class goes all that was learned of it.  Calls changed(arg, class, hash)
  * for each class that is another shape's now; returns how many. */
-unsigned class_set_settle(struct class_set *, void (*changed)(void *arg, unsigned class, uint64_t),
-                          void *arg);
+unsigned class_set_settle(struct class_set *,
+                          void (*changed)(void *arg, unsigned class, uint64_t hash), void *arg);
+/* Each rule has a class, whatever it weighs, and keeps it; a rule of before that is not among these
+ * loses its own, which changed() hears with hash 0.  Fewer rules than classes.  Returns how many
+ * classes changed. */
+unsigned class_set_pin(struct class_set *, const struct class_rules *,
+                       void (*changed)(void *arg, unsigned class, uint64_t hash), void *arg);
+bool class_set_is_pinned(const struct class_set *, unsigned class);
+/* The class of a shape; 0: none of its own. */
+unsigned class_set_find(const struct class_set *, uint64_t hash);
 /* free() it once no worker reads it. */
 struct class_map *class_set_map(const struct class_set *);
 struct str class_set_name(const struct class_set *, unsigned class); /* {NULL,0}: free */

@@ -104,7 +104,7 @@ heaviest_without(struct class_set *s)
     return best;
 }
 
-/* A free class, or the lightest; 0: there are none at all. */
+/* A free class, or the lightest; 0: all are pinned. */
 static unsigned
 class_to_give(const struct class_set *s)
 {
@@ -113,11 +113,22 @@ class_to_give(const struct class_set *s)
     for (unsigned k = 1; k < s->n_classes; k++) {
         if (s->of_class[k] == NONE)
             return k;
+        if (s->counter[s->of_class[k]].pinned)
+            continue;
         if (lightest == 0 ||
             s->counter[s->of_class[k]].weight < s->counter[s->of_class[lightest]].weight)
             lightest = k;
     }
     return lightest;
+}
+
+static void
+give_class(struct class_set *s, unsigned k, struct class_counter *c)
+{
+    if (s->of_class[k] != NONE)
+        s->counter[s->of_class[k]].class = 0;
+    c->class = (uint16_t)k;
+    s->of_class[k] = (uint16_t)(c - s->counter);
 }
 
 unsigned
@@ -132,19 +143,75 @@ class_set_settle(struct class_set *s, void (*changed)(void *arg, unsigned class,
 
         if (!c || k == 0)
             break;
-        if (s->of_class[k] != NONE) {
-            struct class_counter *old = &s->counter[s->of_class[k]];
-
-            if (sure(c) < CLEARLY * old->weight)
-                break;
-            old->class = 0;
-        }
-        c->class = (uint16_t)k;
-        s->of_class[k] = (uint16_t)(c - s->counter);
+        if (s->of_class[k] != NONE && sure(c) < CLEARLY * s->counter[s->of_class[k]].weight)
+            break;
+        give_class(s, k, c);
         changed(arg, k, c->hash);
     }
     return n;
 }
+
+/* --- rules ------------------------------------------------------------------------------------
+ */
+
+static bool
+is_among(const struct class_rules *rules, uint64_t hash)
+{
+    for (unsigned i = 0; i < rules->n; i++)
+        if (class_hash(str_of(rules->v[i].name)) == hash)
+            return true;
+    return false;
+}
+
+unsigned
+class_set_pin(struct class_set *s, const struct class_rules *rules,
+              void (*changed)(void *arg, unsigned class, uint64_t hash), void *arg)
+{
+    unsigned n = 0;
+
+    MC_ASSERT(rules->n < s->n_classes);
+    for (unsigned k = 1; k < s->n_classes; k++)
+        if (class_set_is_pinned(s, k) && !is_among(rules, s->counter[s->of_class[k]].hash)) {
+            s->counter[s->of_class[k]] = (struct class_counter){0};
+            s->of_class[k] = NONE;
+            changed(arg, k, 0);
+            n++;
+        }
+    for (unsigned i = 0; i < rules->n; i++) {
+        struct str name = str_of(rules->v[i].name);
+        uint64_t hash = class_hash(name);
+        struct class_counter *c;
+
+        class_set_note(s, hash, name, 0);
+        c = counter_of(s, hash);
+        c->pinned = true;
+        if (c->class != 0)
+            continue;
+        give_class(s, class_to_give(s), c);
+        changed(arg, c->class, hash);
+        n++;
+    }
+    return n;
+}
+
+bool
+class_set_is_pinned(const struct class_set *s, unsigned class)
+{
+    return class > 0 && class < s->n_classes && s->of_class[class] != NONE &&
+           s->counter[s->of_class[class]].pinned;
+}
+
+unsigned
+class_set_find(const struct class_set *s, uint64_t hash)
+{
+    for (unsigned k = 1; k < s->n_classes; k++)
+        if (s->of_class[k] != NONE && s->counter[s->of_class[k]].hash == hash)
+            return k;
+    return 0;
+}
+
+/* --- in and out -------------------------------------------------------------------------------
+ */
 
 struct class_map *
 class_set_map(const struct class_set *s)
@@ -173,7 +240,7 @@ struct str
 class_set_name(const struct class_set *s, unsigned class)
 {
     if (class == 0)
-        return STR("other");
+        return STR(CLASS_OTHER);
     if (class >= s->n_classes || s->of_class[class] == NONE)
         return STR_NONE;
     return str_of(s->counter[s->of_class[class]].name);

@@ -77,41 +77,119 @@ whatever_comes_fits(void **state)
     }
 }
 
+#define Z(text) ((char *)(text)) /* rules own their text, and do not touch it */
+
+/* Two fields x-kind and one content-type, as the request has them. */
+struct fields {
+    const char *kind[2], *type;
+};
+
 static struct str
-header(void *arg, struct str name)
+field(const void *arg, struct str name, unsigned i)
 {
-    return str_eq_ci(name, STR("x-kind")) ? str_of(arg) : STR_NONE;
+    const struct fields *f = arg;
+
+    if (str_eq_ci(name, STR("content-type")))
+        return i == 0 ? str_of(f->type) : STR_NONE;
+    return i < 2 && str_eq_ci(name, STR("x-kind")) ? str_of(f->kind[i]) : STR_NONE;
 }
 
 static void
 rules_are_asked_in_order(void **state)
 {
-    static const struct class_rule rules[] = {
-        {.name = {"report", 6}, .method = {"POST", 4}, .path = {"/report/*", 9}},
-        {.name = {"grpc", 4}, .path = {"/pkg.Svc/Get", 12}},
-        {.name = {"batch", 5}, .header = {"x-kind", 6}, .header_has = {"batch", 5}},
-        {.name = {"export", 6}, .query = {"as", 2}, .query_is = {"csv", 3}},
-        {.name = {"any-x", 5}, .query = {"x", 1}},
+    static struct class_rule v[] = {
+        {.name = Z("report"), .method = Z("POST"), .path = Z("/report/*")},
+        {.name = Z("call"), .grpc = Z("pkg.Svc/Get")},
+        {.name = Z("service"), .grpc = Z("pkg.Svc/*")},
+        {.name = Z("batch"), .header = Z("X-Kind"), .header_is = Z("night batch")},
+        {.name = Z("kind"), .header = Z("x-kind"), .path = Z("/kind")},
+        {.name = Z("export"), .query = Z("as"), .query_is = Z("csv")},
+        {.name = Z("any-x"), .query = Z("x")},
+        {.name = Z("home"), .path = Z("/")},
     };
+    static const struct class_rules rules = {v, MC_COUNT(v)};
     static const struct {
-        const char *method, *path, *query, *kind, *rule;
+        const char *method, *path;
+        struct fields fields;
+        const char *rule;
     } table[] = {
-        {"POST", "/report/1", "", NULL, "report"},  {"GET", "/report/1", "", NULL, NULL},
-        {"POST", "/pkg.Svc/Get", "", NULL, "grpc"}, {"POST", "/pkg.Svc/GetX", "", NULL, NULL},
-        {"GET", "/", "", "night batch", "batch"},   {"GET", "/", "", "bat", NULL},
-        {"GET", "/", "a=1&as=csv", NULL, "export"}, {"GET", "/", "as=csvx", NULL, NULL},
-        {"GET", "/", "x", NULL, "any-x"},
+        {"POST", "/report/1", {.type = NULL}, "report"},
+        {"POST", "/report/", {.type = NULL}, "report"},
+        {"POST", "/report", {.type = NULL}, NULL},
+        {"post", "/report/1", {.type = NULL}, NULL},
+        {"GET", "/report/1", {.type = NULL}, NULL},
+        {"POST", "/pkg.Svc/Get", {.type = "application/grpc"}, "call"},
+        {"POST", "/pkg.Svc/Get", {.type = "Application/gRPC+proto"}, "call"},
+        {"POST", "/pkg.Svc/Get", {.type = "application/grpc;v=1"}, "call"},
+        {"POST", "/pkg.Svc/Put", {.type = "application/grpc"}, "service"},
+        {"POST", "/pkg.Svc/Get", {.type = "application/grpc-web"}, NULL},
+        {"POST", "/pkg.Svc/Get", {.type = "application/json"}, NULL},
+        {"POST", "/pkg.Svc/Get", {.type = NULL}, NULL},
+        {"GET", "/", {.kind = {"night batch"}}, "batch"},
+        {"GET", "/", {.kind = {"day", "night batch"}}, "batch"},
+        {"GET", "/kind?a", {.kind = {"day"}}, "kind"},
+        {"GET", "/kind?a", {.kind = {""}}, "kind"},
+        {"GET", "/kind?a", {.type = NULL}, NULL},
+        {"GET", "/a?b=1&as=csv", {.type = NULL}, "export"},
+        {"GET", "/a?as=csvx", {.type = NULL}, NULL},
+        {"GET", "/a?bas=csv", {.type = NULL}, NULL},
+        {"GET", "/a?x", {.type = NULL}, "any-x"},
+        {"GET", "/a?x=1", {.type = NULL}, "any-x"},
+        {"GET", "/?", {.type = NULL}, "home"},
+        {"GET", "", {.type = NULL}, NULL},
+        {"OPTIONS", "*", {.type = NULL}, NULL},
     };
 
     for (unsigned i = 0; i < MC_COUNT(table); i++) {
-        struct class_ask ask = {str_of(table[i].method), str_of(table[i].path),
-                                str_of(table[i].query), header, (void *)table[i].kind};
-        const struct class_rule *r = class_rule_find(rules, MC_COUNT(rules), &ask);
+        struct class_ask ask = {str_of(table[i].method), str_of(table[i].path), field,
+                                &table[i].fields};
+        const struct class_rule *r = class_rule_find(&rules, &ask);
 
-        if (table[i].rule)
-            assert_true(r && str_eq(r->name, str_of(table[i].rule)));
-        else
-            assert_null(r);
+        if (!r != !table[i].rule || (r && strcmp(r->name, table[i].rule) != 0))
+            fail_msg("%s %s is %s", table[i].method, table[i].path, r ? r->name : "nothing");
+    }
+}
+
+static void
+paths_of_rules_have_holes(void **state)
+{
+    static const struct {
+        const char *rule, *path;
+        bool fits;
+    } table[] = {
+        {"/users/{}", "/users/7", true},
+        {"/users/{}", "/users/", false},
+        {"/users/{}", "/users/7/", false},
+        {"/users/{}", "/users/7/orders", false},
+        {"/users/{}/orders", "/users/7/orders", true},
+        {"/users/{}/orders", "/users/7/x/orders", false},
+        {"/users/{}/*", "/users/7/", true},
+        {"/users/{}*", "/users/7/orders", true},
+        {"/img/photo{}.jpg", "/img/photo1.jpg", true},
+        {"/img/photo{}.jpg", "/img/photo.jpg", false},
+        {"/img/photo{}.jpg", "/img/photo1.jpg.jpg", true},
+        {"/img/photo{}.jpg", "/img/photo1.jpg/", false},
+        {"/{}-{}/x", "/a-b-c/x", true},
+        {"/{}-{}/x", "/a-/x", false},
+        {"/{}{}", "/a", false},
+        {"/{}{}", "/ab", true},
+        {"/{}b/{}c", "/abb/c", false},
+        {"/{}b/{}c", "/abb/cc", true},
+        {"/search", "/search", true},
+        {"/search", "/searches", false},
+        {"/search*", "/searches", true},
+        {"/*", "/", true},
+        {"/*", "", false},
+    };
+
+    for (unsigned i = 0; i < MC_COUNT(table); i++) {
+        struct class_rule r = {.name = Z("r"), .path = Z(table[i].rule)};
+        struct class_rules rules = {&r, 1};
+        struct class_ask ask = {STR("GET"), str_of(table[i].path), field,
+                                &(struct fields){.type = NULL}};
+
+        if ((class_rule_find(&rules, &ask) != NULL) != table[i].fits)
+            fail_msg("%s and %s", table[i].rule, table[i].path);
     }
 }
 
@@ -217,6 +295,41 @@ a_class_stays_until_another_is_clearly_heavier(void **state)
 }
 
 static void
+rules_keep_their_classes(void **state)
+{
+    struct class_rule v[] = {{.name = Z("a")}, {.name = Z("b")}, {.name = Z("c")}};
+    struct class_rules one = {v, 1}, three = {v, 3}, last = {&v[2], 1};
+    uint64_t c = class_hash(STR("c"));
+    struct class_set s;
+    unsigned class;
+
+    class_set_init(&s, 4);
+    for (unsigned i = 0; i < 3; i++)
+        note(&s, i, 1000);
+    class_set_settle(&s, changed, NULL);
+    changes = 0;
+    assert_int_equal(class_set_pin(&s, &one, changed, NULL), 1);
+    assert_int_equal(class_set_pin(&s, &one, changed, NULL), 0);
+    assert_int_equal(class_set_pin(&s, &three, changed, NULL), 2);
+    assert_int_equal(changes, 3);
+    class = class_set_find(&s, c);
+    assert_true(class_set_is_pinned(&s, class));
+    /* whatever is heavy, there is no room for it */
+    note(&s, 1, 1e6);
+    assert_int_equal(class_set_settle(&s, changed, NULL), 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(class_of(&s, i), 0);
+    assert_true(str_eq(class_set_name(&s, class), STR("c")));
+    /* who is not named any more makes room, who is stays where it was */
+    assert_int_equal(class_set_pin(&s, &last, changed, NULL), 2);
+    assert_int_equal(class_set_find(&s, c), class);
+    assert_int_equal(class_set_find(&s, class_hash(STR("a"))), 0);
+    assert_int_equal(class_set_settle(&s, changed, NULL), 2);
+    assert_int_not_equal(class_of(&s, 1), 0);
+    class_set_fini(&s);
+}
+
+static void
 old_weights_fade(void **state)
 {
     struct class_set s;
@@ -242,9 +355,11 @@ main(void)
         cmocka_unit_test(a_folded_shape_folds_to_itself),
         cmocka_unit_test(whatever_comes_fits),
         cmocka_unit_test(rules_are_asked_in_order),
+        cmocka_unit_test(paths_of_rules_have_holes),
         cmocka_unit_test(the_heaviest_shapes_get_classes),
         cmocka_unit_test(weights_are_bounded),
         cmocka_unit_test(a_class_stays_until_another_is_clearly_heavier),
+        cmocka_unit_test(rules_keep_their_classes),
         cmocka_unit_test(old_weights_fade),
     };
 

@@ -47,7 +47,7 @@ enum know_part {
 struct know_conf {
     uint64_t id;        /* of this member; below SHARE_TO_ALL */
     uint64_t boot;      /* grows from one start to the next: wall seconds */
-    unsigned n_classes; /* at most 256; class 0 is that of all others */
+    unsigned n_classes; /* at most CLASS_MOST; class 0 is that of all others */
     mc_ns window_ns;    /* 100 ms; 1 s for thousands of servers.  A multiple of tick_ns */
     mc_ns tick_ns;      /* how often know_tick() is called: 1 or 2 ms */
     unsigned without;   /* 1 << enum know_part */
