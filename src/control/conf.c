@@ -193,6 +193,35 @@ fill_servers(struct conf_run *run, cfg_t *cfg, struct pool_conf *p)
     }
 }
 
+/* A faulty value counts: it was reported. */
+static bool
+says_something(cfg_t *cfg, enum conf_place place)
+{
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
+        if (k->place == place && cfg_size(cfg, k->name) > 0)
+            return true;
+    return false;
+}
+
+static void
+fill_classes(struct conf_run *run, cfg_t *cfg, struct pool_conf *p)
+{
+    p->rules.n = cfg_size(cfg, conf_place_name(CONF_CLASS));
+    p->rules.v = mc_alloc((p->rules.n + 1) * sizeof(*p->rules.v));
+    for (unsigned i = 0; i < p->rules.n; i++) {
+        cfg_t *sec = cfg_getnsec(cfg, conf_place_name(CONF_CLASS), i);
+        struct conf_at at = section_at(run, CONF_CLASS, run->next_class++);
+
+        p->rules.v[i].name = mc_strdup(cfg_title(sec));
+        fill(run, sec, CONF_CLASS, at, &p->rules.v[i]);
+        if (!says_something(sec, CONF_CLASS))
+            conf_run_fault(run, at,
+                           "class \"%s\" is empty, expected method, path, header, query or grpc",
+                           p->rules.v[i].name);
+        conf_check_class(run, at, p, i);
+    }
+}
+
 static void
 fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
 {
@@ -206,6 +235,7 @@ fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
         p->check.kind = POOL_CHECK_NONE;
     p->health.check = p->check.kind != POOL_CHECK_NONE;
     fill_servers(run, cfg, p);
+    fill_classes(run, cfg, p);
 }
 
 static void

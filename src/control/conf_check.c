@@ -133,6 +133,27 @@ check_binds(struct conf_run *run)
     map_free(&seen);
 }
 
+void
+conf_check_class(struct conf_run *run, struct conf_at at, const struct pool_conf *p, unsigned i)
+{
+    const struct class_rule *r = &p->rules.v[i];
+
+    if (r->path && r->grpc)
+        conf_run_fault(run, at, "class \"%s\" has path and grpc, expected one of them", r->name);
+    if (str_eq(str_of(r->name), STR(CLASS_OTHER)))
+        conf_run_fault(run, at,
+                       "class \"" CLASS_OTHER
+                       "\" is what has no class of its own, expected another name");
+    if (i + 1 != p->n_classes) /* the first that is too many: one class is "other" */
+        return;
+    if (p->rules.n < CLASS_MOST)
+        conf_run_fault(run, at, "class \"%s\" is one too many, expected classes = %u or more",
+                       r->name, p->rules.n + 1);
+    else
+        conf_run_fault(run, at, "class \"%s\" is one too many, expected at most %d in a pool",
+                       r->name, CLASS_MOST - 1);
+}
+
 static bool
 has_agent(const struct pool_conf *p)
 {
@@ -162,6 +183,9 @@ check_pools(struct conf_run *run, const struct conf *c)
             warning(run, at, "pool \"%s\": agent has no effect, expected balance = \"resource\"",
                     p->name);
 
+        if (p->rules.n > 0 && p->policy != policy_find(STR("resource")))
+            warning(run, at, "pool \"%s\": class has no effect, expected balance = \"resource\"",
+                    p->name);
         if (p->n_servers == 0)
             conf_run_fault(run, at, "pool \"%s\" has no server, expected server \"name\" {...}",
                            p->name);

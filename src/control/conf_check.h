@@ -26,6 +26,7 @@ struct conf_run {
     struct conf_mentions binds;     /* addresses that are listened on */
     struct conf_mentions pool_refs; /* pools that routes name */
     unsigned next_server;           /* servers turned into structs so far, all pools */
+    unsigned next_class;            /* and class rules */
 };
 
 void conf_run_fault(struct conf_run *, struct conf_at, const char *fmt, ...)
@@ -34,6 +35,8 @@ void conf_run_bind(struct conf_run *, const char *text, struct conf_at);
 void conf_run_pool_ref(struct conf_run *, const char *text, struct conf_at);
 void conf_run_fini(struct conf_run *);
 
+/* The i-th class rule of a pool, whose own keys are known. */
+void conf_check_class(struct conf_run *, struct conf_at, const struct pool_conf *, unsigned i);
 void conf_check(struct conf_run *, const struct conf *);
 
 #endif

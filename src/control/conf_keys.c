@@ -180,6 +180,10 @@ const struct conf_key conf_keys[] = {
         "how long at first; doubled each time"),
     KEY(POOL, "eject-max", DURATION, pool_conf, health.eject_max_ns, "32s", "1ms..1d",
         "how long at most"),
+    KEY(POOL, "classes", UINT, pool_conf, n_classes, "128", "2..256",
+        "resource: kinds of requests that are told apart; one of them is \"other\", for the rest"),
+    SECTION(POOL, "class", CLASS, true,
+        "resource: requests that are of one kind whatever they look like; the first that fits"),
     SECTION(POOL, "check", CHECK, false, "active health checks; none without this section"),
     SECTION(POOL, "server", SERVER, true, "one of the servers"),
 
@@ -223,6 +227,18 @@ const struct conf_key conf_keys[] = {
     KEY(SERVER, "agent-type", WORD, server_conf, agent_kind, "meercat", "meercat|node-exporter",
         "what the agent is: meercat-agent(8), or the node_exporter of Prometheus"),
 
+    /* --- class: struct class_rule --- */
+    KEY(CLASS, "method", METHOD, class_rule, method, NULL, NULL,
+        "method of the request; every method when not given"),
+    KEY(CLASS, "path", PATTERN, class_rule, path, NULL, NULL,
+        "all of the path; {} stands for one segment or a part of it, * at the end for the rest"),
+    KEY(CLASS, "header", FIELD, class_rule, header, NULL, NULL,
+        "a field of the request, X-Job, or one with a value, \"X-Job: export\""),
+    KEY(CLASS, "query", PARAM, class_rule, query, NULL, NULL,
+        "a parameter of the query, size, or one with a value, \"size=large\""),
+    KEY(CLASS, "grpc", GRPC, class_rule, grpc, NULL, NULL,
+        "a call of gRPC, acme.Chat/Send, or all calls of a service, \"acme.Chat/*\""),
+
     /* --- route: struct route_conf --- */
     LIST(ROUTE, "host", HOST, route_conf, hosts, n_hosts, false,
         "host names, *.example.org for all below; every host when not given"),
@@ -238,7 +254,8 @@ static const char *const place_names[CONF_N_PLACES] = {
     [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
     [CONF_ADMIN] = "admin",   [CONF_LISTEN] = "listen",
     [CONF_POOL] = "pool",     [CONF_CHECK] = "check",
-    [CONF_SERVER] = "server", [CONF_ROUTE] = "route",
+    [CONF_SERVER] = "server", [CONF_CLASS] = "class",
+    [CONF_ROUTE] = "route",
 };
 
 const char *

@@ -24,6 +24,7 @@ enum conf_place {
     CONF_POOL,
     CONF_CHECK,
     CONF_SERVER,
+    CONF_CLASS,
     CONF_ROUTE,
     CONF_N_PLACES
 };
@@ -55,6 +56,10 @@ enum conf_kind {
     CONF_HOST,     /* list of char * */
     CONF_ADDRESS,  /* char *: of a server, numeric, a name, or unix:/path */
     CONF_POOL_REF, /* char *: name of a pool */
+    CONF_PATTERN,  /* char *: path with holes, class.h */
+    CONF_FIELD,    /* char *name, followed by char *value: "NAME" or "NAME: VALUE" */
+    CONF_PARAM,    /* char *name, followed by char *value: "NAME" or "NAME=VALUE" */
+    CONF_GRPC,     /* char *: "pkg.Service/Method" */
     CONF_N_KINDS
 };
 

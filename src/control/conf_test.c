@@ -314,6 +314,108 @@ agents_are_read(void **state)
 }
 
 static void
+class_rules_are_read(void **state)
+{
+    struct conf *c = good("listen l { bind = \"*:80\" }\npool p { balance = resource classes = 4\n"
+                          "class a { method = GET path = \"/a/{}/*\" header = \"X-A:  b c \" }\n"
+                          "class b { header = X-B query = size }\n"
+                          "class c { query = \"a=b=c\" grpc = \"x.Y/Z\" }\n"
+                          "server s { address = \"a:1\" } }\n"
+                          "route r { pool = p }\n");
+    const struct class_rule *r = c->pools[0].rules.v;
+
+    assert_int_equal(c->pools[0].n_classes, 4);
+    assert_int_equal(c->pools[0].rules.n, 3);
+    assert_string_equal(r[0].name, "a");
+    assert_string_equal(r[0].method, "GET");
+    assert_string_equal(r[0].path, "/a/{}/*");
+    assert_string_equal(r[0].header, "X-A");
+    assert_string_equal(r[0].header_is, "b c");
+    assert_null(r[0].query);
+    assert_string_equal(r[1].header, "X-B");
+    assert_null(r[1].header_is);
+    assert_string_equal(r[1].query, "size");
+    assert_null(r[1].query_is);
+    assert_string_equal(r[2].query, "a");
+    assert_string_equal(r[2].query_is, "b=c");
+    assert_string_equal(r[2].grpc, "x.Y/Z");
+    conf_free(&c);
+}
+
+/* Each in line 3, of a pool that learns. */
+static void
+faults_of_class_rules_are_told(void **state)
+{
+    static const struct {
+        const char *pool, *fault;
+    } table[] = {
+        {"class a { }", "class \"a\" is empty, expected method, path, header, query or grpc"},
+        {"class other { path = / }", "class \"other\" is what has no class of its own, expected "
+                                     "another name"},
+        {"class a { path = / } class a { path = /b }",
+         "class \"a\" is given twice, expected once (first on line 3)"},
+        {"class \"a b\" { path = / }",
+         "class: bad name, expected 1 to 64 letters, digits, \"-\", \"_\" or \".\""},
+        {"class a { paht = / method = GET }",
+         "unknown option \"paht\" in class, expected \"path\" perhaps"},
+        {"class a { path = /a grpc = a.B/C }",
+         "class \"a\" has path and grpc, expected one of them"},
+        {"classes = 3 class a { path = /a } class b { path = /b } class c { path = /c }",
+         "class \"c\" is one too many, expected classes = 4 or more"},
+        {"classes = 1", "classes: \"1\" is out of range, expected 2 to 256"},
+        {"class a { path = a }", "path: \"a\" is not a path, expected one that begins with \"/\", "
+                                 "without query, like \"/users/{}\" or \"/img/*\""},
+        {"class a { path = \"/a*b\" }",
+         "path: \"/a*b\" is not a path, expected one that begins with \"/\", "
+         "without query, like \"/users/{}\" or \"/img/*\""},
+        {"class a { path = \"/{id}\" }",
+         "path: \"/{id}\" is not a path, expected one that begins with \"/\", "
+         "without query, like \"/users/{}\" or \"/img/*\""},
+        {"class a { header = \"X A\" }",
+         "header: \"X A\" is not a field, expected like \"X-Job\" or \"X-Job: export\""},
+        {"class a { header = \"X-A:\" }",
+         "header: \"X-A:\" is not a field, expected like \"X-Job\" or \"X-Job: export\""},
+        {"class a { query = \"=b\" }",
+         "query: \"=b\" is not a parameter, expected like \"size\" or \"size=large\""},
+        {"class a { query = \"a&b\" }",
+         "query: \"a&b\" is not a parameter, expected like \"size\" or \"size=large\""},
+        {"class a { grpc = a.B }", "grpc: \"a.B\" is not a call, expected like "
+                                   "\"acme.Chat/Send\" or \"acme.Chat/*\""},
+    };
+
+    for (size_t i = 0; i < MC_COUNT(table); i++) {
+        char *conf = mc_printf("listen l { bind = \"*:80\" } route r { pool = p }\n"
+                               "pool p { balance = resource server s { address = \"a:1\" }\n%s }\n",
+                               table[i].pool);
+        char *wanted = mc_printf("t:3: %s\n", table[i].fault), *faults = faults_of(conf);
+
+        if (strcmp(faults, wanted) != 0)
+            fail_msg("%s\ngot:\n%swanted:\n%s", table[i].pool, faults, wanted);
+        free(conf), free(wanted), free(faults);
+    }
+}
+
+static void
+classes_without_resource_are_warned_of(void **state)
+{
+    struct conf_faults faults = {0};
+    struct conf *c;
+
+    assert_int_equal(conf_parse("t",
+                                STR("listen l { bind = \"*:80\" } route r { pool = p }\n"
+                                    "pool p { balance = random server s { address = \"a:1\" }\n"
+                                    "class a { path = / } }\n"),
+                                &c, &faults),
+                     MC_OK);
+    assert_int_equal(faults.n, 1);
+    assert_int_equal(faults.v[0].line, 2);
+    assert_string_equal(faults.v[0].text,
+                        "pool \"p\": class has no effect, expected balance = \"resource\"");
+    conf_faults_free(&faults);
+    conf_free(&c);
+}
+
+static void
 all_faults_of_a_file_are_told_in_one_run(void **state)
 {
     char *faults = faults_of("# comment\n"
@@ -609,6 +711,9 @@ main(void)
         cmocka_unit_test(a_policy_that_asks_servers_is_refused),
         cmocka_unit_test(an_agent_makes_resource_the_default),
         cmocka_unit_test(agents_are_read),
+        cmocka_unit_test(class_rules_are_read),
+        cmocka_unit_test(faults_of_class_rules_are_told),
+        cmocka_unit_test(classes_without_resource_are_warned_of),
         cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
         cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
         cmocka_unit_test(an_included_file_stands_where_it_is_named),

@@ -408,6 +408,112 @@ value_path(const struct conf_key *k, struct str text, void *object, void *field,
     return true;
 }
 
+/* What is put into the two pointers at field. */
+static void
+store_pair(void *field, struct str name, struct str value)
+{
+    char **pair = field;
+
+    if (field == NULL)
+        return;
+    store_text(&pair[0], name);
+    if (value.p != NULL)
+        store_text(&pair[1], value);
+}
+
+/* A field of a request: a line could not bring other bytes. */
+static bool
+value_field(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct str value = text, name = str_cut(&value, ':');
+
+    static_assert(offsetof(struct class_rule, header_is) ==
+                      offsetof(struct class_rule, header) + sizeof(char *),
+                  "the value stands behind the name");
+    value = value.p != NULL ? str_trim(value) : value;
+    if (!is_token(name) || (value.p != NULL && !is_visible(value, true))) {
+        err_set(e, "\"" STR_FMT "\" is not a field, expected like \"X-Job\" or \"X-Job: export\"",
+                STR_ARG(text));
+        return false;
+    }
+    store_pair(field, name, value);
+    return true;
+}
+
+static bool
+value_param(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct str value = text, name = str_cut(&value, '=');
+
+    static_assert(offsetof(struct class_rule, query_is) ==
+                      offsetof(struct class_rule, query) + sizeof(char *),
+                  "the value stands behind the name");
+    if (name.n == 0 || !is_visible(text, false) || strpbrk(text.p, "?&#") != NULL) {
+        err_set(e, "\"" STR_FMT "\" is not a parameter, expected like \"size\" or \"size=large\"",
+                STR_ARG(text));
+        return false;
+    }
+    store_pair(field, name, value);
+    return true;
+}
+
+/* A brace that is none of {} was meant to be. */
+static bool
+holes_ok(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '}')
+            return false;
+        if (s.p[i] == '{' && (i + 1 == s.n || s.p[++i] != '}'))
+            return false;
+    }
+    return true;
+}
+
+static bool
+value_pattern(const struct conf_key *k, struct str text, void *object, void *field,
+              struct errbuf *e)
+{
+    const char *star = strchr(text.p, '*');
+
+    if (!is_visible(text, false) || text.p[0] != '/' || strpbrk(text.p, "?#") != NULL ||
+        !holes_ok(text) || (star != NULL && star[1] != '\0')) {
+        err_set(e,
+                "\"" STR_FMT "\" is not a path, expected one that begins with \"/\", without "
+                "query, like \"/users/{}\" or \"/img/*\"",
+                STR_ARG(text));
+        return false;
+    }
+    store_text(field, text);
+    return true;
+}
+
+static bool
+is_call_name(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '_' && s.p[i] != '.' && !(s.p[i] >= '0' && s.p[i] <= '9') &&
+            !(str_lower((unsigned char)s.p[i]) >= 'a' && str_lower((unsigned char)s.p[i]) <= 'z'))
+            return false;
+    return s.n > 0;
+}
+
+static bool
+value_grpc(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct str method = text, service = str_cut(&method, '/');
+
+    if (!is_call_name(service) || (!is_call_name(method) && !str_eq(method, STR("*")))) {
+        err_set(e,
+                "\"" STR_FMT "\" is not a call, expected like \"acme.Chat/Send\" or "
+                "\"acme.Chat/*\"",
+                STR_ARG(text));
+        return false;
+    }
+    store_text(field, text);
+    return true;
+}
+
 static bool
 value_hash_by(const struct conf_key *k, struct str text, void *object, void *field,
               struct errbuf *e)
@@ -640,6 +746,10 @@ static const struct {
     [CONF_HOST] = {"host", value_host},
     [CONF_ADDRESS] = {"host:port", value_address},
     [CONF_POOL_REF] = {"pool", value_pool_ref},
+    [CONF_PATTERN] = {"path", value_pattern},
+    [CONF_FIELD] = {"field", value_field},
+    [CONF_PARAM] = {"parameter", value_param},
+    [CONF_GRPC] = {"service/method", value_grpc},
 };
 
 const char *

@@ -22,12 +22,13 @@ one_class(const struct pool *p, const struct brain_class *c)
 {
     bool is = c->cost.known;
 
-    return json_pack("{s:s, s:s%, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I}", "pool",
-                     p->conf.name, "class", c->name.p, c->name.n, "known", (int)is, "cpu_ms",
-                     known(is, (double)c->cost.cpu_s * 1e3), "doubt", known(is, c->doubt.cpu),
-                     "phi", known(is, c->phi), "phi_doubt", known(is, c->doubt.phi), "memory_bytes",
-                     known(is, c->mem_bytes), "memory_doubt", known(is, c->doubt.mem * 1e6),
-                     "share", c->share, "requests", (json_int_t)c->requests);
+    return json_pack("{s:s, s:s%, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I}", "pool",
+                     p->conf.name, "class", c->name.p, c->name.n, "rule", (int)c->rule, "known",
+                     (int)is, "cpu_ms", known(is, (double)c->cost.cpu_s * 1e3), "doubt",
+                     known(is, c->doubt.cpu), "phi", known(is, c->phi), "phi_doubt",
+                     known(is, c->doubt.phi), "memory_bytes", known(is, c->mem_bytes),
+                     "memory_doubt", known(is, c->doubt.mem * 1e6), "share", c->share, "requests",
+                     (json_int_t)c->requests);
 }
 
 json_t *

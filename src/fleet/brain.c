@@ -258,6 +258,12 @@ window_of(const struct pool_conf *c)
     return window;
 }
 
+static unsigned
+classes_of(const struct pool_conf *c)
+{
+    return c->n_classes > 0 ? c->n_classes : CLASS_DEFAULT;
+}
+
 static void
 make_view(struct mind *m, const struct pool *p)
 {
@@ -283,7 +289,7 @@ mind_new(struct brains *bs, const struct pool *p)
     struct know_conf kc = {
         .id = 1, /* alone */
         .boot = (uint64_t)(units_wall_ns() / MC_SEC),
-        .n_classes = CLASS_DEFAULT,
+        .n_classes = classes_of(&p->conf),
         .window_ns = window_of(&p->conf),
         .tick_ns = TICK_NS,
         /* setting aside is fleet's, by rules that the operator knows */
@@ -338,7 +344,7 @@ static bool
 knows(const struct mind *m, const struct pool *p)
 {
     if (m->view.n != p->view.n || m->window_ns != window_of(&p->conf) ||
-        strcmp(m->pool_name, p->conf.name) != 0)
+        m->classes.n_classes != classes_of(&p->conf) || strcmp(m->pool_name, p->conf.name) != 0)
         return false;
     for (unsigned i = 0; i < m->view.n; i++)
         if (m->servers[i] != p->servers[i])
@@ -401,22 +407,36 @@ brain_class_named(void *arg, struct str name)
 }
 
 static void
-copy_classes(struct mind *m, const struct mind *from)
+pin_rules(struct mind *m, const struct class_rules *rules)
 {
-    class_set_fini(&m->classes);
-    class_set_init(&m->classes, from->classes.n_classes);
-    memcpy(m->classes.counter, from->classes.counter,
-           from->classes.n_counters * sizeof(*from->classes.counter));
-    memcpy(m->classes.of_class, from->classes.of_class,
-           from->classes.n_classes * sizeof(*from->classes.of_class));
-    memcpy(m->requests, from->requests, from->classes.n_classes * sizeof(*from->requests));
-    for (unsigned c = 1; c < m->classes.n_classes; c++)
-        if (m->classes.of_class[c] != UINT16_MAX)
-            know_set_class(m->know, c, m->classes.counter[m->classes.of_class[c]].hash);
-    publish_map(m);
+    if (class_set_pin(&m->classes, rules, class_changed, m) > 0)
+        publish_map(m);
 }
 
-/* The pool has other servers now: requests cost what they did, and who stays is as fast as he was.
+/* Those of rules that are gone stay behind, as do the lightest when there is room for fewer. */
+static void
+copy_classes(struct mind *m, const struct mind *from)
+{
+    for (unsigned c = 1; c < from->classes.n_classes; c++) {
+        const struct class_counter *k;
+
+        if (!class_set_name(&from->classes, c).p)
+            continue;
+        k = &from->classes.counter[from->classes.of_class[c]];
+        if (!k->pinned || class_set_find(&m->classes, k->hash) != 0)
+            class_set_note(&m->classes, k->hash, str_of(k->name), k->weight);
+    }
+    brain_give_classes(m);
+    for (unsigned c = 0; c < m->classes.n_classes; c++) {
+        struct str name = class_set_name(&m->classes, c);
+        int was = name.p ? brain_class_named((void *)from, name) : -1;
+
+        m->requests[c] = was < 0 ? 0 : from->requests[was];
+    }
+}
+
+/* The pool has other servers now, or another number of classes: requests cost what they did, and
+ * who stays is as fast as he was.
  */
 static void
 inherit(struct mind *m, struct mind *from)
@@ -451,6 +471,7 @@ begin(struct mind *m, const struct pool *p)
     struct mind *former = m->was_in_force ? NULL : former_of(m->of, m);
 
     m->in_force = true;
+    pin_rules(m, &p->conf.rules);
     if (former)
         inherit(m, former);
     else if (!m->was_in_force)
@@ -494,6 +515,16 @@ brain_n_classes(const struct brain *b)
     return mind_of((struct brain *)b)->classes.n_classes;
 }
 
+unsigned
+brain_class_of(const struct pool *p, struct str route, const struct http_head *h)
+{
+    char text[BRAIN_NAME_MAX];
+    bool rule;
+
+    return class_set_find(&mind_of(p->brain)->classes,
+                          class_hash(brain_name(p, route, h, text, &rule)));
+}
+
 bool
 brain_class_at(const struct brain *b, unsigned class, struct brain_class *out)
 {
@@ -506,6 +537,7 @@ brain_class_at(const struct brain *b, unsigned class, struct brain_class *out)
         return false;
     for (unsigned c = 0; c < m->classes.n_classes; c++)
         all += l->all.cpu_s[c];
+    out->rule = class_set_is_pinned(&m->classes, class);
     out->cost = learn_cost(l, class);
     out->doubt = learn_doubt(l, class);
     out->phi = l->class[class].phi;

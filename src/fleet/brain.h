@@ -23,6 +23,10 @@
 struct fleet;
 struct pool;
 struct know;
+struct http_head;
+
+/* A class's name, with that of a route before it. */
+#define BRAIN_NAME_MAX (2 * CLASS_NAME_MAX)
 
 /* The map that a worker looks into at this moment: not to be freed. */
 struct brain_reader {
@@ -70,10 +74,12 @@ struct brain_use {
     bool told;
 };
 
-/* What the request will need, as its class is known to.  route: begins the name of the class, where
- * requests of several routes meet; empty: none.  hot: once per request */
-void brain_look(struct brain *, struct brain_pipe *, unsigned worker, struct str route,
-                struct str method, struct str path, struct brain_use *);
+/* What the request will need, as its class is known to: that of the pool's first rule that fits,
+ * else that of its shape.  route: begins the name of a shape, where requests of several routes
+ * meet; empty: none.  Returns the name of the class, in `text` or as long-lived as the pool. hot:
+ * once per request */
+struct str brain_look(const struct pool *, struct brain_pipe *, unsigned worker, struct str route,
+                      const struct http_head *, char text[BRAIN_NAME_MAX], struct brain_use *);
 /* An attempt begins at a server of the view, and ends.  pipe NULL: nobody listens.  hot: once per
  * attempt */
 void brain_begin(struct brain *, struct brain_pipe *, struct brain_use *, uint32_t server,
@@ -107,6 +113,7 @@ unsigned brains_drain(struct brains *);
 
 struct brain_class {
     struct str name;
+    bool rule; /* by the operator's word, not learned */
     struct place_cost cost;
     struct learn_doubt doubt;
     double phi;
@@ -125,6 +132,8 @@ struct brain_server {
 };
 
 unsigned brain_n_classes(const struct brain *);
+/* The class that a request of the head would be of now, as brain_look() finds it. */
+unsigned brain_class_of(const struct pool *, struct str route, const struct http_head *);
 /* False: the class is free. */
 bool brain_class_at(const struct brain *, unsigned class, struct brain_class *);
 void brain_server_at(const struct brain *, unsigned server, struct brain_server *);

@@ -64,6 +64,12 @@ int brain_class_named(void *mind, struct str name); /* -1: none */
 /* The heaviest shapes become classes. */
 void brain_give_classes(struct mind *);
 
+/* brain_use.c */
+
+/* What the class of a request is called; *rule: the operator says so, in a rule of the pool. */
+struct str brain_name(const struct pool *, struct str route, const struct http_head *,
+                      char text[BRAIN_NAME_MAX], bool *rule);
+
 /* brain_save.c */
 
 /* Begins with what the file says. */

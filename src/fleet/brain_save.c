@@ -83,7 +83,8 @@ read_file(const char *path, struct buf *out)
     return out->n > 0;
 }
 
-/* The names in the lines, as shapes that matter. */
+/* The names in the lines, as shapes that matter.  What is no shape is a rule's, which has its class
+ * or is gone. */
 static void
 note_names(struct mind *m, struct str text)
 {
@@ -92,7 +93,7 @@ note_names(struct mind *m, struct str text)
 
         for (int i = 0; i < 3; i++) /* know_save.c */
             str_cut(&line, ' ');
-        if (line.p && line.n > 0 && line.n < CLASS_NAME_MAX && !str_eq(line, STR("other")))
+        if (line.p && line.n < CLASS_NAME_MAX && memchr(line.p, ' ', line.n))
             class_set_note(&m->classes, class_hash(line), line, (double)COST_UNKNOWN.cpu_s);
     }
 }

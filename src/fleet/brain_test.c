@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include "fleet/harness.h"
+#include "http/msg.h"
 
 #define MANY 20000
 
@@ -26,6 +27,16 @@ pool_with_brain(unsigned n)
     return adopt(&c);
 }
 
+static struct str
+look(const struct pool *p, struct brain_pipe *pipe, unsigned worker, const char *route,
+     const char *path, struct brain_use *u)
+{
+    static _Thread_local char text[BRAIN_NAME_MAX];
+    struct http_head h = {.method_text = STR("GET"), .path = str_of(path)};
+
+    return brain_look(p, pipe, worker, str_of(route), &h, text, u);
+}
+
 /* One request from begin to end, as a worker does it. */
 static struct brain_use
 serve(const struct pool *p, unsigned worker, const char *path, uint32_t server,
@@ -34,7 +45,7 @@ serve(const struct pool *p, unsigned worker, const char *path, uint32_t server,
     struct brain_pipe *pipe = brains_pipe(fleet_brains(F), worker);
     struct brain_use u;
 
-    brain_look(p->brain, pipe, worker, STR_NONE, STR("GET"), str_of(path), &u);
+    look(p, pipe, worker, NULL, path, &u);
     brain_begin(p->brain, pipe, &u, server, units_clock_ns());
     brain_end(p->brain, pipe, &u, server, kind, 0, units_clock_ns());
     return u;
@@ -110,7 +121,7 @@ the_route_is_in_the_name_where_it_matters(void **state)
     struct brain_class c;
     struct brain_use u;
 
-    brain_look(p->brain, pipe, 0, STR("api"), STR("GET"), STR("/x?a=1"), &u);
+    look(p, pipe, 0, "api", "/x?a=1", &u);
     UNTIL(has_class(p, "api GET /x", &c));
     pool_free(&p);
 }
@@ -122,7 +133,7 @@ an_attempt_counts_from_its_begin_to_its_end(void **state)
     struct pool *p = pool_with_brain(2);
     struct brain_use u;
 
-    brain_look(p->brain, pipe, 0, STR_NONE, STR("GET"), STR("/"), &u);
+    look(p, pipe, 0, NULL, "/", &u);
     brain_begin(p->brain, pipe, &u, 1, units_clock_ns());
     assert_int_equal(own(p, 1), COST_ONE);
     assert_int_equal(pipe->n_told, 1);
@@ -149,7 +160,7 @@ nobody_listens_and_nothing_breaks(void **state)
     struct pool *p = pool_with_brain(1);
     struct brain_use u;
 
-    brain_look(p->brain, NULL, 0, STR_NONE, STR("GET"), STR("/"), &u);
+    look(p, NULL, 0, NULL, "/", &u);
     brain_begin(p->brain, NULL, &u, 0, units_clock_ns());
     brain_end(p->brain, NULL, &u, 0, PLACE_END_FAILED, 0, units_clock_ns());
     assert_int_equal(own(p, 0), 0);
@@ -165,7 +176,7 @@ no_end_is_lost_when_the_pipe_is_full(void **state)
     unsigned n = pipe->events.n_slots, told = 0;
     struct brain_use *u = mc_alloc(n * sizeof(*u));
 
-    brain_look(p->brain, pipe, 0, STR_NONE, STR("GET"), STR("/"), &u[0]);
+    look(p, pipe, 0, NULL, "/", &u[0]);
     for (unsigned i = 0; i < n; i++) {
         u[i] = u[0];
         brain_begin(p->brain, pipe, &u[i], 0, units_clock_ns());
@@ -204,7 +215,7 @@ other_servers_begin_with_the_costs_of_the_last(void **state)
         serve(p, 0, "/dear", 0, PLACE_END_OK);
         loop_turn(L, MC_MS);
     }
-    brain_look(p->brain, NULL, 0, STR_NONE, STR("GET"), STR("/dear"), &old);
+    look(p, NULL, 0, NULL, "/dear", &old);
     brain_begin(p->brain, brains_pipe(fleet_brains(F), 0), &old, 0, units_clock_ns());
     q = pool_with_brain(3);
     assert_ptr_not_equal(p->brain, q->brain);
@@ -228,6 +239,100 @@ a_configuration_that_comes_to_nothing_leaves_no_brain(void **state)
 
     assert_int_equal(fleet_build(F, c, 2, &pools, &err), MC_EEXIST); /* one name, twice */
     settle();
+}
+
+/* The rules of a pool: name, path, name, path ... */
+static void
+add_rules(struct pool_conf *c, const char *const *words, unsigned n)
+{
+    c->rules.v = mc_alloc(n * sizeof(*c->rules.v));
+    for (c->rules.n = 0; c->rules.n < n; c->rules.n++)
+        c->rules.v[c->rules.n] = (struct class_rule){.name = mc_strdup(words[2 * c->rules.n]),
+                                                     .path = mc_strdup(words[2 * c->rules.n + 1])};
+}
+
+static struct pool *
+pool_with_rules(unsigned n_servers, unsigned n_classes, const char *const *words, unsigned n)
+{
+    struct pool_conf c = resource_of(n_servers);
+
+    c.n_classes = n_classes;
+    add_rules(&c, words, n);
+    return adopt(&c);
+}
+
+static void
+the_rule_that_fits_first_names_the_class(void **state)
+{
+    static const char *const rules[] = {"home", "/", "img", "/img/*", "late", "/img/a"};
+    struct pool *p = pool_with_rules(1, 16, rules, 3);
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), 0);
+    struct brain_use home, img, other;
+    struct brain_class c;
+
+    assert_int_equal(brain_n_classes(p->brain), 16);
+    assert_true(has_class(p, "late", &c) && c.rule && c.requests == 0);
+    assert_true(str_eq(look(p, pipe, 0, "route", "/?a", &home), STR("home")));
+    assert_true(str_eq(look(p, pipe, 0, NULL, "/img/a", &img), STR("img")));
+    assert_true(str_eq(look(p, pipe, 0, NULL, "/x/1", &other), STR("other")));
+    assert_true(home.class != 0 && img.class != 0 && home.class != img.class);
+    assert_int_equal(other.class, 0);
+    UNTIL(has_class(p, "GET /x/{}", &c));
+    assert_false(c.rule);
+    pool_free(&p);
+}
+
+static void
+a_rule_that_keeps_its_name_keeps_what_was_learned(void **state)
+{
+    static const char *const before[] = {"dear", "/dear/*", "gone", "/gone/*"};
+    static const char *const after[] = {"new", "/new", "dear", "/dearer/*"};
+    struct pool *p = pool_with_rules(2, 0, before, 2), *q;
+    struct brain_class c;
+    struct brain_use u;
+
+    do {
+        serve(p, 0, "/dear/a", 0, PLACE_END_OK);
+        loop_turn(L, MC_MS);
+    } while (!has_class(p, "dear", &c) || !c.cost.known);
+    for (unsigned n_servers = 2; n_servers <= 3; n_servers++) { /* the same brain, and another */
+        q = pool_with_rules(n_servers, 0, after, 2);
+        assert_true(has_class(q, "dear", &c) && c.cost.known && c.rule && c.requests > 0);
+        assert_true(has_class(q, "new", &c) && !c.cost.known);
+        assert_false(has_class(q, "gone", &c));
+        assert_true(str_eq(look(q, NULL, 0, NULL, "/dearer/x", &u), STR("dear")));
+        UNTIL((look(q, NULL, 0, NULL, "/dearer/x", &u), u.cost.known));
+        /* a request that goes by the old rules */
+        assert_true(str_eq(look(p, NULL, 0, NULL, "/gone/x", &u), STR("other")));
+        pool_free(&p);
+        p = q;
+    }
+    pool_free(&p);
+}
+
+static void
+fewer_classes_keep_what_fits(void **state)
+{
+    static const char *const rule[] = {"dear", "/dear/*"};
+    struct pool *p = pool_with_rules(2, 64, rule, 1), *q;
+    struct brain_class c;
+    unsigned n = 0;
+
+    while (n < 30) {
+        char path[16];
+
+        snprintf(path, sizeof(path), "/c%c/x", (char)('a' + n % 15));
+        serve(p, 0, n % 2 ? "/dear/a" : path, 0, PLACE_END_OK);
+        loop_turn(L, MC_MS);
+        n++;
+    }
+    UNTIL((serve(p, 0, "/dear/a", 0, PLACE_END_OK), has_class(p, "dear", &c)) && c.cost.known);
+    q = pool_with_rules(2, 4, rule, 1);
+    assert_ptr_not_equal(p->brain, q->brain);
+    assert_int_equal(brain_n_classes(q->brain), 4);
+    assert_true(has_class(q, "dear", &c) && c.cost.known && c.requests > 0);
+    pool_free(&p);
+    pool_free(&q);
 }
 
 struct hand {
@@ -288,6 +393,9 @@ main(void)
         T(a_reload_with_the_same_servers_keeps_the_brain),
         T(other_servers_begin_with_the_costs_of_the_last),
         T(a_configuration_that_comes_to_nothing_leaves_no_brain),
+        T(the_rule_that_fits_first_names_the_class),
+        T(a_rule_that_keeps_its_name_keeps_what_was_learned),
+        T(fewer_classes_keep_what_fits),
         T(workers_and_control_need_no_lock),
     };
 

@@ -3,7 +3,9 @@
  * brain_use.c - the workers' half of a brain, see brain.h.
  */
 #include "base/check.h"
-#include "fleet/brain.h"
+#include "fleet/brain_priv.h"
+#include "fleet/pool.h"
+#include "http/msg.h"
 
 /* The map is replaced while workers look into it.  Each shows which one it looks into before it
  * makes sure that this is still the present one; control looks at what is shown after it has put
@@ -28,7 +30,7 @@ look_up(struct brain *b, struct brain_reader *r, uint64_t hash)
 
 /* "GET /users/{}", or "api GET /users/{}" of the route api. */
 static struct str
-shape_of(struct str route, struct str method, struct str path, char out[2 * CLASS_NAME_MAX])
+shape_of(struct str route, const struct http_head *h, char out[BRAIN_NAME_MAX])
 {
     size_t n = 0;
 
@@ -37,8 +39,40 @@ shape_of(struct str route, struct str method, struct str path, char out[2 * CLAS
         memcpy(out, route.p, n);
         out[n++] = ' ';
     }
-    n += class_fold(method, path, out + n);
+    n += class_fold(h->method_text, h->path, out + n);
     return (struct str){out, n < CLASS_NAME_MAX ? n : CLASS_NAME_MAX - 1};
+}
+
+static struct str
+field_of(const void *head, struct str name, unsigned i)
+{
+    const struct http_head *h = head;
+
+    for (unsigned k = 0; k < h->n_fields; k++) {
+        const struct http_field *f = &h->fields[k];
+
+        if (str_eq_ci((struct str){f->name, f->name_len}, name) && i-- == 0)
+            return http_field_value(f);
+    }
+    return STR_NONE;
+}
+
+static const struct class_rule *__attribute__((noinline))
+rule_for(const struct class_rules *rules, const struct http_head *h)
+{
+    const struct class_ask ask = {h->method_text, h->path, field_of, h};
+
+    return class_rule_find(rules, &ask);
+}
+
+struct str
+brain_name(const struct pool *p, struct str route, const struct http_head *h,
+           char text[BRAIN_NAME_MAX], bool *rule)
+{
+    const struct class_rule *r = p->conf.rules.n > 0 ? rule_for(&p->conf.rules, h) : NULL;
+
+    *rule = r != NULL;
+    return r ? str_of(r->name) : shape_of(route, h, text);
 }
 
 static void
@@ -56,18 +90,23 @@ tell_shape(struct brain *b, struct brain_pipe *p, uint64_t hash, struct str name
     ring_send(&p->shapes);
 }
 
-void
-brain_look(struct brain *b, struct brain_pipe *p, unsigned worker, struct str route,
-           struct str method, struct str path, struct brain_use *u)
+/* Control gives a rule its class before workers get the pool, so that there is nothing to tell. */
+struct str
+brain_look(const struct pool *pool, struct brain_pipe *p, unsigned worker, struct str route,
+           const struct http_head *h, char text[BRAIN_NAME_MAX], struct brain_use *u)
 {
-    char text[2 * CLASS_NAME_MAX];
-    struct str name = shape_of(route, method, path, text);
+    struct brain *b = pool->brain;
+    bool rule;
+    struct str name = brain_name(pool, route, h, text, &rule);
     uint64_t hash = class_hash(name);
 
     u->class = look_up(b, &b->readers[worker], hash);
     u->cost = cost_read(b->costs, u->class);
-    if (u->class == 0 && p)
+    if (u->class != 0)
+        return name;
+    if (p && !rule)
         tell_shape(b, p, hash, name, u->cost.cpu_s);
+    return STR(CLASS_OTHER);
 }
 
 static void

@@ -120,6 +120,7 @@ pool_conf_free(struct pool_conf *c)
         free(c->servers[i].agent);
     }
     free(c->servers);
+    class_rules_fini(&c->rules);
     free(c->name);
     free(c->hash_name);
     free(c->check.path);

@@ -66,6 +66,8 @@ struct pool_conf {
     mc_ns idle_conn_timeout_ns;    /* kept at most this long; default 30 s */
     unsigned requests_per_conn;    /* 0: no limit */
     mc_ns report_interval_ns;      /* how often agents report; default 100 ms */
+    unsigned n_classes;            /* of requests, rules and "other" included; default 128 */
+    struct class_rules rules;      /* fewer than classes */
     struct server_conf *servers;
     unsigned n_servers;
 };

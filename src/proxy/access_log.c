@@ -295,6 +295,7 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "listener", str_of(r->listener));
     TEXT(b, "route", str_of(r->route));
     TEXT(b, "pool", str_of(r->pool));
+    TEXT(b, "class", r->class_name);
     TEXT(b, "server", str_of(r->server));
     TEXT(b, "reason", str_of(r->reason));
     buf_str(b, r->reused ? STR(",\"reused\":true") : STR(",\"reused\":false"));

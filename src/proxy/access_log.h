@@ -32,6 +32,7 @@ struct access_record {
     const char *client_ip;
     uint16_t client_port;
     const char *listener, *route, *pool, *server, *reason;
+    struct str class_name; /* of requests, where the pool learns what they cost */
     struct str request_id, method, target, host, referer, user_agent;
     unsigned minor;               /* HTTP/1.minor of the request */
     unsigned status;              /* 0: none was sent */

@@ -34,6 +34,7 @@ record(void)
         .pool = "app",
         .server = "app1",
         .reason = "round-robin",
+        .class_name = STR("GET /a"),
         .request_id = STR("id-1"),
         .method = STR("GET"),
         .target = STR("/a?b=c"),
@@ -79,7 +80,8 @@ a_json_line_tells_all_that_is_known(void **state)
              "\"target\":\"/a?b=c\",\"version\":\"1.1\",\"status\":200,\"end\":\"ok\","
              "\"bytes_in\":0,\"bytes_out\":1234,\"head_ms\":0.012,\"connect_ms\":0.000,"
              "\"first_byte_ms\":7.654,\"total_ms\":12345.678,\"retries\":0,\"listener\":\"web\","
-             "\"route\":\"rest\",\"pool\":\"app\",\"server\":\"app1\",\"reason\":\"round-robin\","
+             "\"route\":\"rest\",\"pool\":\"app\",\"class\":\"GET /a\",\"server\":\"app1\","
+             "\"reason\":\"round-robin\","
              "\"reused\":true,\"conn_requests\":3,\"user_agent\":\"curl/8\"}\n");
     buf_free(&b);
 }

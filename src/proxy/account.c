@@ -94,6 +94,7 @@ log_request(struct txn *t, mc_ns now)
         .pool = t->pool ? t->pool->pool->conf.name : NULL,
         .server = placed ? t->pool->pool->servers[t->server_index]->name : NULL,
         .reason = placed ? place_reason_name(t->why) : NULL,
+        .class_name = t->class_name,
         .request_id = t->request_id,
         .method = t->req.method_text,
         .target = t->req.target,

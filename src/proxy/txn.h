@@ -98,6 +98,7 @@ struct txn {
     enum place_event_kind attempt_end; /* what the present one teaches, should it end now */
     bool client_slow;                  /* its time is the client's, too */
     struct brain_use use;              /* in pools that have a brain */
+    struct str class_name;             /* there, when it goes into the log */
 
     /* waiting in a pool's queue */
     struct list wait_link;

@@ -15,9 +15,12 @@ weigh_request(struct txn *t)
 {
     struct worker *w = t->worker;
     const struct str route = t->route->in_class ? str_of(t->route->conf.name) : STR_NONE;
+    char text[BRAIN_NAME_MAX];
+    struct str name;
 
-    brain_look(t->pool->pool->brain, w->conf.pipe, w->conf.index, route, t->req.method_text,
-               t->req.path, &t->use);
+    name = brain_look(t->pool->pool, w->conf.pipe, w->conf.index, route, &t->req, text, &t->use);
+    if (t->gen->snap->access_log != NULL)
+        t->class_name = arena_str(&t->arena, name);
 }
 
 /* hot: once per attempt */
