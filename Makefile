@@ -5,6 +5,7 @@
 #   make run             a balancer, four origin servers and some traffic, on loopback
 #   make test            unit and end-to-end tests          make fuzz    every fuzz target, bounded
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
+#   make bench-placement placement on real servers, beside HAProxy and nginx
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
@@ -75,7 +76,7 @@ SUBMAKE   = $(MAKE) --no-print-directory
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .SECONDARY:
-.PHONY: all run test unit units e2e bench fuzz fuzzers lint lint-format lint-floors lint-man \
+.PHONY: all run test unit units e2e bench bench-placement fuzz fuzzers lint lint-format lint-floors lint-man \
         lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
@@ -170,6 +171,14 @@ bench:
 	+@$(SUBMAKE) all
 	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
 	@$(PYTHON) bench/run --meercat $(BIN) $(BENCH_ARGS)
+	@echo
+	+@$(SUBMAKE) -f bench/bench.mk place-bench CC=$(CC)
+
+bench-placement:
+	@tools/deps build bench
+	+@$(SUBMAKE) all
+	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
+	@$(PYTHON) bench/placement --meercat $(BIN) $(BENCH_ARGS)
 
 shape:
 	@tools/shape

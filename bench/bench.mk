@@ -1,8 +1,9 @@
-# The programs that bench/run and tools/demo need: make -f bench/bench.mk bench-tools, from the top.
-# Complete by itself, so that both can be started without the Makefile.
+# The programs that bench/run, bench/placement and tools/demo need, from the top:
+# make -f bench/bench.mk bench-tools.  Complete by itself, so that they can be started without the
+# Makefile.
 
 BENCH_DIR   := build/release/bench
-BENCH_TOOLS := $(BENCH_DIR)/origin $(BENCH_DIR)/load
+BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load place_origin place_load)
 
 .PHONY: bench-tools place-bench
 bench-tools: $(BENCH_TOOLS)
@@ -10,7 +11,8 @@ bench-tools: $(BENCH_TOOLS)
 $(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c bench/tool.h bench/bench.mk
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $<
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $< \
+	    -lm -pthread
 
 # What a pick costs, by policy and number of servers: make -f bench/bench.mk place-bench, after make.
 # It links the objects that serve.

@@ -12,9 +12,7 @@
  * one epoll_ctl a connection, a prebuilt body, head and body in one writev.  --work-us burns that
  * much CPU before each answer, for servers of different speed.  It trusts whoever talks to it (no
  * timeouts, no chunked requests, no 100-continue): never put it on a network. */
-#include <arpa/inet.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -277,23 +275,6 @@ accept_all(int ep, int listener)
         die("accept"); /* out of descriptors: better no measurement than a wrong one */
 }
 
-static int
-listen_at(const char *address, uint16_t port)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-
-    if (inet_pton(AF_INET, address, &sa.sin_addr) != 1) {
-        errno = EINVAL;
-        die(address);
-    }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 || listen(fd, 4096) < 0)
-        die("cannot listen");
-    return fd;
-}
-
 static void
 serve(int listener)
 {
@@ -351,5 +332,5 @@ main(int argc, char **argv)
     for (size_t i = 0; i < sizeof body; i++)
         body[i] = (char)('a' + i % 26);
     raise_descriptor_limit();
-    serve(listen_at(address, port));
+    serve(listen_at(address, port, SOCK_NONBLOCK));
 }

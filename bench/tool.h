@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * tool.h - the few lines that origin.c and load.c share. */
+ * tool.h - the few lines that the programs of bench/ share. */
 #ifndef MC_BENCH_TOOL_H
 #define MC_BENCH_TOOL_H
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 
 static inline _Noreturn void
@@ -38,6 +41,24 @@ raise_descriptor_limit(void)
         fds.rlim_cur = fds.rlim_max;
         setrlimit(RLIMIT_NOFILE, &fds);
     }
+}
+
+/* flags: of socket(2), beside close-on-exec. */
+static inline int
+listen_at(const char *address, uint16_t port, int flags)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), one = 1;
+
+    if (inet_pton(AF_INET, address, &sa.sin_addr) != 1) {
+        errno = EINVAL;
+        die(address);
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 || listen(fd, 4096) < 0)
+        die("cannot listen");
+    return fd;
 }
 
 #endif
