@@ -26,11 +26,13 @@ struct keyfile {
 
 /* Pure.  `name` stands before faults: "name:line: expected ...". */
 enum mc_err keyfile_parse(struct str text, const char *name, struct keyfile *, struct errbuf *);
-/* MC_EINVAL also when others than the owner may read or write it, as ssh(1) does. */
+/* MC_EINVAL also when its mode lets strangers read or others write it, as ssh(1) is strict. */
 enum mc_err keyfile_load(const char *path, struct keyfile *, struct errbuf *);
 void keyfile_wipe(struct keyfile *);
 
-/* Draws a key; returns its line (without an end) in out. */
-const char *keyfile_draw(char out[KEYFILE_LINE]);
+/* One new key. */
+void keyfile_draw(struct keyfile *);
+/* The line of a key, without an end; a secret, too.  Returns out. */
+const char *keyfile_text(const struct keyfile *, unsigned index, char out[KEYFILE_LINE]);
 
 #endif

@@ -22,6 +22,7 @@
 
 #define KEYRING_BOOT_BYTES 16
 #define KEYRING_ID_TEXT    9 /* 8 hexadecimal digits */
+#define KEYRING_INFO_MAX   256
 
 struct keyring;
 
@@ -43,13 +44,12 @@ void keyring_replace(struct keyring *, const struct keyfile *);
 bool keyring_is_null(const struct keyring *);
 unsigned keyring_count(const struct keyring *); /* 1 to KEYFILE_KEYS_MAX */
 const uint8_t *keyring_boot(const struct keyring *);
-/* The id of a key for people, made of its digest; returns out. */
+/* The id of a key, as datagrams name it and people may see it; returns out. */
 const char *keyring_digest(const struct keyring *, unsigned index, char out[KEYRING_ID_TEXT]);
 
 /* HKDF-SHA256 of key `index` with this label and context: n <= 255 * 32 bytes for another purpose
- * (the keys of TLS session tickets).  Label and context together are at most 256 bytes.  The same
- * on every balancer that has the key; labels that begin with "meercat datagram", "meercat stream"
- * and "meercat key id" are taken. */
+ * (the keys of TLS session tickets).  Label and context together are at most KEYRING_INFO_MAX
+ * bytes. The same on every balancer that has the key, and unlike what this room uses itself. */
 void keyring_derive(const struct keyring *, unsigned index, const char *label, struct str context,
                     uint8_t *out, size_t n);
 

@@ -25,12 +25,16 @@
 #include "base/buf.h"
 #include "cluster/seal.h"
 
-#define SEAL_RECORD_MAX ((size_t)16 << 20) /* plain bytes of a record, unless told otherwise */
+#define SEAL_RECORD_MAX   ((size_t)16 << 20) /* plain bytes of a record, unless told otherwise */
+#define SEAL_RANDOM_BYTES 16
 
 struct seal_stream;
 
 /* max_bytes: of the plain text of a record that is accepted; 0: SEAL_RECORD_MAX. */
 struct seal_stream *seal_stream_new(struct keyring *, bool opener, size_t max_bytes);
+/* Pure: with these random bytes, which must never be used twice. */
+struct seal_stream *seal_stream_new_with(struct keyring *, bool opener, size_t max_bytes,
+                                         const uint8_t random[SEAL_RANDOM_BYTES]);
 void seal_stream_free(struct seal_stream **);
 
 /* What is to be sent; the caller takes it off by buf_skip(). */
