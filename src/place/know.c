@@ -16,6 +16,7 @@
 #define SOLVE_NS       (200 * MC_MS)
 #define HOME_NS        (500 * MC_MS)
 #define SUMS_NS        MC_SEC
+#define SLOW_NS        (100 * MC_MS)
 #define HOLD_FAILED_NS MC_SEC
 /* What control wrote is good for so long: a control thread that hangs longer must not send all to
  * the server that was idle when it last looked. */
@@ -36,6 +37,7 @@ alloc_servers(struct know *k, unsigned n)
     k->owner = mc_alloc((n + 1) * sizeof(*k->owner));
     k->by_owner = mc_alloc((n + 1) * sizeof(*k->by_owner));
     k->dirty = mc_alloc((n + 1) * sizeof(*k->dirty));
+    k->late = mc_alloc((n + 1) * sizeof(*k->late));
     k->capacity = mc_alloc((n + 1) * sizeof(*k->capacity));
 }
 
@@ -58,21 +60,25 @@ know_new(const struct know_conf *conf, const struct place_view *view, struct loa
     k->table = table;
     k->costs = cost_table_new(classes);
     k->class_key = mc_alloc(classes * sizeof(*k->class_key));
-    k->class_key[0] = 1; /* "other" means the same to all */
+    k->class_key[0] = SHARE_CLASS_OTHER; /* "other" means the same to all */
     alloc_servers(k, n);
     learn_init(&k->learn, n, classes, conf->window_ns, now);
     k->learn.no_phi = know_lacks(k, KNOW_PHI);
     k->learn.no_factor = know_lacks(k, KNOW_FACTOR);
     k->learn.no_presence = know_lacks(k, KNOW_REPORTS);
     presence_init(&k->presence, n, classes, conf->window_ns, now);
-    share_init(&k->share, n, classes);
+    k->map = share_map_new(conf->pool, view->id_hash, n);
+    share_init(&k->share, k->map, classes);
     k->seq = conf->boot << 32;
     k->told_at = now;
+    k->purse_at = now - MC_SEC;
+    know_fill_purse(k, now);
     for (unsigned s = 0; s < n; s++)
         k->mine[s].area_at = now;
     k->next_window = (k->presence.window + 1) * conf->window_ns + GRACE_NS;
     k->next_solve = next_multiple(now, SOLVE_NS);
     k->next_home = next_multiple(now, HOME_NS);
+    k->next_slow = next_multiple(now, SLOW_NS) + GRACE_NS;
     k->next_sums = next_multiple(now, SUMS_NS);
     know_set_members(k, NULL, 0);
     return k;
@@ -90,6 +96,7 @@ know_free(struct know **kp)
     learn_fini(&k->learn);
     presence_fini(&k->presence);
     share_fini(&k->share);
+    share_map_free(&k->map);
     free(k->costs);
     free(k->mine);
     free(k->host);
@@ -97,6 +104,7 @@ know_free(struct know **kp)
     free(k->owner);
     free(k->by_owner);
     free(k->dirty);
+    free(k->late);
     free(k->member);
     free(k->rates);
     free(k->capacity);
@@ -381,6 +389,7 @@ release_held(struct know *k, mc_ns now)
 static void
 note_failed(struct know *k, const struct place_event *e)
 {
+    k->mine[e->server].failed = true;
     learn_failed(&k->learn, e->server);
     if (know_lacks(k, KNOW_FAILFAST))
         release(k, e->server, &e->cost, e->at_ns);
@@ -499,18 +508,34 @@ solve(struct know *k, mc_ns now)
     unsigned n = 0;
 
     for (unsigned i = 0; i < k->share.n_peers && n < MC_COUNT(others); i++)
-        if (k->share.peer[i].sums_seq > 0)
+        if (k->share.peer[i].any_sums)
             others[n++] = &k->share.peer[i].sums;
     learn_solve(&k->learn, others, n, now);
     know_publish_costs(k);
+}
+
+/* What goes out at its own times. */
+static void
+tell(struct know *k, mc_ns now)
+{
+    know_fill_purse(k, now);
+    if (!know_lacks(k, KNOW_PEERS))
+        know_tell_fast(k, now);
+    know_tell_late(k, now);
+    if (now >= k->next_slow) {
+        know_tell_slow(k, now);
+        k->next_slow = next_multiple(now, SLOW_NS) + GRACE_NS;
+    }
+    if (now >= k->next_sums)
+        k->next_sums = next_multiple(now, know_tell_sums(k) ? SUMS_NS : SLOW_NS);
 }
 
 void
 know_tick(struct know *k, mc_ns now)
 {
     release_held(k, now);
-    if (k->conf.send && k->n_members > 1 && !know_lacks(k, KNOW_PEERS))
-        know_tell_fast(k, now);
+    if (k->conf.send && k->n_members > 1)
+        tell(k, now);
     if (now >= k->next_window)
         end_window(k, now);
     if (now >= k->next_solve) {
@@ -520,11 +545,6 @@ know_tick(struct know *k, mc_ns now)
     if (now >= k->next_home) {
         cut_homes(k);
         k->next_home = next_multiple(now, HOME_NS);
-    }
-    if (now >= k->next_sums) {
-        if (k->conf.send && k->n_members > 1)
-            know_tell_sums(k);
-        k->next_sums = next_multiple(now, SUMS_NS);
     }
     atomic_store_explicit(&k->table->good_until_ns, now + GOOD_NS, memory_order_relaxed);
 }

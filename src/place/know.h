@@ -51,10 +51,17 @@ struct know_conf {
     mc_ns window_ns;    /* 100 ms; 1 s for thousands of servers.  A multiple of tick_ns */
     mc_ns tick_ns;      /* how often know_tick() is called: 1 or 2 ms */
     unsigned without;   /* 1 << enum know_part */
-    /* to: a member, or SHARE_TO_ALL.  The message is good for the call.  NULL: alone. */
-    void (*send)(void *arg, uint64_t to, const struct share_msg *);
+    uint32_t pool;      /* share_pool_key() */
+    /* What messages to all others together may come to, ROWS aside: these are told in full, to one
+     * each, and window_ns bounds them.  0: KNOW_BUDGET. */
+    double budget_bytes_per_s;
+    /* to: a member, or SHARE_TO_ALL.  The message is good for the call.  Returns the bytes that go
+     * out for it, to all whom it goes to.  NULL: alone. */
+    size_t (*send)(void *arg, uint64_t to, const struct share_msg *);
     void *arg;
 };
+
+#define KNOW_BUDGET 2e6
 
 /* This balancer's requests at a server. */
 struct know_mine {
@@ -63,7 +70,11 @@ struct know_mine {
     double area; /* light, integrated since the window began, up to: */
     mc_ns area_at;
     float slow_sum, slow_n; /* not yet told */
-    bool changed;           /* light, since the last FAST */
+    int32_t told_light;     /* in FAST */
+    int32_t told_mean, told_heavy, told_mem;
+    bool changed; /* light, since the last FAST */
+    bool late;    /* heavy ones, and there was no budget to tell of them at once */
+    bool failed;  /* requests, in this window */
 };
 
 /* A failed request that still counts. */
@@ -96,8 +107,14 @@ struct know {
     uint32_t *owner;    /* index of the member that follows it */
     uint32_t *by_owner; /* servers in the order of their owners */
     uint32_t *dirty;    /* those whose mine.changed is set */
-    unsigned n_dirty;
-    uint64_t *member; /* [n_members] ids in order, our own among them */
+    uint32_t *late;     /* and those whose mine.late is */
+    unsigned n_dirty, n_late;
+    struct share_map *map;
+    double purse[SHARE_N_KINDS]; /* bytes that may be sent now; negative: in debt */
+    mc_ns purse_at;
+    unsigned slow_at, report_at; /* where the next slice begins, in map->by_key and servers */
+    uint32_t sums_from;          /* class key that the next slice begins at */
+    uint64_t *member;            /* [n_members] ids in order, our own among them */
     unsigned n_members, me;
     struct home_cut *cut;
     double *rates, *capacity; /* [n_members], [n_servers]: scratch of the cut */
@@ -109,11 +126,12 @@ struct know {
     uint64_t seq;
     struct know_held *held; /* a ring */
     unsigned held_at, n_held, held_cap;
-    mc_ns next_window, next_solve, next_home, next_sums;
+    mc_ns next_window, next_solve, next_home, next_slow, next_sums;
     void *scratch; /* a message under way; grows */
     size_t scratch_bytes;
     uint64_t n_sent[SHARE_N_KINDS], n_refused; /* messages; reports that were nonsense */
     uint64_t n_pushed;                         /* entries in them, for accounts */
+    uint64_t n_bytes[SHARE_N_KINDS];
 };
 
 /* view and table must outlive it. */

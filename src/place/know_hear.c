@@ -114,14 +114,20 @@ hear_rows(struct know *k, const struct share_msg *m)
 {
     struct presence_row row[KNOW_ALL_CLASSES];
 
-    if (!share_peer(&k->share, m->from))
+    struct share_peer *p = share_peer(&k->share, m->from);
+
+    if (!p || share_heard(p, m->seq))
         return;
     for (unsigned at = 0; at < m->n;) {
         uint32_t server = m->row[at].server;
+        bool failed = m->row[at].failed;
         unsigned n = rows_of_server(k, m, &at, row);
 
-        if (server < k->view->n)
-            learn_presence(&k->learn, server, m->window, row, n);
+        if (server >= k->view->n)
+            continue;
+        if (failed)
+            learn_failed(&k->learn, server);
+        learn_presence(&k->learn, server, m->window, row, n);
     }
 }
 
@@ -147,42 +153,65 @@ hear_reports(struct know *k, const struct share_msg *m)
     }
 }
 
+/* All that a piece speaks of becomes 0, and then what it names. */
 static void
-take_half(struct regress *r, const int *class, unsigned n, const float *aa, const float *ay)
+clear_row(struct know *k, struct learn_sums *s, const struct share_sums *in, unsigned row)
 {
-    regress_fade(r, 0);
-    for (unsigned i = 0; i < n; i++) {
-        const float *row = aa + (size_t)i * (i + 1) / 2;
+    s->cpu_s[row] = s->ended[row] = s->cpu.ay[row] = s->mem.ay[row] = 0;
+    for (unsigned col = 0; col < k->conf.n_classes; col++) {
+        uint32_t key = (uint32_t)k->class_key[col];
+        size_t at = (size_t)row * s->cpu.k + col, mirror = (size_t)col * s->cpu.k + row;
 
-        if (class[i] < 0)
+        if (key == 0 || key > (uint32_t)k->class_key[row] || key < in->col_first ||
+            key > in->col_last)
             continue;
-        r->ay[class[i]] = (double)ay[i];
-        for (unsigned j = 0; j <= i; j++) {
-            if (class[j] < 0)
-                continue;
-            r->aa[(size_t) class[i] * r -> k + (unsigned)class[j]] = (double)row[j];
-            r->aa[(size_t) class[j] * r -> k + (unsigned)class[i]] = (double)row[j];
-        }
+        s->cpu.aa[at] = s->cpu.aa[mirror] = s->mem.aa[at] = s->mem.aa[mirror] = 0;
+    }
+}
+
+/* Marks our classes whose rows this piece tells and no later one told. */
+static void
+clear_rows(struct know *k, struct share_peer *p, const struct share_msg *m, bool *fresh)
+{
+    uint64_t of = m->seq / SHARE_PIECES; /* pieces of one message come in any order */
+
+    for (unsigned c = 0; c < k->conf.n_classes; c++) {
+        uint32_t key = (uint32_t)k->class_key[c];
+
+        fresh[c] = key != 0 && key >= m->first && key <= m->last && of >= p->sums_of[c];
+        if (!fresh[c])
+            continue;
+        p->sums_of[c] = of;
+        clear_row(k, &p->sums, &m->sums, c);
     }
 }
 
 static bool
-all_finite(const float *f, size_t n)
+sum_is_sane(const struct share_sum *s)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(f[i]))
-            return false;
-    return true;
+    return isfinite(s->cpu_s) && isfinite(s->ended) && isfinite(s->cpu_ay) && isfinite(s->mem_ay);
 }
 
-static bool
-sums_are_sane(const struct share_sums *s)
+static void
+take_sum(struct learn_sums *s, unsigned class, const struct share_sum *in)
 {
-    size_t half = (size_t)s->k * (s->k + 1) / 2;
+    if (!sum_is_sane(in))
+        return;
+    s->cpu_s[class] = fmax((double)in->cpu_s, 0);
+    s->ended[class] = fmax((double)in->ended, 0);
+    s->cpu.ay[class] = (double)in->cpu_ay;
+    s->mem.ay[class] = (double)in->mem_ay;
+}
 
-    return s->k <= KNOW_ALL_CLASSES && all_finite(s->cpu_s, s->k) && all_finite(s->ended, s->k) &&
-           all_finite(s->cpu_ay, s->k) && all_finite(s->mem_ay, s->k) &&
-           all_finite(s->cpu_aa, half) && all_finite(s->mem_aa, half);
+static void
+take_pair(struct learn_sums *s, unsigned row, unsigned col, const struct share_pair *in)
+{
+    size_t at = (size_t)row * s->cpu.k + col, mirror = (size_t)col * s->cpu.k + row;
+
+    if (!isfinite(in->cpu) || !isfinite(in->mem))
+        return;
+    s->cpu.aa[at] = s->cpu.aa[mirror] = (double)in->cpu;
+    s->mem.aa[at] = s->mem.aa[mirror] = (double)in->mem;
 }
 
 static void
@@ -191,21 +220,25 @@ hear_sums(struct know *k, const struct share_msg *m)
     struct share_peer *p = share_peer(&k->share, m->from);
     const struct share_sums *in = &m->sums;
     int class[KNOW_ALL_CLASSES];
+    bool fresh[KNOW_ALL_CLASSES];
 
-    if (!p || m->seq <= p->sums_seq || !sums_are_sane(in))
+    if (!p || in->k > KNOW_ALL_CLASSES)
         return;
-    p->sums_seq = m->seq;
-    memset(p->sums.cpu_s, 0, k->conf.n_classes * sizeof(double));
-    memset(p->sums.ended, 0, k->conf.n_classes * sizeof(double));
+    p->any_sums = true;
+    clear_rows(k, p, m, fresh);
     for (unsigned i = 0; i < in->k; i++) {
         class[i] = class_of(k, in->class_key[i]);
-        if (class[i] < 0)
-            continue;
-        p->sums.cpu_s[class[i]] = fmax((double)in->cpu_s[i], 0);
-        p->sums.ended[class[i]] = fmax((double)in->ended[i], 0);
+        if (class[i] >= 0 && fresh[class[i]])
+            take_sum(&p->sums, (unsigned)class[i], &in -> sum[i]);
     }
-    take_half(&p->sums.cpu, class, in->k, in->cpu_aa, in->cpu_ay);
-    take_half(&p->sums.mem, class, in->k, in->mem_aa, in->mem_ay);
+    for (unsigned i = 0; i < in->n_pairs; i++) {
+        const struct share_pair *pair = &in->pair[i];
+
+        if (pair->row >= in->k || pair->col >= in->k || class[pair->row] < 0 ||
+            class[pair->col] < 0 || !fresh[class[pair->row]])
+            continue;
+        take_pair(&p->sums, (unsigned)class[pair->row], (unsigned)class[pair->col], pair);
+    }
 }
 
 void

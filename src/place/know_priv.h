@@ -32,10 +32,15 @@ void know_publish_costs(struct know *);
 extern const struct share_hooks know_share_hooks;
 
 /* know_tell.c */
+void know_fill_purse(struct know *, mc_ns now);
 void know_tell_fast(struct know *, mc_ns now);
 void know_tell_heavy(struct know *, uint32_t server, mc_ns now);
-/* The present window is over: SLOW, ROWS and REPORT. */
+/* What know_tell_heavy() had to leave. */
+void know_tell_late(struct know *, mc_ns now);
+void know_tell_slow(struct know *, mc_ns now);
+/* The present window is over: ROWS and REPORT. */
 void know_tell_window(struct know *, mc_ns now);
-void know_tell_sums(struct know *);
+/* False: there is more to tell than may be sent now. */
+bool know_tell_sums(struct know *);
 
 #endif

@@ -24,9 +24,11 @@ struct cluster {
     struct node node[N_NODES];
     mc_ns now;
     bool deaf;
+    double budget;
+    size_t n_bytes, entry_bytes; /* sent by all, ROWS aside; 0: messages cost nothing */
 };
 
-static void
+static size_t
 carry(void *arg, uint64_t to, const struct share_msg *m)
 {
     struct cluster *c = ((struct node *)arg)->c;
@@ -34,12 +36,15 @@ carry(void *arg, uint64_t to, const struct share_msg *m)
     for (unsigned i = 0; i < N_NODES && !c->deaf; i++)
         if (i + 1 != m->from && (to == SHARE_TO_ALL || to == i + 1))
             know_recv(c->node[i].k, m, c->now);
+    if (m->kind != SHARE_ROWS)
+        c->n_bytes += c->entry_bytes * (m->n + 1) * (to == SHARE_TO_ALL ? N_NODES - 1 : 1);
+    return c->entry_bytes * (m->n + 1) * (to == SHARE_TO_ALL ? N_NODES - 1 : 1);
 }
 
 static void
-cluster_init(struct cluster *c)
+cluster_init_within(struct cluster *c, double budget, size_t entry_bytes)
 {
-    *c = (struct cluster){.now = MC_SEC};
+    *c = (struct cluster){.now = MC_SEC, .budget = budget, .entry_bytes = entry_bytes};
     for (unsigned i = 0; i < N_NODES; i++) {
         struct node *n = &c->node[i];
         struct know_conf conf = {.id = i + 1,
@@ -47,6 +52,7 @@ cluster_init(struct cluster *c)
                                  .n_classes = 4,
                                  .window_ns = 100 * MC_MS,
                                  .tick_ns = TICK,
+                                 .budget_bytes_per_s = budget,
                                  .send = carry,
                                  .arg = n};
 
@@ -61,6 +67,12 @@ cluster_init(struct cluster *c)
     }
     for (unsigned i = 0; i < N_NODES; i++)
         know_set_members(c->node[i].k, (const uint64_t[][2]){{2, 3}, {1, 3}, {2, 1}}[i], 2);
+}
+
+static void
+cluster_init(struct cluster *c)
+{
+    cluster_init_within(c, 0, 0);
 }
 
 static void
@@ -231,13 +243,61 @@ what_owners_learn_all_know(void **state)
     cluster_free(&c);
 }
 
+/* Requests come and go everywhere all the time, and there is room for few words. */
+static void
+what_is_told_keeps_to_the_budget_and_comes_round(void **state)
+{
+    struct place_cost heavy = {.cpu_s = .2f, .phi = COST_ONE, .known = true};
+    struct cluster c;
+    size_t before;
+
+    cluster_init_within(&c, 3000, 20);
+    pass(&c, MC_SEC);
+    before = c.n_bytes;
+    for (unsigned i = 0; i < 2000; i++) {
+        event(&c, 0, PLACE_BEGIN, i % N_SERVERS, 1, i % 2 ? heavy : COST_UNKNOWN);
+        pass(&c, TICK);
+        if (i > 10) /* all stays as busy as it is */
+            event(&c, 0, PLACE_END_OK, (i - 10) % N_SERVERS, 1, i % 2 ? COST_UNKNOWN : heavy);
+    }
+    assert_true((double)(c.n_bytes - before) < N_NODES * 3000 * 4 * 1.3);
+    assert_true(c.node[0].k->n_late > 0 || c.node[0].k->n_sent[SHARE_HEAVY] < 4000);
+    pass(&c, 5 * MC_SEC);
+    for (uint32_t s = 0; s < N_SERVERS; s++)
+        for (unsigned i = 1; i < N_NODES; i++)
+            assert_true(abs(peers(&c, i, s) - c.node[0].k->mine[s].light -
+                            c.node[0].k->mine[s].heavy) < COST_ONE / 8);
+    cluster_free(&c);
+}
+
+static void
+failures_are_told_to_the_owner(void **state)
+{
+    struct cluster c;
+    uint32_t s = 0;
+
+    cluster_init(&c);
+    while (c.node[1].k->owner[s] != c.node[1].k->me)
+        s++;
+    event(&c, 0, PLACE_BEGIN, s, 1, COST_UNKNOWN);
+    event(&c, 0, PLACE_END_FAILED, s, 1, COST_UNKNOWN);
+    assert_false(c.node[1].k->learn.server[s].failed);
+    for (int i = 0; i < 100 && !c.node[1].k->learn.server[s].failed; i++)
+        pass(&c, TICK);
+    assert_true(c.node[1].k->learn.server[s].failed);
+    assert_false(c.node[2].k->learn.server[s].failed); /* it does not follow that server */
+    cluster_free(&c);
+}
+
 static void
 nonsense_from_others_does_no_harm(void **state)
 {
-    float bad[] = {NAN, INFINITY, -1};
+    struct share_sum bad[] = {{NAN, 1, 1, 1}, {1, INFINITY, 1, 1}, {-1, -1, 1, 1}};
+    struct share_pair pair[] = {{0, 0, NAN, 1}, {9, 0, 1, 1}, {1, 900, 1, 1}, {1, 0, 1, INFINITY}};
     uint32_t key[] = {77, 88, 4711};
     struct share_load load = {UINT32_MAX, 1, 1, 1, 1, NAN, 1, UINT32_MAX};
-    struct share_row row[] = {{UINT32_MAX, 77, 1, 1, 1}, {3, 77, NAN, -1, 1}, {3, 1, -1, 1, 1}};
+    struct share_row row[] = {
+        {UINT32_MAX, 77, 1, 1, 1, true}, {3, 77, NAN, -1, 1, true}, {3, 1, -1, 1, 1, false}};
     struct share_report report[] = {{UINT32_MAX, 1, 1, 4, 0, 0, 0}, {3, 1, 1, NAN, 0, 0, -9}};
     struct cluster c;
 
@@ -248,13 +308,14 @@ nonsense_from_others_does_no_harm(void **state)
                                   .from = 1 + seq % 5,
                                   .seq = (1ull << 33) + seq,
                                   .window = INT64_MAX - (int64_t)seq,
+                                  .last = UINT32_MAX,
                                   .rate = 1};
 
             m.n = kind <= SHARE_SLOW ? 1 : kind == SHARE_ROWS ? 3 : 2;
             m.load = &load;
             m.row = row;
             m.report = report;
-            m.sums = (struct share_sums){1, key, bad, bad, bad, bad, bad, bad};
+            m.sums = (struct share_sums){3, 4, 0, UINT32_MAX, key, bad, pair};
             load.server = seq % 2 ? UINT32_MAX : 3;
             know_recv(c.node[1].k, &m, c.now);
         }
@@ -274,6 +335,8 @@ main(void)
         cmocka_unit_test(who_is_not_heard_any_more_is_forgotten),
         cmocka_unit_test(a_failing_server_is_set_aside_by_all_and_comes_back),
         cmocka_unit_test(what_owners_learn_all_know),
+        cmocka_unit_test(what_is_told_keeps_to_the_budget_and_comes_round),
+        cmocka_unit_test(failures_are_told_to_the_owner),
         cmocka_unit_test(nonsense_from_others_does_no_harm),
     };
 

@@ -10,16 +10,17 @@
 #include "base/check.h"
 
 void
-share_init(struct share *s, unsigned n_servers, unsigned n_classes)
+share_init(struct share *s, const struct share_map *map, unsigned n_classes)
 {
-    *s = (struct share){.n_servers = n_servers, .n_classes = n_classes};
-    s->total = mc_alloc((n_servers + 1) * sizeof(*s->total));
+    *s = (struct share){.n_servers = map->n_servers, .n_classes = n_classes, .map = map};
+    s->total = mc_alloc((s->n_servers + 1) * sizeof(*s->total));
 }
 
 static void
 peer_fini(struct share_peer *p)
 {
     free(p->cell);
+    free(p->sums_of);
     learn_sums_fini(&p->sums);
 }
 
@@ -84,6 +85,7 @@ share_set_peers(struct share *s, const uint64_t *ids, unsigned n)
         }
         new[i].id = ids[i];
         new[i].cell = mc_alloc((s->n_servers + 1) * sizeof(*new[i].cell));
+        new[i].sums_of = mc_alloc(s->n_classes * sizeof(*new[i].sums_of));
         learn_sums_init(&new[i].sums, s->n_classes);
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
@@ -118,18 +120,40 @@ merge_entry(struct share *s, struct share_peer *p, const struct share_msg *m,
     h->touched(h->arg, e->server);
 }
 
-/* A SLOW message is complete: servers that it does not name have nothing. */
+/* Servers that a SLOW message speaks of and does not name have nothing. */
 static void
-clear_unnamed(struct share *s, struct share_peer *p, uint64_t seq, const struct share_hooks *h)
+clear_unnamed(struct share *s, struct share_peer *p, const struct share_msg *m,
+              const struct share_hooks *h)
 {
-    for (uint32_t i = 0; i < s->n_servers; i++) {
-        struct share_cell *c = &p->cell[i];
+    const struct share_map *map = s->map;
 
-        if (c->seq >= seq || (c->light == 0 && c->heavy == 0 && c->mem == 0))
+    for (unsigned i = share_map_from(map, m->first); i < map->n; i++) {
+        uint32_t server = map->by_key[i].server;
+        struct share_cell *c = &p->cell[server];
+
+        if (map->by_key[i].key > m->last)
+            break;
+        if (c->seq >= m->seq)
             continue;
-        set_cell(s, p, i, 0, 0, 0);
-        h->touched(h->arg, i);
+        c->seq = m->seq;
+        if (c->light == 0 && c->heavy == 0 && c->mem == 0)
+            continue;
+        set_cell(s, p, server, 0, 0, 0);
+        h->touched(h->arg, server);
     }
+}
+
+bool
+share_heard(struct share_peer *p, uint64_t seq)
+{
+    uint64_t *seen = &p->seen[(seq ^ seq / SHARE_PIECES) % SHARE_SEEN];
+
+    if (*seen == seq) {
+        p->n_stale++;
+        return true;
+    }
+    *seen = seq;
+    return false;
 }
 
 bool
@@ -137,22 +161,18 @@ share_merge(struct share *s, const struct share_msg *m, mc_ns now, const struct 
 {
     struct share_peer *p = share_peer(s, m->from);
 
-    if (!p)
+    if (!p || (m->kind == SHARE_SLOW && share_heard(p, m->seq)))
         return false;
     p->heard_ns = now;
-    if (m->kind == SHARE_SLOW) {
-        if (m->seq <= p->slow_seq) {
-            p->n_stale++;
-            return false;
-        }
-        p->slow_seq = m->seq;
+    if (m->kind == SHARE_SLOW && m->seq > p->rate_seq) {
+        p->rate_seq = m->seq;
         p->rate = m->rate;
     }
     for (unsigned i = 0; i < m->n; i++)
         if (m->load[i].server < s->n_servers)
             merge_entry(s, p, m, &m->load[i], h);
-    if (m->kind == SHARE_SLOW)
-        clear_unnamed(s, p, m->seq, h);
+    if (m->kind == SHARE_SLOW && m->first <= m->last)
+        clear_unnamed(s, p, m, h);
     return true;
 }
 
@@ -170,73 +190,4 @@ share_expire(struct share *s, mc_ns now, const struct share_hooks *h)
         for (uint32_t k = 0; k < s->n_servers; k++)
             h->touched(h->arg, k);
     }
-}
-
-/* --- copies --------------------------------------------------------------------------------------
- */
-
-static size_t
-half(unsigned k)
-{
-    return (size_t)k * (k + 1) / 2;
-}
-
-static size_t
-up(size_t n)
-{
-    return (n + 7) & ~(size_t)7;
-}
-
-size_t
-share_msg_bytes(const struct share_msg *m)
-{
-    size_t n = up(sizeof(*m));
-
-    switch (m->kind) {
-    case SHARE_FAST:
-    case SHARE_HEAVY:
-    case SHARE_SLOW: return n + m->n * sizeof(*m->load);
-    case SHARE_ROWS: return n + m->n * sizeof(*m->row);
-    case SHARE_REPORT: return n + m->n * sizeof(*m->report);
-    case SHARE_SUMS: return n + up(4 * (5 * (size_t)m->sums.k + 2 * half(m->sums.k)));
-    case SHARE_N_KINDS: break;
-    }
-    MC_NEVER("kind of message");
-}
-
-static void *
-put(char **at, const void *what, size_t n)
-{
-    void *p = *at;
-
-    if (n > 0)
-        memcpy(p, what, n);
-    *at += n;
-    return p;
-}
-
-struct share_msg *
-share_msg_copy(const struct share_msg *m, void *into)
-{
-    struct share_msg *c = into;
-    char *at = (char *)into + up(sizeof(*m));
-    size_t k = m->sums.k, hk = half(m->sums.k);
-
-    *c = *m;
-    if (m->kind <= SHARE_SLOW)
-        c->load = put(&at, m->load, m->n * sizeof(*m->load));
-    else if (m->kind == SHARE_ROWS)
-        c->row = put(&at, m->row, m->n * sizeof(*m->row));
-    else if (m->kind == SHARE_REPORT)
-        c->report = put(&at, m->report, m->n * sizeof(*m->report));
-    else if (m->kind == SHARE_SUMS)
-        c->sums = (struct share_sums){.k = m->sums.k,
-                                      .class_key = put(&at, m->sums.class_key, k * 4),
-                                      .cpu_s = put(&at, m->sums.cpu_s, k * 4),
-                                      .ended = put(&at, m->sums.ended, k * 4),
-                                      .cpu_ay = put(&at, m->sums.cpu_ay, k * 4),
-                                      .cpu_aa = put(&at, m->sums.cpu_aa, hk * 4),
-                                      .mem_ay = put(&at, m->sums.mem_ay, k * 4),
-                                      .mem_aa = put(&at, m->sums.mem_aa, hk * 4)};
-    return c;
 }

@@ -7,6 +7,8 @@
 #include "place/harness.h"
 
 static const uint64_t ids[] = {7, 9};
+static const uint64_t id_hash[] = {1, 2, 3, 4};
+static struct share_map *map;
 static uint32_t home_server = UINT32_MAX; /* the only one in our home */
 
 static bool
@@ -26,7 +28,8 @@ static void
 setup_share(struct share *s)
 {
     home_server = UINT32_MAX;
-    share_init(s, 4, 3);
+    map = share_map_new(1, id_hash, 4);
+    share_init(s, map, 3);
     share_set_peers(s, ids, 2);
 }
 
@@ -34,7 +37,8 @@ static bool
 hear(struct share *s, enum share_kind kind, uint64_t from, uint64_t seq, struct share_load e,
      mc_ns now)
 {
-    struct share_msg m = {.kind = kind, .from = from, .seq = seq, .n = 1, .load = &e, .rate = 5};
+    struct share_msg m = {
+        .kind = kind, .from = from, .seq = seq, .n = 1, .load = &e, .rate = 5, .last = UINT32_MAX};
 
     return share_merge(s, &m, now, &hooks);
 }
@@ -52,6 +56,7 @@ what_two_say_is_added_up(void **state)
     assert_int_equal(s.total[2].mem, 4);
     assert_near(share_peer(&s, 7)->rate, 5, 0);
     share_fini(&s);
+    share_map_free(&map);
 }
 
 static void
@@ -67,6 +72,7 @@ at_home_the_moment_counts_and_elsewhere_the_mean(void **state)
     assert_int_equal(s.total[1].phi, 5);
     assert_int_equal(s.total[2].phi, 0); /* not named any more: nothing there */
     share_fini(&s);
+    share_map_free(&map);
 }
 
 static void
@@ -85,6 +91,7 @@ late_and_repeated_words_change_nothing(void **state)
     assert_false(hear(&s, SHARE_SLOW, 7, 3, (struct share_load){.server = 3, .mean = 80}, 1));
     assert_int_equal(s.total[3].phi, 8);
     share_fini(&s);
+    share_map_free(&map);
 }
 
 /* Whatever is lost on the way: after one SLOW that arrives, all is as it was said. */
@@ -99,7 +106,7 @@ one_word_mends_all_that_was_lost(void **state)
     rng_seed(&rng, 1);
     for (int round = 0; round < 2000; round++) {
         struct share_load e[4];
-        struct share_msg m = {.kind = SHARE_SLOW, .from = 7, .n = 4, .load = e};
+        struct share_msg m = {.kind = SHARE_SLOW, .from = 7, .n = 4, .load = e, .last = UINT32_MAX};
 
         for (uint32_t i = 0; i < 4; i++) {
             e[i] = (struct share_load){.server = i,
@@ -114,6 +121,7 @@ one_word_mends_all_that_was_lost(void **state)
             assert_int_equal(s.total[i].phi, e[i].mean + e[i].heavy);
     }
     share_fini(&s);
+    share_map_free(&map);
 }
 
 static void
@@ -131,6 +139,7 @@ who_is_silent_or_gone_has_nothing_in_flight(void **state)
     assert_int_equal(s.total[2].phi, 0);
     assert_null(share_peer(&s, 9));
     share_fini(&s);
+    share_map_free(&map);
 }
 
 static void
@@ -144,27 +153,40 @@ strangers_and_nonsense_are_passed_over(void **state)
     for (int i = 0; i < 4; i++)
         assert_int_equal(s.total[i].phi, 0);
     share_fini(&s);
+    share_map_free(&map);
 }
 
+/* Pieces of one message, of which one is lost and one comes twice. */
 static void
-a_copy_is_whole(void **state)
+a_piece_speaks_of_its_keys_alone(void **state)
 {
-    float f[] = {1, 2, 3}, aa[] = {1, 2, 3, 4, 5, 6};
-    uint32_t key[] = {5, 6, 7};
-    struct share_msg m = {
-        .kind = SHARE_SUMS, .from = 3, .seq = 4, .n = 3, .sums = {3, key, f, f, f, aa, f, aa}};
-    struct share_row row[] = {{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}};
-    struct share_msg r = {.kind = SHARE_ROWS, .n = 2, .row = row, .window = 12};
-    void *into = mc_alloc(share_msg_bytes(&m)), *rows = mc_alloc(share_msg_bytes(&r));
-    struct share_msg *c = share_msg_copy(&m, into), *d = share_msg_copy(&r, rows);
+    struct share_load low = {.mean = 7, .slow_n = 1}, high = {.mean = 8};
+    struct share_msg m = {.kind = SHARE_SLOW, .from = 7, .seq = 256, .last = UINT32_MAX};
+    struct share s;
 
-    assert_memory_equal(c->sums.mem_aa, aa, sizeof(aa));
-    assert_memory_equal(c->sums.class_key, key, sizeof(key));
-    assert_true((char *)(c->sums.mem_aa + 6) <= (char *)into + share_msg_bytes(&m));
-    assert_memory_equal(d->row, row, sizeof(row));
-    assert_int_equal(d->window, 12);
-    free(into);
-    free(rows);
+    setup_share(&s);
+    for (uint32_t i = 0; i < 4; i++)
+        hear(&s, SHARE_HEAVY, 7, 1 + i, (struct share_load){.server = i, .heavy = 1}, 1);
+    low.server = map->by_key[0].server;
+    high.server = map->by_key[3].server;
+    m.last = map->by_key[1].key;
+    m.load = &low;
+    m.n = 1;
+    assert_true(share_merge(&s, &m, 1, &hooks));
+    assert_false(share_merge(&s, &m, 1, &hooks)); /* its slowness must not count twice */
+    assert_int_equal(s.total[map->by_key[0].server].phi, 7);
+    assert_int_equal(s.total[map->by_key[1].server].phi, 0);
+    assert_int_equal(s.total[map->by_key[2].server].phi, 1);
+    assert_int_equal(s.total[map->by_key[3].server].phi, 1);
+    m.seq += 2;
+    m.first = 1; /* of none: entries that changed */
+    m.last = 0;
+    m.load = &high;
+    assert_true(share_merge(&s, &m, 1, &hooks));
+    assert_int_equal(s.total[map->by_key[0].server].phi, 7);
+    assert_int_equal(s.total[map->by_key[3].server].phi, 8);
+    share_fini(&s);
+    share_map_free(&map);
 }
 
 int
@@ -177,7 +199,7 @@ main(void)
         cmocka_unit_test(one_word_mends_all_that_was_lost),
         cmocka_unit_test(who_is_silent_or_gone_has_nothing_in_flight),
         cmocka_unit_test(strangers_and_nonsense_are_passed_over),
-        cmocka_unit_test(a_copy_is_whole),
+        cmocka_unit_test(a_piece_speaks_of_its_keys_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

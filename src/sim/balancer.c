@@ -49,9 +49,8 @@ sim_policy_at(unsigned i)
  * ------------------------------------------------------------------------------------- */
 
 static uint32_t
-message_new(struct sim_world *w, const struct share_msg *m)
+message_new(struct sim_world *w, unsigned from, const uint8_t *bytes, size_t n)
 {
-    size_t bytes = share_msg_bytes(m);
     uint32_t i = w->free_message;
     struct sim_message *s;
 
@@ -61,18 +60,14 @@ message_new(struct sim_world *w, const struct share_msg *m)
             w->message = mc_realloc(w->message, w->messages_cap * sizeof(*w->message));
         }
         i = w->n_messages++;
-        w->message[i] = (struct sim_message){0};
     } else {
         w->free_message = w->message[i].next_free;
     }
     s = &w->message[i];
-    if (s->cap < bytes) {
-        s->cap = bytes + bytes / 2 + 256;
-        free(s->msg);
-        s->msg = mc_alloc(s->cap);
-    }
-    share_msg_copy(m, s->msg);
-    s->n_refs = 0;
+    s->n_refs = 1;
+    s->from = from;
+    s->n = n;
+    memcpy(s->bytes, bytes, n);
     return i;
 }
 
@@ -108,32 +103,60 @@ carry(struct sim_world *w, unsigned from, unsigned to, uint32_t message)
     sim_heap_push(&w->heap, w->now + delay, EV_MESSAGE, message, to);
 }
 
-/* Ids of members are their numbers, and one. */
+/* A message on its way into pieces. */
+struct sending {
+    struct sim_balancer *from;
+    uint64_t to;
+    enum share_kind kind;
+    size_t n_bytes; /* on the wire, to all */
+};
+
 static void
+send_piece(void *arg, const uint8_t *bytes, size_t n)
+{
+    struct sending *s = arg;
+    struct sim_world *w = s->from->world;
+    unsigned from = s->from->id, n_to = 0;
+    uint32_t message = message_new(w, from, bytes, n);
+
+    for (unsigned i = 0; i < w->conf->n_balancers; i++) {
+        if (i == from ||
+            (s->to == SHARE_TO_ALL ? w->blind[from * w->conf->n_balancers + i] : s->to != i + 1u))
+            continue;
+        n_to++;
+        carry(w, from, i, message);
+    }
+    message_unref(w, message);
+    s->n_bytes += n_to * (n + SIM_DATAGRAM_BYTES);
+    w->result->n_datagrams[s->kind] += n_to;
+}
+
+/* Ids of members are their numbers, and one. */
+static size_t
 send(void *arg, uint64_t to, const struct share_msg *m)
 {
     struct sim_balancer *b = arg;
-    struct sim_world *w = b->world;
-    uint32_t message = message_new(w, m);
+    struct sending s = {.from = b, .to = to, .kind = m->kind};
+    struct sim_result *r = b->world->result;
 
-    w->message[message].n_refs++;
-    w->result->n_messages++;
-    w->result->n_entries += m->n;
-    if (to != SHARE_TO_ALL)
-        carry(w, b->id, (unsigned)to - 1, message);
-    for (unsigned i = 0; to == SHARE_TO_ALL && i < w->conf->n_balancers; i++)
-        if (i != b->id && !w->blind[b->id * w->conf->n_balancers + i])
-            carry(w, b->id, i, message);
-    message_unref(w, message);
+    share_wire_put(m, b->know->map, SIM_PIECE_BYTES, send_piece, &s);
+    r->n_messages++;
+    r->n_entries += m->n;
+    r->n_bytes[m->kind] += s.n_bytes;
+    return s.n_bytes;
 }
 
 void
 sim_balancer_message(struct sim_world *w, uint32_t message, uint32_t to)
 {
     struct sim_balancer *b = &w->balancer[to];
+    struct sim_message *s = &w->message[message];
+    struct share_msg m;
 
-    if (b->alive && b->know)
-        know_recv(b->know, w->message[message].msg, w->now);
+    if (b->alive && b->know &&
+        share_wire_get(&w->wire, b->know->map, s->from + 1u, s->bytes, s->n, &m) ==
+            SHARE_WIRE_F_NONE)
+        know_recv(b->know, &m, w->now);
     message_unref(w, message);
 }
 
@@ -168,6 +191,8 @@ make_know(struct sim_world *w, struct sim_balancer *b)
                           .window_ns = WINDOW_NS,
                           .tick_ns = TICK_NS,
                           .without = w->conf->without,
+                          .budget_bytes_per_s = w->conf->budget_bytes_per_s,
+                          .pool = share_pool_key(str_of("sim")),
                           .send = send,
                           .arg = b};
 
@@ -250,8 +275,6 @@ sim_balancers_free(struct sim_world *w)
     }
     free(w->balancer);
     free(w->blind);
-    for (unsigned i = 0; i < w->n_messages; i++)
-        free(w->message[i].msg);
     free(w->message);
 }
 

@@ -16,11 +16,16 @@
 
 #include "base/err.h"
 #include "base/units.h"
+#include "place/share.h"
 #include "sim/tally.h"
 
-#define SIM_CLASSES_MAX   64
-#define SIM_POLICIES_MAX  16
-#define SIM_BALANCERS_MAX 250
+#define SIM_CLASSES_MAX    64
+#define SIM_POLICIES_MAX   16
+#define SIM_BALANCERS_MAX  250
+/* A datagram between balancers: what fits behind the headers everywhere, and what those come to
+ * (Ethernet aside: IPv6, UDP, the seal). */
+#define SIM_PIECE_BYTES    1150
+#define SIM_DATAGRAM_BYTES 90
 
 struct sim_class {
     char name[48];
@@ -86,6 +91,7 @@ struct sim_conf {
     const struct sim_log *log; /* replayed instead of the scenario's arrivals; NULL: none */
     unsigned lose;             /* servers taken away at the begin */
     double traffic;            /* times the log's */
+    double budget_bytes_per_s; /* know_conf; 0: as it is there */
 };
 
 struct sim_cost {
@@ -102,6 +108,7 @@ struct sim_result {
     double cost_error_by_work;             /* the same, each class by the work it makes */
     double busy;                           /* share of the CPU that was used */
     uint64_t n_events, n_messages, n_entries;
+    uint64_t n_bytes[SHARE_N_KINDS], n_datagrams[SHARE_N_KINDS]; /* between balancers, of all */
     double wall_s;
 };
 

@@ -9,6 +9,7 @@
 #include "place/eject.h"
 #include "place/know.h"
 #include "place/policy.h"
+#include "place/share_wire.h"
 #include "sim/heap.h"
 #include "sim/server.h"
 #include "sim/sim.h"
@@ -62,10 +63,10 @@ struct sim_job {
 };
 
 struct sim_message {
-    unsigned n_refs;
-    size_t cap;
+    unsigned n_refs, from;
     uint32_t next_free;
-    struct share_msg *msg; /* cap bytes */
+    size_t n;
+    uint8_t bytes[SIM_PIECE_BYTES];
 };
 
 struct sim_balancer {
@@ -132,6 +133,7 @@ struct sim_world {
     struct sim_message *message;
     unsigned n_messages, messages_cap;
     uint32_t free_message;
+    struct share_wire wire;                  /* of all receivers */
     struct sim_class class[SIM_CLASSES_MAX]; /* as they are now */
     double share_upto[SIM_CLASSES_MAX], part_upto[SIM_BALANCERS_MAX];
     double rate, peak; /* arrivals a second, and at most */
