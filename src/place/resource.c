@@ -21,16 +21,11 @@
 #include "base/check.h"
 #include "place/choose.h"
 #include "place/draw.h"
-#include "place/load.h"
+#include "place/resource.h"
 
-#define RUN          16   /* candidates from the home; all of it when it has no more */
-#define HOME_SMALL   20   /* servers; in a smaller home all may be busy at once: others are asked */
-#define AWAY_SMALL   4    /* so many, at: */
-#define AWAY_PRICE   1.2f /* since our news of them is old */
-#define AWAY_HEAVY   24   /* others that a heavy request looks at */
-#define TRIES        64   /* when no candidate will do */
-#define SKIPS        8    /* candidates that turn out closed or full before we go another way */
-#define QUEUE_WEIGHT 0.5f /* of n / c in the score */
+#define RUN          16 /* candidates from the home; all of it when it has no more */
+#define TRIES        64 /* when no candidate will do */
+#define SKIPS        8  /* candidates that turn out closed or full before we go another way */
 #define NOT_ELIGIBLE 1e30f
 
 struct state {
@@ -54,15 +49,6 @@ struct search {
 /* --- one candidate
  * -------------------------------------------------------------------------------- */
 
-static inline float
-score(const struct load_hot *h)
-{
-    float per_core = load_per_core(h), n = (float)load_n(h) * (1.0f / COST_ONE);
-    float stretch = (n + 1) * per_core;
-
-    return load_factor(h) * ((stretch > 1 ? stretch : 1) + QUEUE_WEIGHT * n * per_core);
-}
-
 static bool __attribute__((noinline)) was_passed_over(const struct search *s, uint32_t pos)
 {
     for (unsigned i = 0; i < s->n_skip; i++)
@@ -75,7 +61,7 @@ static inline void
 consider(struct search *s, uint32_t pos, float price, bool away)
 {
     const struct load_hot *h = &s->t->hot[pos];
-    float cost = score(h) * price;
+    float cost = resource_score(h) * price;
 
     if (!(cost < s->best) || (load_flags(h) & (LOAD_OPEN | LOAD_EJECTED)) != LOAD_OPEN)
         return;
@@ -132,6 +118,7 @@ look(struct search *s, struct rng *rng)
 {
     uint64_t home = atomic_load_explicit(&((struct load_table *)s->t)->home, memory_order_relaxed);
     uint32_t n = (uint32_t)home;
+    struct resource_away away;
 
     s->best = NOT_ELIGIBLE;
     s->found = false;
@@ -139,10 +126,8 @@ look(struct search *s, struct rng *rng)
         look_home(s, (uint32_t)(home >> 32), n, rng);
     if (n >= s->t->n && n <= RUN)
         return; /* that was all there is */
-    if (s->ask->cost && cost_is_heavy(s->ask->cost))
-        look_away(s, AWAY_HEAVY, 1, rng);
-    else if (n < HOME_SMALL)
-        look_away(s, AWAY_SMALL, AWAY_PRICE, rng);
+    away = resource_away(s->ask->cost, n);
+    look_away(s, away.looks, away.price, rng);
     if (!s->found)
         look_on(s, rng);
 }
@@ -184,26 +169,17 @@ pick_of_two(struct state *st, const struct place_view *v, const struct place_ask
     return a;
 }
 
-static bool
-is_good(const struct load_table *t, mc_ns now)
-{
-    return t && t->n > 0 &&
-           now <=
-               atomic_load_explicit(&((struct load_table *)t)->good_until_ns, memory_order_relaxed);
-}
-
 /* hot: once per attempt */
 static struct place_answer
 pick(const void *shared, void *state, const struct place_view *v, const struct place_ask *ask,
      struct rng *rng)
 {
-    struct search s = {.v = v, .t = v->table, .ask = ask};
+    struct search s = {
+        .v = v, .t = v->table, .ask = ask, .mem_units = resource_mem_units(ask->cost)};
 
-    if (!is_good(v->table, ask->now))
+    if (!resource_is_good(v->table, ask->now))
         return pick_of_two(state, v, ask, rng);
     MC_ASSERT(v->table->n == v->n);
-    if (ask->cost && ask->cost->mem_units > COST_HEAVY_MEM)
-        s.mem_units = ask->cost->mem_units;
     while (s.n_skip < SKIPS) {
         look(&s, rng);
         if (!s.found)
