@@ -32,6 +32,8 @@ typedef int cmd_f(int argc, char **argv);
     X("listeners", cmd_listeners, "[--socket PATH] [--json]", "where clients connect")            \
     X("routes", cmd_routes, "[--socket PATH] [--json]", "which requests go to which pool")        \
     X("costs", cmd_costs, "[--socket PATH] [--json]", "what requests need, as it was learned")    \
+    X("explain", cmd_explain, "[--socket PATH] [--json] [-H 'NAME: VALUE' ...] METHOD URL",       \
+      "where a request would go now, and why not elsewhere")                                      \
     X("drain", cmd_drain, "[--socket PATH] POOL/SERVER", "let a server finish, send nothing new") \
     X("ready", cmd_ready, "[--socket PATH] POOL/SERVER", "let a server take requests again")      \
     X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \

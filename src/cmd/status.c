@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/client.h"
+#include "cmd/answer.h"
 #include "cmd/cmd.h"
 #include "cmd/table.h"
 #include "control/conf.h"
@@ -39,55 +39,6 @@ read_options(int argc, char **argv, bool quiet_known, struct view_options *o)
         }
     }
     return optind < argc ? cmd_bad_usage(argv[0]) : 0;
-}
-
-/* The balancer's answer; NULL when there is none, which has been told unless quiet. */
-static json_t *
-fetch(const struct view_options *o, const char *path)
-{
-    struct client_answer a;
-    struct errbuf e = {""};
-    json_t *j = NULL;
-
-    if (client_ask(o->socket, path, NULL, &a, &e) == MC_OK && a.status == 200)
-        j = json_loadb(a.body.p, a.body.n, 0, NULL);
-    if (j == NULL && !o->quiet)
-        fprintf(stderr, "meercat: %s\n",
-                e.text[0] ? e.text : "the answer is not what was asked for");
-    buf_free(&a.body);
-    return j;
-}
-
-static int
-print_json(json_t *j)
-{
-    json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(j);
-    return 0;
-}
-
-/* --- members -------------------------------------------------------------------------------------
- */
-
-static const char *
-word(const json_t *j, const char *name)
-{
-    const char *s = json_string_value(json_object_get(j, name));
-
-    return s != NULL ? s : "-";
-}
-
-static long long
-number(const json_t *j, const char *name)
-{
-    return json_integer_value(json_object_get(j, name));
-}
-
-static double
-real(const json_t *j, const char *name)
-{
-    return json_number_value(json_object_get(j, name));
 }
 
 /* The strings of an array, separated by spaces; `none` when there are none.  The caller frees. */
@@ -130,16 +81,16 @@ agent_cells(struct table *t, const json_t *s)
 
     for (unsigned i = 0; i < 2; i++)
         if (json_is_number(json_object_get(agent, percents[i])))
-            table_add(t, TABLE_PLAIN, "%.0f%%", real(agent, percents[i]) * 100);
+            table_add(t, TABLE_PLAIN, "%.0f%%", answer_real(agent, percents[i]) * 100);
         else
             table_add(t, TABLE_DIM, "-");
     if (learned != NULL)
-        table_add(t, TABLE_PLAIN, "%.2f", real(learned, "factor"));
+        table_add(t, TABLE_PLAIN, "%.2f", answer_real(learned, "factor"));
     else
         table_add(t, TABLE_DIM, "-");
     if (json_is_number(json_object_get(agent, "age_ms")))
-        table_add(t, real(agent, "age_ms") > 2000 ? TABLE_BAD : TABLE_PLAIN, "%.0f",
-                  real(agent, "age_ms"));
+        table_add(t, answer_real(agent, "age_ms") > 2000 ? TABLE_BAD : TABLE_PLAIN, "%.0f",
+                  answer_real(agent, "age_ms"));
     else
         table_add(t, TABLE_DIM, "-");
 }
@@ -149,26 +100,27 @@ server_row(struct table *t, const json_t *s, bool agents)
 {
     const json_t *counters = json_object_get(s, "counters");
     const json_t *times = json_object_get(s, "response_time");
-    const char *state = word(s, "state");
-    long long failed = number(counters, "connect_errors") + number(counters, "response_errors") +
-                       number(counters, "timeouts");
+    const char *state = answer_word(s, "state");
+    long long failed = answer_number(counters, "connect_errors") +
+                       answer_number(counters, "response_errors") +
+                       answer_number(counters, "timeouts");
 
-    table_add(t, TABLE_PLAIN, "%s/%s", word(s, "pool"), word(s, "name"));
-    table_add(t, TABLE_PLAIN, "%s", word(s, "address"));
+    table_add(t, TABLE_PLAIN, "%s/%s", answer_word(s, "pool"), answer_word(s, "name"));
+    table_add(t, TABLE_PLAIN, "%s", answer_word(s, "address"));
     table_add(t, state_colour(state), "%s", state);
     table_add(t, TABLE_PLAIN, "%s", json_is_true(json_object_get(s, "backup")) ? "backup" : "main");
-    table_add(t, TABLE_PLAIN, "%.4g", real(s, "weight"));
-    table_add(t, TABLE_PLAIN, "%lld", number(s, "in_flight"));
-    table_add(t, TABLE_PLAIN, "%lld", number(counters, "requests"));
-    table_add(t, number(counters, "responses_5xx") > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld",
-              number(counters, "responses_5xx"));
+    table_add(t, TABLE_PLAIN, "%.4g", answer_real(s, "weight"));
+    table_add(t, TABLE_PLAIN, "%lld", answer_number(s, "in_flight"));
+    table_add(t, TABLE_PLAIN, "%lld", answer_number(counters, "requests"));
+    table_add(t, answer_number(counters, "responses_5xx") > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld",
+              answer_number(counters, "responses_5xx"));
     table_add(t, failed > 0 ? TABLE_BAD : TABLE_PLAIN, "%lld", failed);
-    table_add(t, TABLE_PLAIN, "%.1f", real(times, "p50_ms"));
-    table_add(t, TABLE_PLAIN, "%.1f", real(times, "p99_ms"));
+    table_add(t, TABLE_PLAIN, "%.1f", answer_real(times, "p50_ms"));
+    table_add(t, TABLE_PLAIN, "%.1f", answer_real(times, "p99_ms"));
     if (agents)
         agent_cells(t, s);
-    table_add(t, TABLE_PLAIN, "%.19sZ", word(s, "since"));
-    table_add(t, TABLE_PLAIN, "%s", word(s, "reason"));
+    table_add(t, TABLE_PLAIN, "%.19sZ", answer_word(s, "since"));
+    table_add(t, TABLE_PLAIN, "%s", answer_word(s, "reason"));
 }
 
 static bool
@@ -216,7 +168,7 @@ pool_note(const json_t *p)
         return "panic: too few are healthy, all are used";
     if (json_is_true(json_object_get(p, "on_backup")))
         return "backups serve";
-    return number(p, "open_servers") == 0 ? "no server is available" : "";
+    return answer_number(p, "open_servers") == 0 ? "no server is available" : "";
 }
 
 static void
@@ -229,14 +181,14 @@ pools_table(const json_t *j)
     table_init(&t, "POOL BALANCE >OPEN >SERVERS >BUSY >QUEUED NOTE");
     json_array_foreach(json_object_get(j, "pools"), i, p)
     {
-        bool none = number(p, "open_servers") == 0;
+        bool none = answer_number(p, "open_servers") == 0;
 
-        table_add(&t, TABLE_PLAIN, "%s", word(p, "name"));
-        table_add(&t, TABLE_PLAIN, "%s", word(p, "balance"));
-        table_add(&t, none ? TABLE_BAD : TABLE_PLAIN, "%lld", number(p, "open_servers"));
-        table_add(&t, TABLE_PLAIN, "%lld", number(p, "servers"));
-        table_add(&t, TABLE_PLAIN, "%lld", number(p, "in_flight"));
-        table_add(&t, TABLE_PLAIN, "%lld", number(p, "queued"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(p, "name"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(p, "balance"));
+        table_add(&t, none ? TABLE_BAD : TABLE_PLAIN, "%lld", answer_number(p, "open_servers"));
+        table_add(&t, TABLE_PLAIN, "%lld", answer_number(p, "servers"));
+        table_add(&t, TABLE_PLAIN, "%lld", answer_number(p, "in_flight"));
+        table_add(&t, TABLE_PLAIN, "%lld", answer_number(p, "queued"));
         table_add(&t, none ? TABLE_BAD : TABLE_ODD, "%s", pool_note(p));
     }
     table_print(&t, stdout);
@@ -255,9 +207,9 @@ listeners_table(const json_t *j)
     {
         char *binds = words(json_object_get(l, "bind"), "-");
 
-        table_add(&t, TABLE_PLAIN, "%s", word(l, "name"));
-        table_add(&t, TABLE_PLAIN, "%lld", number(l, "connections"));
-        table_add(&t, TABLE_PLAIN, "%lld", number(l, "max_connections"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(l, "name"));
+        table_add(&t, TABLE_PLAIN, "%lld", answer_number(l, "connections"));
+        table_add(&t, TABLE_PLAIN, "%lld", answer_number(l, "max_connections"));
         table_add(&t, TABLE_PLAIN, "%s", binds);
         free(binds);
     }
@@ -277,11 +229,11 @@ routes_table(const json_t *j)
     {
         char *hosts = words(json_object_get(r, "host"), "*");
 
-        table_add(&t, TABLE_PLAIN, "%s", word(r, "name"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(r, "name"));
         table_add(&t, TABLE_PLAIN, "%s", hosts);
         table_add(&t, TABLE_PLAIN, "%s",
-                  json_is_null(json_object_get(r, "path")) ? "*" : word(r, "path"));
-        table_add(&t, TABLE_PLAIN, "%s", word(r, "pool"));
+                  json_is_null(json_object_get(r, "path")) ? "*" : answer_word(r, "path"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(r, "pool"));
         free(hosts);
     }
     table_print(&t, stdout);
@@ -297,21 +249,22 @@ cost_row(struct table *t, const json_t *c)
     bool known = json_is_true(json_object_get(c, "known"));
     enum table_colour colour = known ? TABLE_PLAIN : TABLE_DIM;
 
-    table_add(t, TABLE_PLAIN, "%s", word(c, "pool"));
-    table_add(t, TABLE_PLAIN, "%lld", number(c, "requests"));
+    table_add(t, TABLE_PLAIN, "%s", answer_word(c, "pool"));
+    table_add(t, TABLE_PLAIN, "%lld", answer_number(c, "requests"));
     if (known) {
-        table_add(t, colour, "%.3g", real(c, "cpu_ms"));
-        table_add(t, real(c, "doubt") > 0.2 ? TABLE_ODD : colour, "%.0f%%", real(c, "doubt") * 100);
-        table_add(t, colour, "%.2f", real(c, "phi"));
-        table_add(t, colour, "%.2f", real(c, "phi_doubt"));
-        table_add(t, colour, "%.1f", real(c, "memory_bytes") / 1e6);
-        table_add(t, colour, "%.1f", real(c, "memory_doubt") / 1e6);
+        table_add(t, colour, "%.3g", answer_real(c, "cpu_ms"));
+        table_add(t, answer_real(c, "doubt") > 0.2 ? TABLE_ODD : colour, "%.0f%%",
+                  answer_real(c, "doubt") * 100);
+        table_add(t, colour, "%.2f", answer_real(c, "phi"));
+        table_add(t, colour, "%.2f", answer_real(c, "phi_doubt"));
+        table_add(t, colour, "%.1f", answer_real(c, "memory_bytes") / 1e6);
+        table_add(t, colour, "%.1f", answer_real(c, "memory_doubt") / 1e6);
     } else {
         for (int i = 0; i < 6; i++)
             table_add(t, colour, "-");
     }
-    table_add(t, colour, "%.1f%%", real(c, "share") * 100);
-    table_add(t, TABLE_PLAIN, "%s", word(c, "class"));
+    table_add(t, colour, "%.1f%%", answer_real(c, "share") * 100);
+    table_add(t, TABLE_PLAIN, "%s", answer_word(c, "class"));
 }
 
 static void
@@ -339,11 +292,11 @@ show(int argc, char **argv, const char *path, void (*print)(const json_t *))
 
     if (rv != 0)
         return rv;
-    j = fetch(&o, path);
+    j = answer_get(o.socket, path, false);
     if (j == NULL)
         return 1;
     if (o.json)
-        return print_json(j);
+        return answer_print(j);
     print(j);
     json_decref(j);
     return 0;
@@ -401,27 +354,29 @@ status_text(const json_t *j)
 {
     const json_t *counters = json_object_get(j, "counters"), *conf = json_object_get(j, "config");
     const json_t *times = json_object_get(j, "request_time");
-    const char *state = word(j, "state");
-    bool all_open = number(j, "open_servers") == number(j, "servers");
+    const char *state = answer_word(j, "state");
+    bool all_open = answer_number(j, "open_servers") == answer_number(j, "servers");
 
-    printf("%s  %s%s%s  meercat %s, pid %lld, up ", word(j, "node"),
+    printf("%s  %s%s%s  meercat %s, pid %lld, up ", answer_word(j, "node"),
            table_colour(stdout, strcmp(state, "serving") == 0 ? TABLE_GOOD : TABLE_ODD), state,
-           table_colour(stdout, TABLE_PLAIN), word(j, "version"), number(j, "pid"));
-    print_uptime(real(j, "uptime_s"));
-    printf("\nworkers      %lld, %s\n", number(j, "workers"), word(j, "engine"));
+           table_colour(stdout, TABLE_PLAIN), answer_word(j, "version"), answer_number(j, "pid"));
+    print_uptime(answer_real(j, "uptime_s"));
+    printf("\nworkers      %lld, %s\n", answer_number(j, "workers"), answer_word(j, "engine"));
     printf("servers      %s%lld of %lld available%s\n",
-           table_colour(stdout, all_open ? TABLE_GOOD : TABLE_BAD), number(j, "open_servers"),
-           number(j, "servers"), table_colour(stdout, TABLE_PLAIN));
-    printf("connections  %lld open, %lld so far, %lld refused\n", number(j, "connections"),
-           number(counters, "connections"), number(counters, "connections_refused"));
+           table_colour(stdout, all_open ? TABLE_GOOD : TABLE_BAD),
+           answer_number(j, "open_servers"), answer_number(j, "servers"),
+           table_colour(stdout, TABLE_PLAIN));
+    printf("connections  %lld open, %lld so far, %lld refused\n", answer_number(j, "connections"),
+           answer_number(counters, "connections"), answer_number(counters, "connections_refused"));
     printf("requests     %lld under way, %lld so far, %lld retried, %lld with 5xx\n",
-           number(j, "in_flight"), number(counters, "requests"), number(counters, "retries"),
-           number(counters, "responses_5xx"));
-    printf("time         p50 %.1f ms, p90 %.1f ms, p99 %.1f ms\n", real(times, "p50_ms"),
-           real(times, "p90_ms"), real(times, "p99_ms"));
+           answer_number(j, "in_flight"), answer_number(counters, "requests"),
+           answer_number(counters, "retries"), answer_number(counters, "responses_5xx"));
+    printf("time         p50 %.1f ms, p90 %.1f ms, p99 %.1f ms\n", answer_real(times, "p50_ms"),
+           answer_real(times, "p90_ms"), answer_real(times, "p99_ms"));
     printf("config       %s, generation %lld, loaded %.19sZ, %lld reloads, %lld refused\n",
-           word(conf, "file"), number(conf, "generation"), word(conf, "loaded"),
-           number(conf, "reloads"), number(conf, "failed_reloads"));
+           answer_word(conf, "file"), answer_number(conf, "generation"),
+           answer_word(conf, "loaded"), answer_number(conf, "reloads"),
+           answer_number(conf, "failed_reloads"));
 }
 
 /* 0: it serves and has a server available; 1: it answers but cannot serve, or does not answer. */
@@ -434,12 +389,14 @@ cmd_status(int argc, char **argv)
 
     if (rv != 0)
         return rv;
-    j = fetch(&o, "/v1/status");
+    j = answer_get(o.socket, "/v1/status", o.quiet);
     if (j == NULL)
         return 1;
-    rv = strcmp(word(j, "state"), "serving") == 0 && number(j, "open_servers") > 0 ? 0 : 1;
+    rv = strcmp(answer_word(j, "state"), "serving") == 0 && answer_number(j, "open_servers") > 0
+             ? 0
+             : 1;
     if (o.json && !o.quiet) {
-        print_json(j);
+        answer_print(j);
         return rv;
     }
     if (!o.quiet)

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "control/explained.h"
 #include "control/learned.h"
 #include "control/metrics.h"
 #include "control/view.h"
@@ -55,6 +56,19 @@ static void
 get_costs(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
     reply_json(r, learned_costs(arg));
+}
+
+static void
+get_explain(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct explained_ask ask;
+    struct errbuf e;
+
+    if (explained_read(&ask, q->query, &e) == MC_OK)
+        reply_json(r, explained(arg, &ask.head));
+    else
+        httpd_fail(r, 400, "%s", e.text);
+    explained_free(&ask);
 }
 
 static void
@@ -254,7 +268,8 @@ static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/v1/servers/", get_server}, {HTTP_M_POST, "/v1/servers/", post_server},
     {HTTP_M_GET, "/v1/pools", get_pools},     {HTTP_M_GET, "/v1/listeners", get_listeners},
     {HTTP_M_GET, "/v1/routes", get_routes},   {HTTP_M_GET, "/v1/config", get_config},
-    {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_POST, "/v1/reload", post_reload},
+    {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_GET, "/v1/explain", get_explain},
+    {HTTP_M_POST, "/v1/reload", post_reload},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */

@@ -291,6 +291,28 @@ pools_listeners_and_routes_tell_what_is_in_force(void **state)
 }
 
 static void
+a_request_is_explained(void **state)
+{
+    json_t *j = get("/v1/explain?url=http://www.example.org/api/x"), *none;
+    json_t *servers = json_object_get(j, "servers");
+
+    assert_string_equal(json_string_value(json_object_get(j, "route")), "api");
+    assert_string_equal(json_string_value(json_object_get(j, "pool")), "app");
+    assert_string_equal(json_string_value(json_object_get(j, "balance")), "round-robin");
+    assert_true(json_is_null(json_object_get(j, "class")));
+    assert_true(json_is_null(json_object_get(j, "server")));
+    assert_int_equal(json_array_size(servers), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(servers, 0), "verdict")),
+                        "eligible");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(servers, 1), "verdict")),
+                        "backup");
+    json_decref(j);
+    none = get("/v1/explain?url=*&method=OPTIONS");
+    assert_string_equal(json_string_value(json_object_get(none, "route")), "all");
+    json_decref(none);
+}
+
+static void
 healthz_says_ok_until_it_ends(void **state)
 {
     struct buf b = exchange(dial_http(), "GET", "/healthz", "");
@@ -532,6 +554,7 @@ main(void)
         STORY(status_tells_who_it_is_and_how_it_does),
         STORY(servers_tell_their_state_and_why),
         STORY(pools_listeners_and_routes_tell_what_is_in_force),
+        STORY(a_request_is_explained),
         STORY(healthz_says_ok_until_it_ends),
         STORY(a_drained_server_is_not_open_and_comes_back_by_order),
         STORY(orders_that_make_no_sense_are_refused_and_change_nothing),

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "fleet/live.h"
+#include "http/msg.h"
 
 /* Other workers may fill the chosen server between the look and the claim; each lost claim means
  * that one of them went ahead. */
@@ -96,6 +97,18 @@ pool_pick(struct pool_worker *w, const struct place_ask *ask, struct rng *rng,
     }
     *out = (struct pool_pick){.server = s, .index = (uint32_t)a.index, .reason = a.reason};
     return true;
+}
+
+struct str
+pool_hash_key(const struct pool_conf *c, const struct http_head *h, struct str address)
+{
+    switch (c->hash_by) {
+    case POOL_HASH_ADDRESS: return address;
+    case POOL_HASH_URI: return h->path;
+    case POOL_HASH_HEADER: return http_field_get(h, str_of(c->hash_name));
+    case POOL_HASH_COOKIE: return http_cookie_get(h, str_of(c->hash_name));
+    }
+    MC_NEVER("hash-by");
 }
 
 /* hot: once per attempt */

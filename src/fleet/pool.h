@@ -115,6 +115,8 @@ struct pool_pick {
 };
 /* hot: once per attempt.  Chooses and claims a slot under the servers' and the pool's caps. */
 bool pool_pick(struct pool_worker *, const struct place_ask *, struct rng *, struct pool_pick *);
+/* What hash-by looks at; empty: the request has none. */
+struct str pool_hash_key(const struct pool_conf *, const struct http_head *, struct str address);
 /* Ends the attempt: server and pool in_flight -= 1. */
 void pool_end(const struct pool *, struct server *);
 

@@ -228,15 +228,8 @@ find_need(const struct txn *t, struct place_ask *ask)
 static void
 find_key(const struct txn *t, struct place_ask *ask)
 {
-    const struct pool_conf *p = &t->pool->pool->conf;
-    struct str key = STR_NONE;
+    struct str key = pool_hash_key(&t->pool->pool->conf, &t->req, t->client_ip);
 
-    switch (p->hash_by) {
-    case POOL_HASH_ADDRESS: key = t->client_ip; break;
-    case POOL_HASH_URI: key = t->req.path; break;
-    case POOL_HASH_HEADER: key = http_field_get(&t->req, str_of(p->hash_name)); break;
-    case POOL_HASH_COOKIE: key = http_cookie_get(&t->req, str_of(p->hash_name)); break;
-    }
     ask->has_key = key.n > 0;
     ask->key = str_hash(key, 0);
 }

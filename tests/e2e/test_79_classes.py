@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Classes of requests by the operator's rules, and the answers of `meercat explain`."""
 
-import json
+import threading
 
 import pytest
 
+from instruments.client import fetch
+from instruments.fake_agent import FakeAgent
 from instruments.meercat import command
 from instruments.origin import ok
 from instruments.wait import wait_until
@@ -128,3 +130,120 @@ def test_faults_of_rules_are_told_with_file_and_line(tmp_path, pool, line, text)
     r = command("check", "-c", str(path))
     assert r.returncode == 1
     assert any(x.startswith(f"{path}:{line}: ") and text in x for x in (r.stdout + r.stderr).splitlines()), r
+
+
+# --- explain ---------------------------------------------------------------------------------------
+
+def verdicts(answer):
+    return {s["name"]: s["verdict"] for s in answer["servers"]}
+
+
+def why(answer, name):
+    return next(s["why"] for s in answer["servers"] if s["name"] == name)
+
+
+class Gate:
+    """An origin that holds its requests until the gate opens."""
+
+    def __init__(self, lab):
+        self.opened, self.held = threading.Event(), threading.Semaphore(0)
+        self.origin = lab.origin(self.reply)
+
+    def reply(self, conn, r):
+        self.held.release()
+        self.opened.wait(20)
+        return ok("gate")
+
+
+def test_explain_tells_route_pool_class_and_server(lab):
+    conf = lab.conf({"s1": lab.origin(ok("s1"))}, pool=resource(), routes=False, admin_http=True)
+    conf.pool("rest", {"r1": lab.origin().address}, balance="round-robin")
+    conf.route("app", "app", host="app.test", path="/search").route("rest", "rest", host="rest.test")
+    lb = lab.start(conf)
+    a = lb.cli_json("explain", "GET", "http://app.test/search/a?q=1")
+    assert a["request"] == {"method": "GET", "host": "app.test", "path": "/search/a?q=1"}
+    assert (a["route"], a["pool"], a["balance"], a["server"]) == ("app", "app", "resource", "s1")
+    assert a["class"]["name"] == "search" and a["class"]["rule"] and not a["waits"]
+    assert verdicts(a) == {"s1": "chosen"} and a["servers"][0]["score"] > 0
+    a = lb.cli_json("explain", "-H", "Host: app.test", "-H", "X-Job: export", "POST", "/search/a")
+    assert a["class"]["name"] == "export"
+    a = lb.cli_json("explain", "GET", "http://rest.test/")
+    assert (a["route"], a["pool"], a["class"], a["server"]) == ("rest", "rest", None, None)
+    assert verdicts(a) == {"r1": "eligible"} and a["servers"][0]["in_flight"] == 0
+    a = lb.cli_json("explain", "GET", "/")
+    assert (a["route"], a["pool"]) == (None, None)
+    assert "404" in lb.cli("explain", "GET", "/").stdout
+    out = lb.cli("explain", "GET", "http://app.test/search/a").stdout
+    assert "search, by rule" in out and "SCORE" in out and "chosen" in out
+    host, port = conf.top["admin"]["http"].rsplit(":", 1)
+    r = fetch((host, int(port)), "/v1/explain?url=http%3A%2F%2Frest.test%2F")
+    assert r.status == 200 and b'"rest"' in r.body, "it is reading, and so anybody's who reaches the address"
+
+
+def test_explain_refuses_what_is_no_request(lab):
+    lb = lab.proxy(lab.origin())
+    for args in (["GET", "nothing"], ["GET", "/a b"], ["G T", "/"], ["-H", "nocolon", "GET", "/"],
+                 ["-H", "X: a\r\nHost: b", "GET", "/"], ["CONNECT", "a:1"]):
+        r = lb.cli("explain", *args, ok=False)
+        assert r.returncode == 1 and r.stderr.startswith("meercat: "), (args, r)
+    assert lb.cli("explain", "GET", ok=False).returncode == 2
+
+
+@pytest.mark.parametrize("balance", ["resource", "least-request"])
+def test_explain_tells_who_is_out_and_why(lab, balance):
+    gate = Gate(lab)
+    servers = {"good": lab.origin(ok("good")), "drained": lab.origin(), "maint": lab.origin(),
+               "none": {"address": lab.origin(), "weight": 0}, "spare": {"address": lab.origin(), "backup": True},
+               "dead": "127.0.0.1:1", "full": {"address": gate.origin, "max_concurrent": 1}}
+    lb = lab.proxy(servers, pool={"balance": balance, "check": {"type": "tcp", "interval": "50ms", "fall": 1}})
+    lb.wait_state("dead", "down")
+    lb.cli("drain", "app/drained")
+    lb.cli("maint", "app/maint")
+    try:
+        for c in (lb.client() for _ in range(200)):
+            c.get("/")
+            if gate.held.acquire(timeout=0.05):
+                break  # this or an earlier one got there
+        a = lb.cli_json("explain", "GET", "/")
+        assert verdicts(a) == {"good": "chosen" if balance == "resource" else "eligible", "drained": "drain", "maint": "maint",
+                               "none": "weight", "spare": "backup", "dead": "down", "full": "full"}
+        assert next(s for s in a["servers"] if s["name"] == "full")["in_flight"] == 1
+        assert "refused" in why(a, "dead"), why(a, "dead")
+        assert not a["waits"]
+        lb.cli("drain", "app/good")
+        a = lb.cli_json("explain", "GET", "/")
+        assert a["server"] is None and a["waits"] and a["reason"] == "full"
+        assert "it would wait" in lb.cli("explain", "GET", "/").stdout
+    finally:
+        gate.opened.set()
+
+
+def test_explain_has_the_scores_that_placement_goes_by(lab):
+    agents = [lab.add(FakeAgent(cores=c)) for c in (8, 2)]
+    servers = {f"s{i}": {"address": lab.origin(ok(f"s{i}")), "agent": a.address} for i, a in enumerate(agents)}
+    lb = lab.proxy(servers, pool={"balance": "auto"})
+
+    def cores():
+        return {s["name"]: s["cores"] for s in lb.cli_json("explain", "GET", "/")["servers"]}
+    wait_until(lambda: cores() == {"s0": 8, "s1": 2}, 10, "the agents are heard")
+    agents[0].busy = 7.9
+
+    def is_avoided():
+        a = lb.cli_json("explain", "GET", "/")
+        s = {x["name"]: x for x in a["servers"]}
+        return a["server"] == "s1" and s["s0"]["verdict"] == "score" and s["s0"]["score"] > s["s1"]["score"] \
+            and s["s0"]["wanted"] > 6
+    wait_until(is_avoided, 20, "the loaded server is told to lose by its score")
+
+
+def test_explain_finds_the_owner_of_a_key(lab):
+    names = ["s1", "s2", "s3"]
+    lb = lab.proxy({n: lab.origin(ok(n)) for n in names}, pool={"balance": "hash", "hash_by": "header:X-User", "hash_bound": "0"})
+    c = lb.client()
+    seen = set()
+    for user in range(20):
+        a = lb.cli_json("explain", "-H", f"X-User: u{user}", "GET", "/")
+        seen.add(a["server"])
+        assert c.request("/", fields=[("X-User", f"u{user}")]).body.decode() == a["server"]
+    assert seen == set(names)
+    assert lb.cli_json("explain", "GET", "/")["server"] is None, "without a key it is by chance"
