@@ -75,8 +75,6 @@ read_state(struct words *w, struct place_report *out)
 static const char *
 admin_word(struct words *w, const struct place_report *said)
 {
-    static const char *const names[] = {
-        [REPORT_READY] = "ready", [REPORT_DRAIN] = "drain", [REPORT_MAINT] = "maint"};
     bool given = report_has(said, REPORT_ADMIN);
     enum report_admin a = given          ? (enum report_admin)said->admin
                           : w->has_admin ? w->admin
@@ -84,18 +82,13 @@ admin_word(struct words *w, const struct place_report *said)
 
     if (a != REPORT_READY)
         w->was_closed = true;
-    return given || w->has_admin || w->was_closed ? names[a] : NULL;
+    return given || w->has_admin || w->was_closed ? report_admin_word(a) : NULL;
 }
 
 static const char *
 health_word(const struct place_report *said)
 {
-    static const char *const names[] = {[REPORT_UP] = "up",
-                                        [REPORT_DOWN] = "down",
-                                        [REPORT_FAIL] = "fail",
-                                        [REPORT_STOPPED] = "stopped"};
-
-    return report_has(said, REPORT_HEALTH) ? names[said->health] : "up";
+    return report_has(said, REPORT_HEALTH) ? report_health_word(said->health) : "up";
 }
 
 static int

@@ -63,11 +63,14 @@ enum report_field {
 /* The last word of each kind in an agent's reply. */
 enum report_admin { REPORT_READY, REPORT_DRAIN, REPORT_MAINT };
 enum report_health { REPORT_UP, REPORT_DOWN, REPORT_FAIL, REPORT_STOPPED };
+const char *report_admin_word(enum report_admin);   /* "drain" */
+const char *report_health_word(enum report_health); /* "stopped" */
 
 #define REPORT_NAME_MAX    48  /* bytes of a name of ours or of others, with the NUL */
 #define REPORT_MAPS_MAX    16  /* of either map are kept; more than that are left out */
 #define REPORT_ENTRIES_MAX 128 /* in one report; more refuse it */
 #define REPORT_BYTES_MAX   8192
+#define REPORT_REASON_MAX  64 /* bytes that are kept, with the NUL */
 
 struct report_named {
     double value;
@@ -85,6 +88,7 @@ struct place_report {
 #undef X
     double weight;
     uint32_t weight_unit, max_in_flight;
+    char reason[REPORT_REASON_MAX]; /* of agent-check: what stands behind "#", printable ASCII */
     struct report_named cost[REPORT_MAPS_MAX];  /* ORCA's request_cost */
     struct report_named named[REPORT_MAPS_MAX]; /* "foo" of named_metrics.foo or utilization.foo */
 };

@@ -399,6 +399,9 @@ the_last_word_of_a_kind_wins(void **state)
     assert_int_equal(r.admin, REPORT_READY);
     assert_int_equal(r.health, REPORT_UP);
     assert_int_equal(r.max_in_flight, 30);
+    assert_string_equal(r.reason, "all: good");
+    assert_string_equal(report_admin_word(REPORT_MAINT), "maint");
+    assert_string_equal(report_health_word(REPORT_STOPPED), "stopped");
     assert_int_equal(report_parse_agent_check(STR("50% weight:10 down stopped"), &r),
                      REPORT_F_NONE);
     assert_true(has(WEIGHT_UNIT) && !has(WEIGHT) && !has(ADMIN));
@@ -406,6 +409,19 @@ the_last_word_of_a_kind_wins(void **state)
     assert_int_equal(r.health, REPORT_STOPPED);
     assert_int_equal(report_parse_agent_check(STR("weight:50%"), &r), REPORT_F_NONE);
     assert_close(r.weight, 0.5);
+}
+
+static void
+a_reason_is_cut_and_made_printable(void **state)
+{
+    char line[256];
+
+    snprintf(line, sizeof(line), "down#\ta\x1b[31m\xc3\xa4 %0100d", 0);
+    assert_int_equal(report_parse_agent_check(str_of(line), &r), REPORT_F_NONE);
+    assert_int_equal(strlen(r.reason), REPORT_REASON_MAX - 1);
+    assert_int_equal(strncmp(r.reason, "a?[31m?? 0", 10), 0);
+    assert_int_equal(report_parse_agent_check(STR("down"), &r), REPORT_F_NONE);
+    assert_string_equal(r.reason, "");
 }
 
 static void
@@ -652,6 +668,7 @@ main(void)
         cmocka_unit_test(base64_may_be_padded_or_not),
         cmocka_unit_test(a_response_says_which_format_it_has),
         cmocka_unit_test(the_last_word_of_a_kind_wins),
+        cmocka_unit_test(a_reason_is_cut_and_made_printable),
         cmocka_unit_test(words_that_say_nothing_are_refused),
         cmocka_unit_test(a_scrape_adds_up_all_cores),
         cmocka_unit_test(two_scrapes_make_a_report),

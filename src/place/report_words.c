@@ -25,6 +25,27 @@ static const struct {
     {"stopped", false, REPORT_STOPPED},
 };
 
+static const char *
+word_of(bool is_admin, uint8_t value)
+{
+    for (unsigned i = 0; i < MC_COUNT(words); i++)
+        if (words[i].is_admin == is_admin && words[i].value == value)
+            return words[i].word;
+    MC_NEVER("word of an agent");
+}
+
+const char *
+report_admin_word(enum report_admin a)
+{
+    return word_of(true, (uint8_t)a);
+}
+
+const char *
+report_health_word(enum report_health h)
+{
+    return word_of(false, (uint8_t)h);
+}
+
 static void
 set(struct place_report *r, enum report_field f)
 {
@@ -106,6 +127,17 @@ take(struct str w, struct place_report *r)
     return take_word(w, r) ? REPORT_F_NONE : REPORT_F_NAME_UNKNOWN;
 }
 
+/* It goes into logs and onto terminals. */
+static void
+take_reason(struct str s, char out[REPORT_REASON_MAX])
+{
+    size_t n = 0;
+
+    for (s = str_trim(s); n < s.n && n < REPORT_REASON_MAX - 1; n++)
+        out[n] = s.p[n] >= ' ' && s.p[n] <= '~' ? s.p[n] : '?';
+    out[n] = '\0';
+}
+
 static bool
 is_separator(char c)
 {
@@ -133,5 +165,7 @@ report_parse_agent_check(struct str s, struct place_report *out)
         } else
             i++;
     }
+    if (i < s.n)
+        take_reason((struct str){s.p + i + 1, s.n - i - 1}, out->reason);
     return out->present ? REPORT_F_NONE : REPORT_F_EMPTY;
 }
