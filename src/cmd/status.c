@@ -71,12 +71,13 @@ state_colour(const char *state)
     return TABLE_ODD;
 }
 
-/* What its agent says, where that matters to placement. */
+/* What its agent says, and what was learned. */
 static void
 agent_cells(struct table *t, const json_t *s)
 {
     const json_t *learned = json_object_get(s, "learned");
-    const json_t *agent = json_object_get(learned, "agent");
+    const json_t *words = json_object_get(s, "agent");
+    const json_t *agent = words != NULL ? words : json_object_get(learned, "agent");
     const char *const percents[] = {"cpu", "pressure"};
 
     for (unsigned i = 0; i < 2; i++)
@@ -124,14 +125,14 @@ server_row(struct table *t, const json_t *s, bool agents)
 }
 
 static bool
-any_learned(const json_t *servers)
+any_agent(const json_t *servers)
 {
     json_t *s;
     size_t i;
 
     json_array_foreach(servers, i, s)
     {
-        if (json_object_get(s, "learned") != NULL)
+        if (json_object_get(s, "learned") != NULL || json_object_get(s, "agent") != NULL)
             return true;
     }
     return false;
@@ -140,7 +141,7 @@ any_learned(const json_t *servers)
 static void
 servers_table(const json_t *j)
 {
-    bool agents = any_learned(json_object_get(j, "servers"));
+    bool agents = any_agent(json_object_get(j, "servers"));
     struct table t;
     json_t *s;
     size_t i;

@@ -155,10 +155,10 @@ conf_check_class(struct conf_run *run, struct conf_at at, const struct pool_conf
 }
 
 static bool
-has_agent(const struct pool_conf *p)
+has_reports(const struct pool_conf *p)
 {
     for (unsigned i = 0; i < p->n_servers; i++)
-        if (p->servers[i].agent != NULL)
+        if (server_conf_reports(&p->servers[i]))
             return true;
     return false;
 }
@@ -167,7 +167,7 @@ has_agent(const struct pool_conf *p)
 static const struct policy *
 policy_of(const struct pool_conf *p)
 {
-    return policy_find(has_agent(p) ? STR("resource") : STR("least-request"));
+    return policy_find(has_reports(p) ? STR("resource") : STR("least-request"));
 }
 
 static void
@@ -179,7 +179,7 @@ check_pools(struct conf_run *run, const struct conf *c)
 
         if (p->policy == NULL)
             p->policy = policy_of(p);
-        if (has_agent(p) && p->policy != policy_find(STR("resource")))
+        if (has_reports(p) && p->policy != policy_find(STR("resource")))
             warning(run, at, "pool \"%s\": agent has no effect, expected balance = \"resource\"",
                     p->name);
 

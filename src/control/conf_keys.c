@@ -41,7 +41,7 @@
         .titled = has_title, .help = what                                                \
     }
 
-static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1, "the words of agent-type");
+static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
 const struct conf_key conf_keys[] = {
@@ -133,7 +133,7 @@ const struct conf_key conf_keys[] = {
 
     /* --- pool: struct pool_conf --- */
     KEY(POOL, "balance", BALANCE, pool_conf, policy, "auto", NULL,
-        "how a server is chosen; auto is resource when a server has an agent, else least-request"),
+        "how a server is chosen; auto is resource when an agent reports load, else least-request"),
     KEY(POOL, "report-interval", DURATION, pool_conf, report_interval_ns, "100ms", "20ms..10s",
         "how often agents tell the load of their servers; node-exporter is asked once a second"),
     KEY(POOL, "hash-by", HASH_BY, pool_conf, hash_by, "address", NULL,
@@ -224,8 +224,9 @@ const struct conf_key conf_keys[] = {
         "to begin with; an order of the operator changes it"),
     KEY(SERVER, "agent", ADDRESS, server_conf, agent, NULL, NULL,
         "who tells this server's load: 10.0.1.1:7708, app.internal:7708; nobody when not given"),
-    KEY(SERVER, "agent-type", WORD, server_conf, agent_kind, "meercat", "meercat|node-exporter",
-        "what the agent is: meercat-agent(8), or the node_exporter of Prometheus"),
+    KEY(SERVER, "agent-type", WORD, server_conf, agent_kind, "meercat",
+        "meercat|node-exporter|agent-check",
+        "meercat-agent(8), the node_exporter of Prometheus, or one for HAProxy's agent-check"),
 
     /* --- class: struct class_rule --- */
     KEY(CLASS, "method", METHOD, class_rule, method, NULL, NULL,

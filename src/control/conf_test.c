@@ -416,6 +416,15 @@ classes_without_resource_are_warned_of(void **state)
 }
 
 static void
+an_agent_of_words_goes_with_any_policy(void **state)
+{
+    static const char agent[] = "agent = \"b:7710\" agent-type = agent-check";
+
+    assert_ptr_equal(policy_with("", agent), policy_find(STR("least-request")));
+    assert_ptr_equal(policy_with("balance = hash", agent), policy_find(STR("hash")));
+}
+
+static void
 all_faults_of_a_file_are_told_in_one_run(void **state)
 {
     char *faults = faults_of("# comment\n"
@@ -714,6 +723,7 @@ main(void)
         cmocka_unit_test(class_rules_are_read),
         cmocka_unit_test(faults_of_class_rules_are_told),
         cmocka_unit_test(classes_without_resource_are_warned_of),
+        cmocka_unit_test(an_agent_of_words_goes_with_any_policy),
         cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
         cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
         cmocka_unit_test(an_included_file_stands_where_it_is_named),

@@ -73,6 +73,20 @@ learned_server(const struct pool *p, unsigned index)
                      s.has_agent ? one_agent(&s) : json_null());
 }
 
+json_t *
+learned_words(const struct pool *p, unsigned index)
+{
+    struct brain_server s;
+    json_t *j;
+
+    if (!pool_words_at(p, index, &s))
+        return NULL;
+    j = one_agent(&s);
+    json_object_set_new(j, "weight_share", json_real(s.share));
+    json_object_set_new(j, "max_concurrent", json_integer(s.max_in_flight));
+    return j;
+}
+
 /* --- for Prometheus ----------------------------------------------------------------------------
  */
 
@@ -204,6 +218,17 @@ class_family(const struct node *n, const struct class_metric *m, struct buf *b)
     }
 }
 
+static bool
+has_agent(const struct pool *p, unsigned server, struct brain_server *out)
+{
+    if (pool_words_at(p, server, out))
+        return true;
+    if (p->brain == NULL)
+        return false;
+    brain_server_at(p->brain, server, out);
+    return out->has_agent;
+}
+
 static void
 agent_family(const struct node *n, const struct agent_metric *m, struct buf *b)
 {
@@ -214,9 +239,8 @@ agent_family(const struct node *n, const struct agent_metric *m, struct buf *b)
     for (unsigned i = 0; i < n->current->n_pools; i++) {
         const struct pool *p = n->current->pools[i];
 
-        for (unsigned k = 0; p->brain != NULL && k < p->view.n; k++) {
-            brain_server_at(p->brain, k, &s);
-            if (s.has_agent && m->value(&s) >= 0)
+        for (unsigned k = 0; k < p->view.n; k++) {
+            if (has_agent(p, k, &s) && m->value(&s) >= 0)
                 buf_printf(b, "meercat_agent_%s{proxy=\"%s\",server=\"%s\"} %.9g\n", m->name,
                            p->conf.name, p->servers[k]->name, m->value(&s));
         }
@@ -244,15 +268,20 @@ factor_family(const struct node *n, struct buf *b)
 void
 learned_metrics(const struct node *n, struct buf *b)
 {
-    bool any = false;
+    bool any_brain = false, any_agent = false;
+    struct brain_server s;
 
-    for (unsigned i = 0; i < n->current->n_pools; i++)
-        any |= n->current->pools[i]->brain != NULL;
-    if (!any)
-        return;
-    for (size_t i = 0; i < MC_COUNT(class_metrics); i++)
+    for (unsigned i = 0; i < n->current->n_pools; i++) {
+        const struct pool *p = n->current->pools[i];
+
+        any_brain |= p->brain != NULL;
+        for (unsigned k = 0; k < p->view.n && !any_agent; k++)
+            any_agent = has_agent(p, k, &s);
+    }
+    for (size_t i = 0; any_brain && i < MC_COUNT(class_metrics); i++)
         class_family(n, &class_metrics[i], b);
-    for (size_t i = 0; i < MC_COUNT(agent_metrics); i++)
+    for (size_t i = 0; any_agent && i < MC_COUNT(agent_metrics); i++)
         agent_family(n, &agent_metrics[i], b);
-    factor_family(n, b);
+    if (any_brain)
+        factor_family(n, b);
 }

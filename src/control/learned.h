@@ -14,7 +14,9 @@
 json_t *learned_costs(const struct node *);
 /* What is known of a server, as a new object; NULL: its pool does not learn. */
 json_t *learned_server(const struct pool *, unsigned index);
-/* The same for Prometheus; nothing when no pool learns. */
+/* What is known of a server's agent that speaks in words, as a new object; NULL: it has none. */
+json_t *learned_words(const struct pool *, unsigned index);
+/* All of it for Prometheus; nothing when no pool learns and no agent speaks. */
 void learned_metrics(const struct node *, struct buf *);
 
 #endif

@@ -129,9 +129,9 @@ one_server(const struct node *n, const struct pool *p, unsigned i)
 {
     struct server *s = p->servers[i];
     const struct server_conf *sc = &p->conf.servers[i];
+    json_t *words = learned_words(p, i), *j;
     struct stat_hist times = {0};
     struct health h;
-    json_t *j;
 
     server_health_copy(s, &h);
     view_sum_server_times(n, s, &times);
@@ -150,6 +150,8 @@ one_server(const struct node *n, const struct pool *p, unsigned i)
     json_object_set_new(j, "response_time", quantiles(&times));
     if (p->brain != NULL)
         json_object_set_new(j, "learned", learned_server(p, i));
+    if (words != NULL)
+        json_object_set_new(j, "agent", words);
     return j;
 }
 

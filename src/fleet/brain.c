@@ -195,11 +195,8 @@ brains_new(struct fleet *f)
         ring_init(&bs->pipes[i].shapes, PIPE_SHAPES, sizeof(struct brain_shape));
     }
     list_init(&bs->all);
-    list_init(&bs->lookups);
     bs->timer.fn = on_timer;
     bs->wall_ns = units_wall_ns() - units_clock_ns();
-    if (f->loop)
-        bs->watches = watches_new(f->loop, &f->rng);
     return bs;
 }
 
@@ -212,14 +209,12 @@ brains_free(struct brains **bp)
         return;
     *bp = NULL;
     brains_adopt(bs, NULL, 0);
-    brain_agent_forget_all(bs);
     if (bs->fleet->loop)
         loop_timer_clear(bs->fleet->loop, &bs->timer);
     LIST_FOREACH_SAFE (it, next, &bs->all) {
         LIST_ENTRY(it, struct mind, link)->of = NULL;
         list_remove(it);
     }
-    watches_free(&bs->watches);
     for (unsigned i = 0; i < bs->n_pipes; i++) {
         ring_fini(&bs->pipes[i].events);
         ring_fini(&bs->pipes[i].shapes);

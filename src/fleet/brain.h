@@ -128,7 +128,9 @@ struct brain_server {
     uint64_t reports, refused, failures;
     double cores, cpu, pressure; /* as last reported; negative: unknown */
     double factor, other;
-    const char *why; /* of the last failure; "": none */
+    double share;           /* of its weight, where the agent speaks in words */
+    uint32_t max_in_flight; /* as it says, too; 0: no limit */
+    const char *why;        /* of the last failure; "": none */
 };
 
 unsigned brain_n_classes(const struct brain *);

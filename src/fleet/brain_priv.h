@@ -17,9 +17,7 @@ struct brains {
     struct fleet *fleet; /* not referenced: it ends us */
     unsigned n_pipes;
     struct brain_pipe *pipes;
-    struct watches *watches; /* NULL: the fleet has no loop */
-    struct list all;         /* struct mind */
-    struct list lookups;     /* struct agent_lookup that the resolver has not answered yet */
+    struct list all; /* struct mind */
     struct timer timer;
     mc_ns wall_ns;
     char *dir; /* where costs are kept over a restart; NULL: nowhere */
@@ -84,8 +82,6 @@ void brain_agent_free(struct brain_agent **);
 /* Not heard for too long: what it said last is not counted on. */
 void brain_agent_tick(struct brain_agent *, mc_ns now);
 void brain_agent_show(const struct brain_agent *, mc_ns now, struct brain_server *);
-/* After dns_free(): forgets the questions that will not be answered any more. */
-void brain_agent_forget_all(struct brains *);
 /* How often an agent of that kind is asked; what the pool says, within reason. */
 mc_ns brain_agent_interval(const struct server_conf *, mc_ns wanted);
 

@@ -11,6 +11,7 @@
 #include "fleet/open.h"
 #include "fleet/probe.h"
 #include "fleet/resolve.h"
+#include "fleet/words.h"
 
 /* First checks of a start are spread: not more than a thousand a second begin. */
 #define FIRST_CHECK_GAP_NS MC_MS
@@ -107,7 +108,7 @@ start_probe(struct entry *e, mc_ns first_ns)
     struct fleet *f = e->live->fleet;
 
     if (!f->loop || e->probe || e->check.kind == POOL_CHECK_NONE ||
-        e->s.health.admin == HEALTH_ADMIN_MAINT)
+        health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT)
         return;
     e->probe = probe_new(f->loop, &e->s, &e->check, e->check.port, first_ns, &f->rng, on_result, e);
 }
@@ -141,7 +142,7 @@ set_check(struct entry *e, const struct pool_check_conf *c, uint16_t port)
 void
 care_admin_changed(struct entry *e)
 {
-    if (e->s.health.admin == HEALTH_ADMIN_MAINT)
+    if (health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT)
         probe_free(&e->probe);
     else
         start_probe(e, 0);
@@ -178,18 +179,19 @@ start_resolve(struct entry *e)
 }
 
 void
-care_start(struct entry *e, const struct pool_check_conf *check, uint16_t check_port)
+care_start(struct entry *e, const struct pool_conf *pc, const struct server_conf *sc)
 {
     e->tick.fn = on_tick;
-    set_check(e, check, check_port);
+    set_check(e, &pc->check, sc->check_port);
     if (e->probe &&
         (e->check.kind == POOL_CHECK_NONE || !probe_is_same(e->probe, &e->check, e->check.port)))
         probe_free(&e->probe);
-    if (e->s.health.admin == HEALTH_ADMIN_MAINT)
+    if (health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT)
         probe_free(&e->probe);
     start_resolve(e);
     if (!e->probe)
         start_probe(e, first_check_delay(e->live->fleet, e->check.interval_ns));
+    words_follow(e, sc, pc->report_interval_ns);
     if (e->live->fleet->loop)
         tick(e);
 }
@@ -200,6 +202,7 @@ care_stop(struct entry *e)
     if (e->live->fleet->loop)
         loop_timer_clear(e->live->fleet->loop, &e->tick);
     probe_free(&e->probe);
+    words_stop(e);
     resolve_free(&e->resolve);
     free_check(&e->check);
 }

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * care.h - what the control thread does for a server of the configuration in force: checks it,
- * resolves its name, ends its ejections, lets it start slowly.  For fleet/ only; control thread.
+ * listens to its agent, resolves its name, ends its ejections, lets it start slowly.  For fleet/
+ * only; control thread.
  */
 #ifndef MC_FLEET_CARE_H
 #define MC_FLEET_CARE_H
 
 #include "fleet/live.h"
 
-/* Begins, or goes on as the new confs say.  check_port: 0 the check's or the server's own. */
-void care_start(struct entry *, const struct pool_check_conf *, uint16_t check_port);
+/* Begins, or goes on as the new confs say. */
+void care_start(struct entry *, const struct pool_conf *, const struct server_conf *);
 void care_stop(struct entry *);
-/* The operator spoke: a server in maintenance is not checked. */
+/* The operator or the agent spoke: a server in maintenance is not checked. */
 void care_admin_changed(struct entry *);
 /* A name has new addresses: its checks look there at once. */
 void care_addr_changed(struct entry *);

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/care.h"
+#include "fleet/follow.h"
 #include "fleet/live.h"
 #include "fleet/open.h"
 #include "fleet/resolve.h"
@@ -56,8 +57,10 @@ fleet_new(unsigned n_workers, struct loop *loop, struct dns *dns, void (*on_open
     list_init(&f->events);
     list_init(&f->lookups);
     rng_seed_os(&f->rng);
+    list_init(&f->agent_lookups);
     f->brains = brains_new(f);
     if (loop) {
+        f->watches = watches_new(loop, &f->rng);
         f->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         MC_ASSERT(f->event_fd >= 0);
         watch_init(&f->watch, loop, f->event_fd, on_event);
@@ -250,8 +253,8 @@ apply_conf(struct entry *e, const struct pool_conf *pc, const struct server_conf
     e->conf_state = sc->state;
     e->conf_weight = sc->weight;
     e->adopted_once = true;
-    atomic_store_explicit(&e->s.load.max_in_flight, sc->max_concurrent, memory_order_relaxed);
     open_end(e, changed, now);
+    open_limit(e, sc->max_concurrent, e->agent_max);
 }
 
 /* Takes all members off; their array, referenced, is the caller's. */
@@ -316,7 +319,7 @@ adopt_pool(const struct pool *p, mc_ns now)
     open_recompute(l, now);
     members_drop(old, n_old);
     for (unsigned i = 0; i < p->view.n; i++)
-        care_start(entry_of(p->servers[i]), &p->conf.check, p->conf.servers[i].check_port);
+        care_start(entry_of(p->servers[i]), &p->conf, &p->conf.servers[i]);
 }
 
 /* Ends what the pools named in the former adoption have and the present one has not. */
@@ -461,6 +464,8 @@ fleet_free(struct fleet **fp)
     free(f->adopted);
     resolve_forget_all(f);
     brains_free(&f->brains);
+    follow_forget_all(f);
+    watches_free(&f->watches);
     if (f->event_fd >= 0) {
         watch_drop(&f->watch);
         close(f->event_fd);

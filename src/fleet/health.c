@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * health.c - the state of a server, out of four things: the operator's word, whether an address is
- * known, what the checks found, and whether traffic has set it aside.  Pure.
+ * health.c - the state of a server, out of five things: the operator's word, its agent's, whether
+ * an address is known, what the checks found, and whether traffic has set it aside.  Pure.
  *
- * The state is never set by hand: settle() derives it from these four, so that their order of
+ * The state is never set by hand: settle() derives it from these five, so that their order of
  * precedence stands in one place and no path can forget one of them.
  */
 #include "fleet/health.h"
@@ -37,14 +37,28 @@ health_state_text(enum health_state s)
     return texts[s];
 }
 
+enum health_admin
+health_admin_now(const struct health *h)
+{
+    return h->admin != HEALTH_ADMIN_READY || h->agent_overruled ? h->admin : h->agent;
+}
+
+static bool
+is_found_down(const struct health *h)
+{
+    return !h->resolved || !h->checked_up;
+}
+
 static enum health_state
 derive(const struct health *h, mc_ns now)
 {
-    if (h->admin == HEALTH_ADMIN_MAINT)
+    enum health_admin admin = health_admin_now(h);
+
+    if (admin == HEALTH_ADMIN_MAINT)
         return HEALTH_MAINT;
-    if (h->admin == HEALTH_ADMIN_DRAIN)
+    if (admin == HEALTH_ADMIN_DRAIN)
         return HEALTH_DRAIN;
-    if (!h->resolved || !h->checked_up)
+    if (is_found_down(h) || h->agent_down)
         return HEALTH_DOWN;
     if (now < h->ejected_until_ns)
         return HEALTH_EJECTED;
@@ -58,8 +72,23 @@ set_text(char *dst, size_t size, const char *why)
         snprintf(dst, size, "%s", why ? why : "");
 }
 
+/* Who keeps the server in its present state, in their words; NULL: nobody does, it came to it by
+ * what has just happened. */
+static const char *
+cause(const struct health *h)
+{
+    switch (h->state) {
+    case HEALTH_MAINT:
+    case HEALTH_DRAIN: return h->admin != HEALTH_ADMIN_READY ? h->admin_why : h->agent_why;
+    case HEALTH_DOWN: return is_found_down(h) ? h->down_why : h->agent_why;
+    case HEALTH_UP:
+    case HEALTH_EJECTED: return NULL;
+    }
+    MC_NEVER("health state");
+}
+
 static void
-enter(struct health *h, enum health_state to, const char *why, mc_ns now, int64_t wall_ns)
+enter(struct health *h, enum health_state to, mc_ns now, int64_t wall_ns)
 {
     h->state = to;
     h->since_ns = now;
@@ -70,27 +99,22 @@ enter(struct health *h, enum health_state to, const char *why, mc_ns now, int64_
             h->came_up_ns = now;
         h->was_up = true;
     }
-    /* the operator lets it go and it turns out to be down: say what the checks said */
-    set_text(h->reason, sizeof(h->reason), to == HEALTH_DOWN ? h->down_why : why);
 }
 
 static bool
 settle(struct health *h, const char *why, mc_ns now, int64_t wall_ns)
 {
     enum health_state to = derive(h, now);
+    bool changed = to != h->state;
 
-    if (to == h->state)
+    if (changed)
+        enter(h, to, now, wall_ns);
+    if (cause(h))
+        why = cause(h); /* another may keep it where it is, or have brought it there */
+    else if (!changed)
         return false;
-    enter(h, to, why, now, wall_ns);
-    return true;
-}
-
-static void
-note_failure(struct health *h, const char *why)
-{
-    set_text(h->down_why, sizeof(h->down_why), why);
-    if (h->state == HEALTH_DOWN)
-        set_text(h->reason, sizeof(h->reason), why);
+    set_text(h->reason, sizeof(h->reason), why);
+    return changed;
 }
 
 static void
@@ -116,11 +140,13 @@ health_init(struct health *h, const struct health_conf *conf, enum health_admin 
     memset(h, 0, sizeof(*h));
     take_conf(h, conf);
     h->admin = admin;
+    set_text(h->admin_why, sizeof(h->admin_why), "configuration");
     h->resolved = resolved;
     h->checked_up = true;
-    if (!resolved)
-        note_failure(h, "no address is known yet");
-    enter(h, derive(h, now), "configuration", now, wall_ns);
+    set_text(h->down_why, sizeof(h->down_why), "no address is known yet");
+    set_text(h->reason, sizeof(h->reason), h->admin_why);
+    enter(h, derive(h, now), now, wall_ns);
+    settle(h, h->admin_why, now, wall_ns);
 }
 
 bool
@@ -155,20 +181,17 @@ health_check_result(struct health *h, bool ok, const char *why, mc_ns now, int64
      * left alone after one check. */
     unsigned needed = !h->proven ? 1 : ok ? h->conf.rise : h->conf.fall;
 
-    if (h->admin == HEALTH_ADMIN_MAINT)
+    if (health_admin_now(h) == HEALTH_ADMIN_MAINT)
         return false; /* of a check that was under way */
     if (ok)
         h->proven = true;
     else
-        note_failure(h, why);
-    if (ok == h->checked_up) {
+        set_text(h->down_why, sizeof(h->down_why), why);
+    h->streak = ok == h->checked_up ? 0 : h->streak + 1;
+    if (h->streak >= needed) {
         h->streak = 0;
-        return false;
+        h->checked_up = ok;
     }
-    if (++h->streak < needed)
-        return false;
-    h->streak = 0;
-    h->checked_up = ok;
     return settle(h, why, now, wall_ns);
 }
 
@@ -194,14 +217,39 @@ health_eject(struct health *h, const char *why, mc_ns now, int64_t wall_ns)
     return settle(h, why, now, wall_ns);
 }
 
+/* After a word on maintenance: what was found before one is old. */
+static bool
+settle_words(struct health *h, enum health_admin was, const char *why, mc_ns now, int64_t wall_ns)
+{
+    if (was == HEALTH_ADMIN_MAINT && health_admin_now(h) != HEALTH_ADMIN_MAINT)
+        health_check_restart(h);
+    return settle(h, why, now, wall_ns);
+}
+
 bool
 health_set_admin(struct health *h, enum health_admin admin, const char *why, mc_ns now,
                  int64_t wall_ns)
 {
-    if (h->admin == HEALTH_ADMIN_MAINT && admin != HEALTH_ADMIN_MAINT)
-        health_check_restart(h); /* what was found before the maintenance is old */
+    enum health_admin was = health_admin_now(h);
+
     h->admin = admin;
-    return settle(h, why, now, wall_ns);
+    h->agent_overruled = admin == HEALTH_ADMIN_READY && h->agent != HEALTH_ADMIN_READY;
+    set_text(h->admin_why, sizeof(h->admin_why), why);
+    return settle_words(h, was, why, now, wall_ns);
+}
+
+bool
+health_set_agent(struct health *h, enum health_admin agent, bool down, const char *why, mc_ns now,
+                 int64_t wall_ns)
+{
+    enum health_admin was = health_admin_now(h);
+
+    if (agent != h->agent)
+        h->agent_overruled = false;
+    h->agent = agent;
+    h->agent_down = down;
+    set_text(h->agent_why, sizeof(h->agent_why), why);
+    return settle_words(h, was, why, now, wall_ns);
 }
 
 bool
@@ -209,7 +257,7 @@ health_set_resolved(struct health *h, bool resolved, const char *why, mc_ns now,
 {
     h->resolved = resolved;
     if (!resolved)
-        note_failure(h, why);
+        set_text(h->down_why, sizeof(h->down_why), why);
     return settle(h, why, now, wall_ns);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * health.h - the state of a server: what checks, traffic and the operator say, made one.  Pure.
+ * health.h - the state of a server: what the operator, its agent, checks and traffic say, made one.
+ * Pure.
  */
 #ifndef MC_FLEET_HEALTH_H
 #define MC_FLEET_HEALTH_H
@@ -9,7 +10,8 @@
 
 #include "base/units.h"
 
-/* What people see.  The operator's word goes before health; ejection is the balancer's own eyes. */
+/* What people see.  The operator's word goes before that of the server's agent, and both before
+ * health; ejection is the balancer's own eyes. */
 #define HEALTH_STATES(X)                                                     \
     X(UP, "up")                                                              \
     X(DOWN, "down")       /* active checks say so, or no address is known */ \
@@ -37,9 +39,12 @@ struct health_conf {
 
 struct health {
     struct health_conf conf;
-    enum health_admin admin;
-    bool resolved;   /* an address is known */
-    bool checked_up; /* verdict of the active checks; true before the first one */
+    enum health_admin admin; /* the operator's word */
+    enum health_admin agent; /* and that of the server's agent; ready when there is none */
+    bool agent_down;         /* the agent says that the service is */
+    bool agent_overruled;    /* the operator said ready to its drain or maint */
+    bool resolved;           /* an address is known */
+    bool checked_up;         /* verdict of the active checks; true before the first one */
     bool proven;     /* a check has succeeded since checks began; until then one result decides */
     bool was_up;     /* it has been up; only who comes back starts slowly */
     unsigned streak; /* results of the same kind that contradict the verdict */
@@ -52,6 +57,7 @@ struct health {
     enum health_state state;
     char reason[96];   /* why the present state: "connection refused", "status 503, expected 200" */
     char down_why[96]; /* what the last failed check or lookup said */
+    char admin_why[96], agent_why[96]; /* the words that were used */
 };
 
 void health_init(struct health *, const struct health_conf *, enum health_admin, bool resolved,
@@ -63,6 +69,12 @@ bool health_check_result(struct health *, bool ok, const char *why, mc_ns now, i
 bool health_eject(struct health *, const char *why, mc_ns now, int64_t wall_ns);
 bool health_set_admin(struct health *, enum health_admin, const char *why, mc_ns now,
                       int64_t wall_ns);
+/* What the agent says now; it stays said until it says something else.  why: "agent says: drain".
+ */
+bool health_set_agent(struct health *, enum health_admin, bool down, const char *why, mc_ns now,
+                      int64_t wall_ns);
+/* The operator's word, or the agent's where the operator leaves it the choice. */
+enum health_admin health_admin_now(const struct health *);
 bool health_set_resolved(struct health *, bool, const char *why, mc_ns now, int64_t wall_ns);
 /* Time passes: an ejection ends. */
 bool health_tick(struct health *, mc_ns now, int64_t wall_ns);

@@ -268,6 +268,68 @@ who_is_not_ejected_any_more_is_up(void **state)
     assert_false(health_on_probation(&h));
 }
 
+static bool
+agent(enum health_admin admin, bool down, const char *why)
+{
+    now += MC_SEC;
+    return health_set_agent(&h, admin, down, why, now, 7);
+}
+
+static void
+an_agent_takes_its_server_out_and_back(void **state)
+{
+    assert_true(agent(HEALTH_ADMIN_DRAIN, false, "agent says: drain"));
+    assert_int_equal(h.state, HEALTH_DRAIN);
+    assert_string_equal(h.reason, "agent says: drain");
+    assert_int_equal(health_admin_now(&h), HEALTH_ADMIN_DRAIN);
+    assert_false(agent(HEALTH_ADMIN_DRAIN, false, "agent says: drain"));
+    assert_true(agent(HEALTH_ADMIN_READY, true, "agent says: down"));
+    assert_int_equal(h.state, HEALTH_DOWN);
+    assert_true(agent(HEALTH_ADMIN_READY, false, "agent says: up"));
+    assert_int_equal(h.state, HEALTH_UP);
+}
+
+static void
+a_server_is_up_when_checks_and_agent_say_so(void **state)
+{
+    assert_true(agent(HEALTH_ADMIN_READY, true, "agent says: down"));
+    check(false);
+    assert_string_equal(h.reason, "connection refused");
+    assert_false(agent(HEALTH_ADMIN_READY, false, "agent says: up"));
+    assert_int_equal(h.state, HEALTH_DOWN);
+    assert_false(agent(HEALTH_ADMIN_READY, true, "agent says: fail"));
+    check(true);
+    check(true);
+    assert_int_equal(h.state, HEALTH_DOWN);
+    assert_string_equal(h.reason, "agent says: fail");
+}
+
+static void
+the_word_of_the_operator_is_above_the_agents(void **state)
+{
+    health_set_admin(&h, HEALTH_ADMIN_MAINT, "operator", now, 7);
+    assert_false(agent(HEALTH_ADMIN_READY, false, "agent says: up"));
+    assert_int_equal(h.state, HEALTH_MAINT);
+    assert_false(agent(HEALTH_ADMIN_DRAIN, false, "agent says: drain"));
+    assert_string_equal(h.reason, "operator");
+    assert_true(health_set_admin(&h, HEALTH_ADMIN_READY, "operator", now, 7));
+    assert_int_equal(h.state, HEALTH_UP);
+    assert_false(agent(HEALTH_ADMIN_DRAIN, false, "agent says: drain"));
+    assert_true(agent(HEALTH_ADMIN_MAINT, false, "agent says: maint"));
+    assert_string_equal(h.reason, "agent says: maint");
+}
+
+static void
+maintenance_by_the_agent_ends_as_the_operators(void **state)
+{
+    check(true);
+    agent(HEALTH_ADMIN_MAINT, false, "agent says: maint");
+    assert_false(check(false)); /* was under way: counts for nothing */
+    agent(HEALTH_ADMIN_READY, false, "agent says: up");
+    assert_true(check(false)); /* the first after it decides alone */
+    assert_int_equal(h.state, HEALTH_DOWN);
+}
+
 static void
 long_reasons_are_cut(void **state)
 {
@@ -302,6 +364,10 @@ main(void)
         cmocka_unit_test_setup(a_conf_of_zeros_has_defaults, begin),
         cmocka_unit_test_setup(who_is_not_checked_any_more_is_up, begin),
         cmocka_unit_test_setup(who_is_not_ejected_any_more_is_up, begin),
+        cmocka_unit_test_setup(an_agent_takes_its_server_out_and_back, begin),
+        cmocka_unit_test_setup(a_server_is_up_when_checks_and_agent_say_so, begin),
+        cmocka_unit_test_setup(the_word_of_the_operator_is_above_the_agents, begin),
+        cmocka_unit_test_setup(maintenance_by_the_agent_ends_as_the_operators, begin),
         cmocka_unit_test_setup(long_reasons_are_cut, begin),
     };
 

@@ -226,6 +226,7 @@ entry_new(struct live *l, const char *name, const char *address_text)
     s->address_text = mc_strdup(address_text);
     s->name_hash = str_hash(str_of(name), 0);
     s->owner = e;
+    e->share = 1;
     pthread_mutex_init(&s->lock, NULL);
     atomic_init(&s->refs, 1);
     if (l->fleet->n_workers > 0)
@@ -240,7 +241,7 @@ entry_destroy(struct entry *e)
     struct live *l = e->live;
     struct server *s = &e->s;
 
-    MC_ASSERT(!e->member && !e->probe && !e->resolve && !timer_is_set(&e->tick));
+    MC_ASSERT(!e->member && !e->probe && !e->resolve && !e->words && !timer_is_set(&e->tick));
     entry_unregister(e);
     free(atomic_load(&s->addrs));
     for (struct old_addrs *o = e->old_addrs, *next; o; o = next) {

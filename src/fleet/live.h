@@ -20,6 +20,7 @@
 #include "fleet/pool.h"
 
 struct entry;
+struct follow;
 struct probe;
 struct resolve;
 
@@ -41,8 +42,10 @@ struct fleet {
     struct rng rng;
     struct live **adopted; /* [n_adopted], referenced */
     unsigned n_adopted;
-    unsigned n_checked;  /* servers whose checks were begun by the present adoption */
-    struct list lookups; /* struct lookup that the resolver has not answered yet */
+    unsigned n_checked;        /* servers whose checks were begun by the present adoption */
+    struct watches *watches;   /* agents, shared by servers; NULL: no loop */
+    struct list agent_lookups; /* struct follow_lookup that the resolver has not answered yet */
+    struct list lookups;       /* struct lookup that the resolver has not answered yet */
     struct brains *brains;
 
     /* what workers tell the control thread */
@@ -60,7 +63,7 @@ struct live {
     struct entry **members; /* [n_members] of the configuration in force, referenced */
     unsigned n_members;
     unsigned panic_percent;
-    unsigned n_primary;    /* primaries that the operator has not taken out */
+    unsigned n_primary;    /* primaries that nobody has taken out */
     unsigned n_primary_up; /* of these, the healthy ones */
 };
 
@@ -77,10 +80,14 @@ struct entry {
     bool member;
     bool backup;
     unsigned weight; /* as configured or as the operator says */
+    double share;    /* of this weight, as the server's agent says; 1 */
     /* control thread */
     bool adopted_once;
     unsigned conf_weight; /* as configured last, to see when the configuration itself changes */
     enum health_admin conf_state;
+    uint32_t conf_max;            /* requests in flight, as configured; 0: no limit */
+    uint32_t agent_max;           /* and as the server's agent says */
+    struct follow *words;         /* its agent; NULL: it has none that speaks in words (words.h) */
     struct pool_check_conf check; /* with texts of its own */
     struct timer tick;            /* ejection ends, weight grows */
     struct probe *probe;

@@ -2,12 +2,12 @@
  *
  * open.c - which servers of a pool may be chosen, and with which weight.
  *
- * A server is healthy when the operator lets it and its state is up.  Healthy primaries are open;
- * healthy backups only when no primary is healthy.  When fewer than panic_percent of the primaries
- * are healthy, health is believed no more and all of them are open: a few survivors could not carry
- * the load of all, and so many failures at once speak for a fault of the checks.  A panic with no
- * primary left opens backups too, but while backups are healthy they serve instead.
- * Servers that the operator took out, or that have weight 0, count for nothing in this.
+ * A server is healthy when operator and agent let it and its state is up.  Healthy primaries are
+ * open; healthy backups only when no primary is healthy.  When fewer than panic_percent of the
+ * primaries are healthy, health is believed no more and all of them are open: a few survivors could
+ * not carry the load of all, and so many failures at once speak for a fault of the checks.  A panic
+ * with no primary left opens backups too, but while backups are healthy they serve instead. Servers
+ * that the operator or their agents took out, or that have weight 0, count for nothing in this.
  */
 #include "fleet/open.h"
 
@@ -31,10 +31,19 @@ struct effect {
     bool panic_changed, backup_changed;
 };
 
+/* As configured, as the operator says, and as the agent says, all told. */
+static double
+full_weight(const struct entry *e)
+{
+    double w = e->weight * e->share;
+
+    return w < FLEET_WEIGHT_MAX ? w : FLEET_WEIGHT_MAX;
+}
+
 static bool
 is_wanted(const struct entry *e)
 {
-    return e->s.health.admin == HEALTH_ADMIN_READY && e->weight > 0;
+    return health_admin_now(&e->s.health) == HEALTH_ADMIN_READY && full_weight(e) > 0;
 }
 
 static bool
@@ -47,9 +56,9 @@ is_healthy(const struct entry *e)
 static uint32_t
 weight_now(const struct entry *e, mc_ns now)
 {
-    double w = (double)e->weight * PLACE_WEIGHT_UNIT * health_ramp(&e->s.health, now);
+    double full = full_weight(e), w = full * PLACE_WEIGHT_UNIT * health_ramp(&e->s.health, now);
 
-    return e->weight > 0 && w < 1 ? 1 : (uint32_t)w;
+    return full > 0 && w < 1 ? 1 : (uint32_t)w;
 }
 
 static bool
@@ -205,6 +214,21 @@ open_end(struct entry *e, bool state_changed, mc_ns now)
     if (state_changed)
         log_state(e, &copy);
     after_recompute(e->live, &eff);
+}
+
+void
+open_limit(struct entry *e, uint32_t configured, uint32_t agent)
+{
+    uint32_t limit = configured && agent ? (configured < agent ? configured : agent)
+                     : configured        ? configured
+                                         : agent;
+    uint32_t was = atomic_exchange_explicit(&e->s.load.max_in_flight, limit, memory_order_relaxed);
+
+    e->conf_max = configured;
+    e->agent_max = agent;
+    /* requests may wait for the places that there are now */
+    if (was != 0 && (limit == 0 || limit > was) && e->member && e->live->fleet->on_open)
+        e->live->fleet->on_open(e->live->fleet->on_open_arg);
 }
 
 /* --- ejection -----------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ struct health *open_begin(struct entry *);
 void open_end(struct entry *, bool state_changed, mc_ns now);
 /* The members or their weights are new.  Control thread. */
 void open_recompute(struct live *, mc_ns now);
+/* How many requests the server may have at once, by the configuration and by its agent; 0: no
+ * limit. Control thread. */
+void open_limit(struct entry *, uint32_t configured, uint32_t agent);
 /* Requests failed: sets the server aside, unless it is the last open one.  Any worker. */
 void open_eject(struct entry *, unsigned fails, enum server_outcome last, mc_ns now);
 

@@ -72,6 +72,13 @@ struct pool_conf {
     unsigned n_servers;
 };
 
+/* Has an agent that reports load, not one that only tells what to send (words.h). */
+static inline bool
+server_conf_reports(const struct server_conf *c)
+{
+    return c->agent && c->agent_kind != WATCH_CHECK;
+}
+
 #define FLEET_WEIGHT_MAX 256 /* of a server, configured or by the operator */
 
 /* Live part shared by all snapshots that have a pool of this name. */
@@ -153,6 +160,8 @@ enum mc_err fleet_set_weight(struct fleet *, const char *pool, const char *serve
                              struct errbuf *);
 /* All that is known of pools; for as long as the fleet. */
 struct brains *fleet_brains(struct fleet *);
+/* What is known of an agent that speaks in words; false: the server has none.  Control thread. */
+bool pool_words_at(const struct pool *, unsigned server, struct brain_server *out);
 /* A copy of a server's health for display.  Any thread. */
 void server_health_copy(struct server *, struct health *out);
 

@@ -273,7 +273,8 @@ weight_of(const struct know *k, uint32_t server)
 }
 
 /* Weights are what somebody believed of the servers; where cores and factor are measured they only
- * matter as far as one is below its fellows for a time, as in a slow start. */
+ * matter as far as one is below its fellows for a time, as in a slow start or when its agent says
+ * so. */
 static float
 weighed_factor(const struct know *k, uint32_t server, uint32_t heaviest, mc_ns now)
 {
