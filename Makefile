@@ -8,6 +8,7 @@
 #   make bench-placement placement on real servers, beside HAProxy and nginx
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
+#   make soak            membership under 10,000 schedules of random faults
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
 #   make format          clang-format over everything       V=1         shows the commands
 
@@ -128,6 +129,11 @@ test:
 
 unit: units
 	@tools/unit $(UNITS_RUN)
+
+.PHONY: soak
+# SEED=n goes on from the n-th schedule
+soak: $(B)/cluster/swim_faults_test
+	SOAK=10000 $(RUNNER) $<
 
 ifeq ($(E2E),)
 e2e:

@@ -162,7 +162,7 @@ void swim_join(struct swim *, const struct addr *, size_t n, mc_ns now);
 /* True once a whole state of another member came in. */
 bool swim_joined(const struct swim *);
 
-/* Appends our whole state. */
+/* Appends our whole state; nothing when we have left or the name was taken. */
 void swim_state_write(struct swim *, struct buf *, mc_ns now);
 /* ESYNTAX: it is not one; what could be read of it is taken in all the same. */
 enum mc_err swim_state_absorb(struct swim *, const void *bytes, size_t n, mc_ns now);
