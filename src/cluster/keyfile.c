@@ -22,6 +22,7 @@
  * hand secrets out that way. */
 #define FORBIDDEN_MODE (S_IWGRP | S_IRWXO)
 
+static_assert(KEYFILE_KEYS_MAX == 8, "is told in words");
 static_assert(KEY_TEXT == (KEYFILE_KEY_BYTES + 2) / 3 * 4, "base64 is padded");
 
 /* --- parsing --------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ typedef int cmd_f(int argc, char **argv);
     X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \
     X("weight", cmd_weight, "[--socket PATH] POOL/SERVER N", "change the weight of a server")     \
     X("reload", cmd_reload, "[--socket PATH]", "read the configuration again, tell its faults")   \
+    X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
     X("help", cmd_help, "[COMMAND]", "tell how to use a command")                                 \
     X("version", cmd_version, "", "tell the version")
