@@ -4,7 +4,8 @@
  *
  * A pool in the midst of its work: each pick is followed by the begin of the request and the end of
  * an earlier one, so that the table changes under the picks as it does in a worker.  What those
- * cost is in the figures.  Besides, what a class costs: folding a path and looking it up.
+ * cost is in the figures.  Besides, what a class costs: folding a path and looking it up, and an
+ * entry of a message between balancers.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/check.h"
 #include "place/class.h"
 #include "place/know.h"
+#include "place/share_wire.h"
 
 #define UNDER_WAY 256
 #define ROUNDS    5 /* the best counts: what is slower is somebody else's doing */
@@ -149,6 +151,88 @@ print_class(void)
     class_set_fini(&set);
 }
 
+/* What a message costs: nanoseconds an entry, into bytes and back. */
+struct pieces {
+    unsigned n;
+    size_t n_bytes, length[SHARE_PIECES];
+    uint8_t bytes[SHARE_PIECES][SHARE_WIRE_MOST];
+};
+
+static void
+keep_piece(void *arg, const uint8_t *bytes, size_t n)
+{
+    struct pieces *p = arg;
+
+    memcpy(p->bytes[p->n], bytes, n);
+    p->n_bytes += n;
+    p->length[p->n++] = n;
+}
+
+static void
+row_of_wire(const char *name, const struct share_msg *m, const struct share_map *map)
+{
+    static struct pieces p;
+    static struct share_wire wire;
+    double put = 1e9, get = 1e9;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        mc_ns begin = units_clock_ns(), between;
+
+        for (int k = 0; k < 100; k++) {
+            p.n = 0;
+            p.n_bytes = 0;
+            share_wire_put(m, map, 1150, keep_piece, &p);
+        }
+        between = units_clock_ns();
+        for (int k = 0; k < 100; k++)
+            for (unsigned i = 0; i < p.n; i++) {
+                struct share_msg got;
+
+                if (share_wire_get(&wire, map, 1, p.bytes[i], p.length[i], &got) !=
+                    SHARE_WIRE_F_NONE)
+                    abort();
+            }
+        put = (double)(between - begin) / 100 < put ? (double)(between - begin) / 100 : put;
+        get = (double)(units_clock_ns() - between) / 100 < get
+                  ? (double)(units_clock_ns() - between) / 100
+                  : get;
+    }
+    printf("%-22s %8.1f %8.1f %8.1f\n", name, put / m->n, get / m->n, (double)p.n_bytes / m->n);
+}
+
+static void
+rows_of_wire(void)
+{
+    static struct share_load load[1000];
+    static struct share_row row[4000];
+    static struct share_report report[1000];
+    uint64_t id[1000];
+    struct share_map *map;
+
+    for (unsigned i = 0; i < 1000; i++)
+        id[i] = i;
+    map = share_map_new(1, id, 1000);
+    for (unsigned i = 0; i < 1000; i++) {
+        load[i] = (struct share_load){.server = map->by_key[i].server, .now = 9000};
+        report[i] = (struct share_report){i, 7, 100000, 8, 3000, 60000, 0};
+        for (unsigned c = 0; c < 4; c++)
+            row[4 * i + c] = (struct share_row){i, 50 + c, .3f, 30, 3, false};
+    }
+    printf("\n%-22s %8s %8s %8s\n", "an entry", "out ns", "in ns", "bytes");
+    row_of_wire("FAST", &(struct share_msg){.kind = SHARE_FAST, .n = 1000, .load = load}, map);
+    for (unsigned i = 0; i < 1000; i++) {
+        load[i].mean = 8000;
+        load[i].slow_sum = 3;
+        load[i].slow_n = 2;
+    }
+    row_of_wire("SLOW", &(struct share_msg){.kind = SHARE_SLOW, .n = 1000, .load = load}, map);
+    row_of_wire("ROWS, 4 a server", &(struct share_msg){.kind = SHARE_ROWS, .n = 4000, .row = row},
+                map);
+    row_of_wire("REPORT", &(struct share_msg){.kind = SHARE_REPORT, .n = 1000, .report = report},
+                map);
+    share_map_free(&map);
+}
+
 int
 main(void)
 {
@@ -158,5 +242,6 @@ main(void)
     print_policy("resource, a tenth home", policy_find(STR("resource")), &cheap, .1);
     print_policy("resource, heavy", policy_find(STR("resource")), &heavy, 1);
     print_class();
+    rows_of_wire();
     return 0;
 }

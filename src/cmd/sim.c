@@ -17,7 +17,7 @@ struct options {
     struct sim_conf conf;
     const char *scenario, *replay, *plot, *policies;
     double load, seconds;
-    bool csv, costs, tables;
+    bool csv, costs, bytes, tables, wire;
     unsigned n_policies;
     const char *policy[SIM_POLICIES_MAX];
     char *text; /* that the names of the policies are in */
@@ -145,6 +145,9 @@ enum {
     OPT_TRAFFIC,
     OPT_WITHOUT,
     OPT_COSTS,
+    OPT_BYTES,
+    OPT_BUDGET,
+    OPT_WIRE,
     OPT_TABLES,
     OPT_HELP
 };
@@ -164,6 +167,9 @@ static const struct option long_options[] = {{"scenario", required_argument, NUL
                                              {"traffic", required_argument, NULL, OPT_TRAFFIC},
                                              {"without", required_argument, NULL, OPT_WITHOUT},
                                              {"costs", no_argument, NULL, OPT_COSTS},
+                                             {"bytes", no_argument, NULL, OPT_BYTES},
+                                             {"budget", required_argument, NULL, OPT_BUDGET},
+                                             {"wire", no_argument, NULL, OPT_WIRE},
                                              {"tables", no_argument, NULL, OPT_TABLES},
                                              {"help", no_argument, NULL, OPT_HELP},
                                              {0}};
@@ -195,6 +201,9 @@ take(struct options *o, int option, const char *value)
     case OPT_TRAFFIC: return traffic(value, &c->traffic);
     case OPT_WITHOUT: return without(value, &c->without);
     case OPT_COSTS: return o->costs = true;
+    case OPT_BYTES: return o->bytes = true;
+    case OPT_BUDGET: return number(value, 1000, 1e12, &c->budget_bytes_per_s);
+    case OPT_WIRE: return o->wire = true;
     case OPT_TABLES: return o->tables = true;
     default: return false;
     }
@@ -220,6 +229,8 @@ run_all(const struct options *o)
     for (unsigned i = 0; i < o->n_policies; i++) {
         if (o->costs && strcmp(r[i]->policy, "resource") == 0)
             sim_print_costs(stdout, &o->conf, r[i]);
+        if (o->bytes && strcmp(r[i]->policy, "resource") == 0)
+            sim_print_bytes(stdout, &o->conf, r[i]);
         free(r[i]);
     }
 }
@@ -284,6 +295,10 @@ start(struct options *o)
         sim_tables(stdout, o->seconds > 0 ? o->seconds : 12);
         return 0;
     }
+    if (o->wire) {
+        sim_wire_table(stdout, o->conf.budget_bytes_per_s);
+        return 0;
+    }
     if (!s)
         return fault("no scenario", o->scenario);
     sim_conf_init(&o->conf, s);
@@ -294,6 +309,7 @@ start(struct options *o)
     o->conf.lose = given.lose < given.n_servers ? given.lose : given.n_servers;
     o->conf.traffic = given.traffic;
     o->conf.without = given.without;
+    o->conf.budget_bytes_per_s = given.budget_bytes_per_s;
     if (o->load > 0)
         o->conf.load = o->load;
     if (o->seconds > 0)

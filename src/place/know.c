@@ -493,7 +493,7 @@ end_window(struct know *k, mc_ns now)
 
     k->rate += RATE_BLEND * ((double)k->n_begun / seconds - k->rate);
     k->n_begun = 0;
-    know_tell_window(k, now);
+    know_tell_window(k);
     presence_next(&k->presence);
     learn_factors(&k->learn, now);
     publish_servers(k, now);
@@ -525,6 +525,7 @@ tell(struct know *k, mc_ns now)
     know_tell_late(k, now);
     if (now >= k->next_slow) {
         know_tell_slow(k, now);
+        know_tell_reports(k);
         k->next_slow = next_multiple(now, SLOW_NS) + GRACE_NS;
     }
     if (now >= k->next_sums)

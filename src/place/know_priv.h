@@ -38,8 +38,9 @@ void know_tell_heavy(struct know *, uint32_t server, mc_ns now);
 /* What know_tell_heavy() had to leave. */
 void know_tell_late(struct know *, mc_ns now);
 void know_tell_slow(struct know *, mc_ns now);
-/* The present window is over: ROWS and REPORT. */
-void know_tell_window(struct know *, mc_ns now);
+void know_tell_reports(struct know *);
+/* The present window is over: ROWS. */
+void know_tell_window(struct know *);
 /* False: there is more to tell than may be sent now. */
 bool know_tell_sums(struct know *);
 

@@ -462,8 +462,8 @@ tell_owner(struct know *k, unsigned owner, unsigned at)
     return at;
 }
 
-static void
-tell_reports(struct know *k)
+void
+know_tell_reports(struct know *k)
 {
     unsigned room = room_for(k, SHARE_REPORT, REPORT_BYTES), n = 0, n_servers = k->view->n;
     struct share_report *out = scratch(k, (n_servers + 1) * sizeof(*out));
@@ -483,14 +483,12 @@ tell_reports(struct know *k)
 }
 
 void
-know_tell_window(struct know *k, mc_ns now)
+know_tell_window(struct know *k)
 {
     unsigned at = 0;
 
     for (unsigned m = 0; m < k->n_members; m++)
         at = tell_owner(k, m, at);
-    if (k->conf.send && k->n_members > 1)
-        tell_reports(k);
 }
 
 /* --- SUMS

@@ -89,3 +89,19 @@ sim_print_costs(FILE *f, const struct sim_conf *c, const struct sim_result *r)
     fprintf(f, "mean error, up to a common factor: CPU %.1f %% (by work %.1f %%), phi %.1f %%\n",
             r->cost_error * 100, r->cost_error_by_work * 100, r->phi_error * 100);
 }
+
+void
+sim_print_bytes(FILE *f, const struct sim_conf *c, const struct sim_result *r)
+{
+    static const char *const kind[] = {
+#define X(name) #name,
+        SHARE_KINDS(X)
+#undef X
+    };
+    double each = c->seconds * c->n_balancers;
+
+    fprintf(f, "\nsent by each balancer, a second:\n%-8s %9s %9s\n", "", "kB", "datagrams");
+    for (unsigned i = 0; i < SHARE_N_KINDS; i++)
+        fprintf(f, "%-8s %9.1f %9.0f\n", kind[i], (double)r->n_bytes[i] / each * 1e-3,
+                (double)r->n_datagrams[i] / each);
+}

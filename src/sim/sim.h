@@ -144,7 +144,14 @@ enum mc_err sim_log_read(const char *path, struct sim_conf *, double load, struc
                          struct errbuf *);
 void sim_log_free(struct sim_log *);
 
+/* Bytes and datagrams between balancers, by kind of message. */
+void sim_print_bytes(FILE *, const struct sim_conf *, const struct sim_result *);
+
 /* The tables of docs/placement.md, as Markdown. */
 void sim_tables(FILE *, double seconds);
+/* n classes of costs that go apart, instead of the scenario's. */
+void sim_classes_many(struct sim_conf *, unsigned n);
+/* That of docs/cluster.md; budget: of a balancer, 0 for what is usual. */
+void sim_wire_table(FILE *, double budget_bytes_per_s);
 
 #endif

@@ -154,8 +154,8 @@ ablations(FILE *f, double seconds)
 }
 
 /* Classes of costs from 0.3 to 30 ms, every fifth mostly waits. */
-static void
-many_classes(struct sim_conf *c, unsigned n)
+void
+sim_classes_many(struct sim_conf *c, unsigned n)
 {
     double sum = 0;
 
@@ -185,7 +185,7 @@ cost_errors(FILE *f)
     r = sim_run(&c, "resource");
     fprintf(f, "| 3 | %.1f %% | %.1f %% |\n", r->cost_error * 100, r->phi_error * 100);
     free(r);
-    many_classes(&c, 50);
+    sim_classes_many(&c, 50);
     r = sim_run(&c, "resource");
     fprintf(f, "| 50, of which 10 wait | %.1f %% (by work %.1f %%) | %.1f %% |\n",
             r->cost_error * 100, r->cost_error_by_work * 100, r->phi_error * 100);
