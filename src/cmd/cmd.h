@@ -22,8 +22,8 @@ typedef int cmd_f(int argc, char **argv);
       "tell balancers how busy this server is; see meercat-agent(8)")                             \
     X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault")          \
     X("sim", cmd_sim,                                                                             \
-      "[--scenario NAME | --replay LOG] [--balancers N] [--servers N] [--load L] "                \
-      "[--policy P,...] [--seconds S] [--seed N] [--csv | --plot FILE.svg | --tables] "           \
+      "[--scenario NAME | --replay LOG] [--balancers N] [--servers N] [--cores N] [--load L] "    \
+      "[--policy P,...] [--seconds S] [--seed N] [--csv | --costs | --plot FILE.svg | --tables] " \
       "[--without PART,...] [--lose N] [--traffic +N%]",                                          \
       "play a workload against the placement code")                                               \
     X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \

@@ -235,31 +235,71 @@ run_all(const struct options *o)
     }
 }
 
-/* Latency of the first class against load. */
+/* Makes the log the workload; false: there is none, which was told. */
+static bool
+take_log(struct options *o, double load, struct sim_log *log)
+{
+    struct errbuf e = {""};
+
+    if (sim_log_read(o->replay, &o->conf, load, log, &e) != MC_OK) {
+        fprintf(stderr, "meercat sim: %s\n", e.text);
+        return false;
+    }
+    o->conf.log = log;
+    if (o->seconds == 0)
+        o->conf.seconds = (double)log->length_ns * 1e-9;
+    return true;
+}
+
+/* One point of each curve: p99 in ms of the first class, of a log of all. */
+static void
+draw_points(struct options *o, struct sim_curve *curve)
+{
+    for (unsigned i = 0; i < o->n_policies; i++) {
+        struct sim_result *r = sim_run(&o->conf, o->policy[i]);
+        const struct sim_hist *h = o->replay ? &r->all.latency_s : &r->class[0].latency_s;
+
+        curve[i].name = o->policy[i];
+        curve[i].x[curve[i].n] = o->conf.load * 100;
+        curve[i].y[curve[i].n++] = sim_hist_quantile(h, .99) * 1e3;
+        free(r);
+    }
+}
+
+/* False: there is no log. */
+static bool
+draw_curves(struct options *o, struct sim_curve *curve)
+{
+    static const double loads[] = {.3, .4, .5, .6, .7, .75, .8, .85, .9, .95};
+
+    for (unsigned l = 0; l < MC_COUNT(loads); l++) {
+        struct sim_log log = {0};
+
+        if (o->replay && !take_log(o, loads[l], &log))
+            return false;
+        o->conf.load = loads[l];
+        draw_points(o, curve);
+        sim_log_free(&log);
+    }
+    return true;
+}
+
+/* Latency against load. */
 static int
 plot(struct options *o)
 {
-    static const double loads[] = {.3, .4, .5, .6, .7, .75, .8, .85, .9, .95};
     struct sim_curve curve[SIM_POLICIES_MAX] = {0};
-    char title[160];
-    FILE *f = fopen(o->plot, "w");
+    char title[256];
+    FILE *f;
 
+    if (!draw_curves(o, curve))
+        return 1;
+    f = fopen(o->plot, "w");
     if (!f)
         return fault("cannot write", o->plot);
-    for (unsigned i = 0; i < o->n_policies; i++) {
-        curve[i].name = o->policy[i];
-        for (unsigned l = 0; l < MC_COUNT(loads); l++) {
-            struct sim_result *r;
-
-            o->conf.load = loads[l];
-            r = sim_run(&o->conf, o->policy[i]);
-            curve[i].x[curve[i].n] = loads[l] * 100;
-            curve[i].y[curve[i].n++] = sim_hist_quantile(&r->class[0].latency_s, .99) * 1e3;
-            free(r);
-        }
-    }
     snprintf(title, sizeof(title), "%s: p99 of %s requests, %u balancers, %u servers",
-             o->conf.scenario->name, o->conf.class[0].name, o->conf.n_balancers, o->conf.n_servers);
+             o->replay ? "replay" : o->conf.scenario->name,
+             o->replay ? "all" : o->conf.class[0].name, o->conf.n_balancers, o->conf.n_servers);
     sim_plot(f, title, curve, o->n_policies);
     return fclose(f) == 0 ? 0 : fault("cannot write", o->plot);
 }
@@ -267,16 +307,10 @@ plot(struct options *o)
 static int
 replay(struct options *o)
 {
-    struct errbuf e = {""};
     struct sim_log log;
 
-    if (sim_log_read(o->replay, &o->conf, o->load, &log, &e) != MC_OK) {
-        fprintf(stderr, "meercat sim: %s\n", e.text);
+    if (!take_log(o, o->load, &log))
         return 1;
-    }
-    o->conf.log = &log;
-    if (o->seconds == 0)
-        o->conf.seconds = (double)log.length_ns * 1e-9;
     if (log.n_bad > 0)
         fprintf(stderr, "meercat sim: %s: %llu lines were not understood\n", o->replay,
                 (unsigned long long)log.n_bad);
@@ -291,6 +325,8 @@ start(struct options *o)
     const struct sim_scenario *s = sim_scenario_find(o->scenario);
     struct sim_conf given = o->conf;
 
+    if (o->csv && o->costs)
+        return fault("costs are no CSV: --csv or --costs", NULL);
     if (o->tables) {
         sim_tables(stdout, o->seconds > 0 ? o->seconds : 12);
         return 0;
@@ -314,10 +350,10 @@ start(struct options *o)
         o->conf.load = o->load;
     if (o->seconds > 0)
         o->conf.seconds = o->seconds;
-    if (o->replay)
-        return replay(o);
     if (o->plot)
         return plot(o);
+    if (o->replay)
+        return replay(o);
     run_all(o);
     return 0;
 }

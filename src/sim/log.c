@@ -24,6 +24,7 @@ struct line {
     int64_t wall_ns;
     double work_s; /* negative: not told */
     struct str method, target;
+    struct str class; /* as the balancer had it; empty: not told */
 };
 
 /* --- JSON ----------------------------------------------------------------------------------------
@@ -70,6 +71,7 @@ read_json(const json_t *j, struct line *out)
         return false;
     out->method = text_of(j, "method");
     out->target = text_of(j, "target");
+    out->class = text_of(j, "class");
     out->work_s =
         total > 0 ? fmax(total - ms_of(j, "queue_ms") - ms_of(j, "connect_ms"), .01) * 1e-3 : -1;
     return out->method.p && out->target.p;
@@ -100,6 +102,7 @@ read_combined(struct str text, struct line *out)
     east_s = tm.tm_gmtoff; /* timegm() clears it */
     out->wall_ns = ((int64_t)timegm(&tm) - east_s) * MC_SEC;
     out->work_s = -1;
+    out->class = STR_NONE;
     out->method = str_cut(&request, ' ');
     out->target = str_cut(&request, ' ');
     return out->method.n > 0 && out->target.n > 0;
@@ -122,19 +125,38 @@ ignore_change(void *arg, unsigned class, uint64_t hash)
 {
 }
 
+/* As a balancer writes it; somebody else's log may mean another thing by the word. */
+static bool
+is_class_name(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < ' ' || s.p[i] > '~')
+            return false;
+    return s.n > 0 && s.n < CLASS_NAME_MAX && !str_eq(s, STR(CLASS_OTHER));
+}
+
+/* Rules of the operator are in the log alone; what had no class may get one here. */
+static struct str
+class_of(const struct line *l, char text[CLASS_NAME_MAX])
+{
+    if (is_class_name(l->class))
+        return l->class;
+    return (struct str){text, class_fold(l->method, l->target, text)};
+}
+
 static void
 add(struct reader *r, const struct line *l)
 {
-    char name[CLASS_NAME_MAX];
-    unsigned n = class_fold(l->method, l->target, name);
-    uint64_t hash = class_hash((struct str){name, n});
+    char text[CLASS_NAME_MAX];
+    struct str name = class_of(l, text);
+    uint64_t hash = class_hash(name);
 
     if (r->log->n == r->cap) {
         r->cap = r->cap ? 2 * r->cap : 4096;
         r->log->request = mc_realloc(r->log->request, r->cap * sizeof(*r->log->request));
         r->hash = mc_realloc(r->hash, r->cap * sizeof(*r->hash));
     }
-    class_set_note(&r->set, hash, (struct str){name, n}, l->work_s > 0 ? l->work_s : UNTIMED_S);
+    class_set_note(&r->set, hash, name, l->work_s > 0 ? l->work_s : UNTIMED_S);
     r->hash[r->log->n] = hash;
     r->log->request[r->log->n++] = (struct sim_logged){
         .at = l->wall_ns, .work_s = (float)(l->work_s > 0 ? l->work_s : UNTIMED_S)};
@@ -251,16 +273,19 @@ read_lines(struct reader *r, const char *path, struct errbuf *e)
     FILE *f = fopen(path, "r");
     char *line = NULL;
     size_t cap = 0;
+    enum mc_err err = MC_OK;
     ssize_t n;
 
     if (!f)
         return err_sys(e, path);
     while ((n = getline(&line, &cap, f)) > 0)
         read_line(r, str_trim((struct str){line, line[n - 1] == '\n' ? (size_t)n - 1 : (size_t)n}));
+    if (ferror(f))
+        err = err_sys(e, path);
     free(line);
     fclose(f);
-    if (r->log->n > 0)
-        return MC_OK;
+    if (err != MC_OK || r->log->n > 0)
+        return err;
     err_set(e, "%s: no line of it is of an access log", path);
     return MC_ESYNTAX;
 }

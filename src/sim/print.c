@@ -3,6 +3,7 @@
  * print.c - results as CSV and as tables.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "sim/sim.h"
 
@@ -26,12 +27,30 @@ sim_print_csv_head(FILE *f)
     fprintf(f, "scenario,policy,class,p50_ms,p99_ms,p999_ms,slowdown_p99,failed_ppm\n");
 }
 
+/* A path may hold what CSV is made of (RFC 4180). */
+static void
+csv_text(FILE *f, const char *text)
+{
+    if (!strpbrk(text, ",\"")) {
+        fputs(text, f);
+        return;
+    }
+    putc('"', f);
+    for (const char *c = text; *c; c++) {
+        if (*c == '"')
+            putc('"', f);
+        putc(*c, f);
+    }
+    putc('"', f);
+}
+
 static void
 csv_row(FILE *f, const struct sim_conf *c, const struct sim_result *r, const char *class,
         const struct sim_tally *t)
 {
-    fprintf(f, "%s,%s,%s,%.4g,%.4g,%.4g,%.4g,%.4g\n", c->log ? "replay" : c->scenario->name,
-            r->policy, class, ms(t, .5), ms(t, .99), ms(t, .999),
+    fprintf(f, "%s,%s,", c->log ? "replay" : c->scenario->name, r->policy);
+    csv_text(f, class);
+    fprintf(f, ",%.4g,%.4g,%.4g,%.4g,%.4g\n", ms(t, .5), ms(t, .99), ms(t, .999),
             sim_hist_quantile(&t->slowdown, .99), failed_ppm(t));
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "base/units.h"
+#include "place/class.h"
 #include "place/share.h"
 #include "sim/tally.h"
 
@@ -28,7 +29,7 @@
 #define SIM_DATAGRAM_BYTES 90
 
 struct sim_class {
-    char name[48];
+    char name[CLASS_NAME_MAX];
     double share;  /* of the requests */
     double cpu_s;  /* mean work on a server of speed 1 */
     double sigma;  /* of its logarithm: lognormal inside the class */

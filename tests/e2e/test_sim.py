@@ -4,12 +4,13 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from instruments.meercat import BINARY, san_env
+from instruments.meercat import BINARY, ROOT, san_env
 
 COLUMNS = ["scenario", "policy", "class", "p50_ms", "p99_ms", "p999_ms", "slowdown_p99", "failed_ppm"]
 
@@ -97,7 +98,45 @@ def test_a_log_is_played_and_questions_are_answered(tmp_path):
     assert float(worse[("resource", "all")]["p99_ms"]) > float(found[("resource", "all")]["p99_ms"])
 
 
+@pytest.mark.bound(60)
+def test_a_log_is_drawn_too(tmp_path):
+    log, path = tmp_path / "access.log", tmp_path / "p.svg"
+    write_log(log, 500)
+    sim("--plot", path, "--replay", log, "--servers", 6, "--balancers", 2, "--policy", "p2c")
+    tree = ElementTree.parse(path)
+    assert len(tree.findall(".//{http://www.w3.org/2000/svg}polyline")) == 1
+    assert any("replay" in (t.text or "") for t in tree.iter("{http://www.w3.org/2000/svg}text"))
+    assert "No such file" in sim("--plot", path, "--replay", tmp_path / "none", status=1)
+    assert "directory" in sim("--replay", tmp_path, status=1)
+
+
+def test_classes_of_a_log_are_its_own_and_stand_in_csv(tmp_path):
+    log = tmp_path / "access.log"
+    names = ["export", "other", "GET /a,b\"c", None, "two\nlines"]
+    with open(log, "w", encoding="utf-8") as f:
+        for i in range(500):
+            line = {"time": f"2026-01-31T10:00:00.{i:03d}Z", "method": "GET", "target": "/x", "total_ms": 2.0}
+            if names[i % 5]:
+                line["class"] = names[i % 5]
+            f.write(json.dumps(line) + "\n")
+    found = rows("--replay", log, "--policy", "p2c")
+    assert {c for _, c in found} == {"other", "export", "GET /a,b\"c", "GET /x", "all"}
+
+
+@pytest.mark.slow
+@pytest.mark.no_san
+@pytest.mark.bound(180)
+def test_the_tables_of_the_papers_are_made():
+    out = sim("--tables", "--seconds", 0.1)
+    with open(os.path.join(ROOT, "docs", "placement.md"), encoding="utf-8") as f:
+        papers = f.read()
+    heads = [line for line in out.splitlines() if line.startswith("### ")]
+    assert len(heads) == 6 and all(h in papers for h in heads)
+    assert "nan" not in out and "inf" not in out
+
+
 @pytest.mark.parametrize("arguments, says", [
+    (["--csv", "--costs"], "costs are no CSV"),
     (["--policy", "best"], 'no policy "best"'),
     (["--scenario", "heaven"], 'no scenario "heaven"'),
     (["--load", "much"], "makes no sense"),
