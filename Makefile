@@ -8,8 +8,8 @@
 #   make bench-placement placement on real servers, beside HAProxy and nginx
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
-#   make soak            membership under 10,000 schedules of random faults
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
+#   make soak            the cluster under 10,000 schedules of random faults
 #   make format          clang-format over everything       V=1         shows the commands
 
 VERSION  := 0.1.0
@@ -72,12 +72,14 @@ C_FILES   = $(wildcard src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
 MAN      := $(wildcard man/*.[1-9])
 E2E      := $(wildcard tests/e2e/test_*.py tests/e2e/*_test.py)
 T        ?= tests/e2e
+# unit tests that play randomised schedules
+SOAKS    := $(patsubst src/%.c,$(B)/%,$(shell grep -l 'mesh_schedules\|MC_SCHEDULES' $(UNIT_SRC)))
 SUBMAKE   = $(MAKE) --no-print-directory
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .SECONDARY:
-.PHONY: all run test unit units e2e bench bench-placement fuzz fuzzers lint lint-format lint-floors lint-man \
+.PHONY: all run test unit units soak e2e bench bench-placement fuzz fuzzers lint lint-format lint-floors lint-man \
         lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
@@ -130,10 +132,9 @@ test:
 unit: units
 	@tools/unit $(UNITS_RUN)
 
-.PHONY: soak
-# SEED=n goes on from the n-th schedule
-soak: $(B)/cluster/swim_faults_test
-	SOAK=10000 $(RUNNER) $<
+# The same schedules as in the unit tests, and many more; SEED=n goes on from the n-th.
+soak: $(SOAKS)
+	@MC_SCHEDULES=$(or $(MC_SCHEDULES),10000) tools/unit $(SOAKS)
 
 ifeq ($(E2E),)
 e2e:

@@ -24,12 +24,17 @@
  *
  * Bytes sent are bounded by conf.bytes_per_s: three quarters for changes, one for answers.
  *
- * Wire, big-endian (base/pack.h); a record is preceded by its length, what follows its known fields
- * is skipped, so is what follows the last record of a message:
- *   message = u8 FACTS_FORMAT, u8 kind, (DIGEST: u64 first owner, u64 last owner), varint n, n
- * records DIGEST, ASK record = u64 owner, varint epoch, varint newest version of each urgency DELTA
- * record = u64 owner, varint epoch, u8 urgency, varint base, upto, swept, n, n facts fact record =
- * varint version - version before, u8 flags (1: deleted), varint age ms, str key, str value
+ * Wire, big-endian (base/pack.h); a record is preceded by its length (u16), what follows its known
+ * fields is skipped, so is what follows the last record of a message:
+ *   message = u8 FACTS_FORMAT, u8 kind, (DIGEST: u64 first owner, u64 last owner), u8 n, n records
+ *   DIGEST, ASK record = u64 owner, u64 epoch, for each urgency: u64 upto, u64 swept
+ *   DELTA record = u64 owner, u64 epoch, u8 urgency, u64 base, u64 upto, u64 swept, u64 known,
+ *     u16 n, n facts
+ *   fact record = varint version - version before, u8 flags (1: deleted), varint age ms, str key,
+ *                 str value
+ * A digest names all owners that the sender knows between its first and last.  `swept`: tombstones
+ * up to there may be missing; `known`: deletions up to there are reflected.  A DELTA from base 0
+ * with a `swept` beyond what the receiver has heard tells it to begin anew.
  */
 #ifndef MC_CLUSTER_FACTS_H
 #define MC_CLUSTER_FACTS_H
@@ -62,8 +67,8 @@ enum facts_urgency {
 
 /* Zeros mean the defaults named. */
 struct facts_conf {
-    uint64_t id;          /* of this member */
-    uint64_t epoch;       /* its boot: greater than at any start before */
+    uint64_t id;          /* of this member; as all ids not 0 */
+    uint64_t epoch;       /* its boot, not 0: greater than at any start before */
     mc_ns batch_ns;       /* 10 ms: how long a change waits for others */
     mc_ns exchange_ns;    /* 1 s: between digests */
     mc_ns gone_ns;        /* 10 s: how long facts of a dead owner stay */
@@ -73,6 +78,7 @@ struct facts_conf {
     size_t bytes_max;     /* 2 MiB of keys and values an owner */
     uint64_t bytes_per_s; /* 1 MB/s that this member sends, all receivers together */
     uint64_t seed;        /* of its random choices */
+    /* Must not call facts. */
     void (*send)(void *arg, uint64_t to, const void *bytes, size_t n);
     /* Another member's fact is new, changed, deleted or dropped (value NULL).  The fact is good for
      * the call, which must not change facts.  May be NULL. */
@@ -119,8 +125,9 @@ struct facts;
 struct facts *facts_new(const struct facts_conf *, mc_ns now);
 void facts_free(struct facts **);
 
-/* Ours.  A value equal to the one that holds is told again only when `urgency` differs.
- * MC_ERANGE: key empty or anything too long; MC_EFULL: limit of facts or bytes. */
+/* Ours.  Setting the value that holds already is nothing.  A key keeps its urgency for good.
+ * MC_ERANGE: key empty or anything too long; MC_EINVAL: another urgency; MC_EFULL: limit of facts
+ * or bytes. */
 enum mc_err facts_set(struct facts *, struct str key, enum facts_urgency, const void *value,
                       size_t n, mc_ns now);
 /* MC_ENOENT: there is none. */

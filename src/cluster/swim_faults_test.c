@@ -5,7 +5,7 @@
  * hear nothing or are not heard.  Whatever happened: once it is over, all agree on what is true
  * within SETTLE_NS, with nobody told, and go on agreeing.
  *
- * SOAK=n plays n schedules instead, SEED=n begins with that one.
+ * MC_SCHEDULES=n plays n schedules instead, SEED=n begins with that one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -201,13 +201,13 @@ from_env(const char *name, unsigned long otherwise)
 static void
 after_any_faults_all_agree_on_what_is_true(void **unused)
 {
-    unsigned long n = from_env("SOAK", SCHEDULES), first = from_env("SEED", 1);
+    unsigned long n = from_env("MC_SCHEDULES", SCHEDULES), first = from_env("SEED", 1);
 
     for (unsigned long seed = first; seed < first + n; seed++) {
         const char *fault = play(seed);
 
         if (fault)
-            fail_msg("SEED=%lu SOAK=1: %s", seed, fault);
+            fail_msg("SEED=%lu MC_SCHEDULES=1: %s", seed, fault);
     }
 }
 
