@@ -328,8 +328,7 @@ mdoc_range(struct buf *b, const struct conf_key *k)
     if (k->kind == CONF_BALANCE) {
         buf_printf(b, "auto");
         for (unsigned i = 0; policy_at(i) != NULL; i++)
-            if (policy_at(i)->probe_want == NULL)
-                buf_printf(b, ", %s", policy_at(i)->name);
+            buf_printf(b, ", %s", policy_at(i)->name);
         return;
     }
     if (k->kind == CONF_WORD || k->kind == CONF_FLAGS) {

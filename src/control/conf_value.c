@@ -312,14 +312,13 @@ value_balance(const struct conf_key *k, struct str text, void *object, void *fie
     char words[160] = "auto";
     size_t n = 4;
 
-    if (str_eq(text, STR("auto")) || (p != NULL && p->probe_want == NULL)) {
+    if (str_eq(text, STR("auto")) || p != NULL) {
         if (field != NULL)
             *(const struct policy **)field = p; /* NULL: conf_check.c decides, by the servers */
         return true;
     }
     for (unsigned i = 0; policy_at(i) != NULL && n < sizeof(words); i++)
-        if (policy_at(i)->probe_want == NULL) /* servers would have to answer its questions */
-            n += (size_t)snprintf(words + n, sizeof(words) - n, "|%s", policy_at(i)->name);
+        n += (size_t)snprintf(words + n, sizeof(words) - n, "|%s", policy_at(i)->name);
     return unknown_word(words, text, e);
 }
 

@@ -10,16 +10,19 @@
 #include "base/check.h"
 #include "fleet/live.h"
 #include "http/msg.h"
+#include "place/replica.h"
 
 /* Other workers may fill the chosen server between the look and the claim; each lost claim means
  * that one of them went ahead. */
 #define CLAIM_TRIES 8
+#define PROBES_MAX  8 /* of one request */
 
 void
 pool_worker_init(struct pool_worker *w, const struct pool *p, struct rng *rng)
 {
     w->pool = p;
     w->policy_state = p->conf.policy->state_new ? p->conf.policy->state_new(&p->view, rng) : NULL;
+    w->replica = p->conf.policy->probe_want ? replica_new(p->view.n) : NULL;
 }
 
 void
@@ -28,6 +31,39 @@ pool_worker_fini(struct pool_worker *w)
     if (w->policy_state && w->pool->conf.policy->state_free)
         w->pool->conf.policy->state_free(w->policy_state);
     w->policy_state = NULL;
+    replica_free(&w->replica);
+}
+
+/* The servers are not asked: what they would answer is known here, where all of their requests
+ * pass. How many are in flight is exact and of this moment; latencies are those of this worker's.
+ */
+static void
+probe(struct pool_worker *w, mc_ns now, struct rng *rng)
+{
+    const struct policy *policy = w->pool->conf.policy;
+    const struct place_view *v = &w->pool->view;
+    uint32_t want[PROBES_MAX];
+    unsigned n = policy->probe_want(w->policy_state, v, rng, want, PROBES_MAX);
+
+    for (unsigned i = 0; i < n; i++) {
+        const struct place_load *l = v->load[want[i]];
+        uint32_t in_flight = (uint32_t)atomic_load_explicit(&l->in_flight, memory_order_relaxed);
+
+        if (place_is_open(l)) /* else it would not answer */
+            policy->on_probe(w->policy_state, v, want[i], in_flight,
+                             replica_latency(w->replica, want[i], in_flight + 1, now), now);
+    }
+}
+
+void
+pool_learn(struct pool_worker *w, uint32_t index, uint32_t crowd, mc_ns latency, bool ok, mc_ns now)
+{
+    const struct policy *policy = w->pool->conf.policy;
+
+    if (policy->on_end)
+        policy->on_end(w->policy_state, &w->pool->view, index, latency, ok, now);
+    if (w->replica && ok)
+        replica_note(w->replica, index, crowd, latency, now);
 }
 
 /* One more, unless that exceeds max (0: no limit).  A limit is kept by compare-and-exchange and not
@@ -89,13 +125,19 @@ pool_pick(struct pool_worker *w, const struct place_ask *ask, struct rng *rng,
         *out = (struct pool_pick){.reason = a.reason};
         return false;
     }
+    if (w->replica)
+        probe(w, ask->now, rng);
     s = pick_and_claim(w, ask, rng, &a);
     if (!s) {
         atomic_fetch_sub_explicit(&l->in_flight, 1, memory_order_relaxed);
         *out = (struct pool_pick){.reason = a.reason};
         return false;
     }
-    *out = (struct pool_pick){.server = s, .index = (uint32_t)a.index, .reason = a.reason};
+    *out = (struct pool_pick){
+        .server = s,
+        .index = (uint32_t)a.index,
+        .crowd = (uint32_t)atomic_load_explicit(&s->load.in_flight, memory_order_relaxed),
+        .reason = a.reason};
     return true;
 }
 

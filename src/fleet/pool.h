@@ -110,6 +110,8 @@ struct pool {
 struct pool_worker {
     const struct pool *pool;
     void *policy_state;
+    struct replica
+        *replica; /* what servers answer to the policy's probes; NULL: it does not probe */
 };
 void pool_worker_init(struct pool_worker *, const struct pool *, struct rng *);
 void pool_worker_fini(struct pool_worker *);
@@ -118,12 +120,17 @@ struct pool_pick {
     struct server
         *server; /* its and the pool's in_flight are counted already; end with pool_end() */
     uint32_t index;
+    uint32_t crowd;           /* requests in flight at the server, this one counted */
     enum place_reason reason; /* NONE or FULL when false was returned */
 };
 /* hot: once per attempt.  Chooses and claims a slot under the servers' and the pool's caps. */
 bool pool_pick(struct pool_worker *, const struct place_ask *, struct rng *, struct pool_pick *);
 /* What hash-by looks at; empty: the request has none. */
 struct str pool_hash_key(const struct pool_conf *, const struct http_head *, struct str address);
+/* How an attempt went that pool_pick() began, for policies that learn by themselves.  hot: once per
+ * attempt */
+void pool_learn(struct pool_worker *, uint32_t index, uint32_t crowd, mc_ns latency, bool ok,
+                mc_ns now);
 /* Ends the attempt: server and pool in_flight -= 1. */
 void pool_end(const struct pool *, struct server *);
 

@@ -265,6 +265,7 @@ place(struct txn *t)
     wait_leave(t);
     t->server = pick.server;
     t->server_index = pick.index;
+    t->crowd = pick.crowd;
     t->why = pick.reason;
     t->at.placed = worker_now(t->worker);
     t->attempt_end = PLACE_END_VOID;

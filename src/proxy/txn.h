@@ -95,6 +95,7 @@ struct txn {
     uint32_t tried[TXN_MAX_TRIED];
     unsigned n_tried;
     uint32_t server_index;
+    uint32_t crowd; /* requests in flight there when the attempt began, itself counted */
     enum place_event_kind attempt_end; /* what the present one teaches, should it end now */
     bool client_slow;                  /* its time is the client's, too */
     struct brain_use use;              /* in pools that have a brain */
@@ -184,7 +185,7 @@ void weigh_end(struct txn *);
 static inline bool
 pool_learns(const struct pool *p)
 {
-    return p->brain != NULL || p->conf.policy->on_end != NULL;
+    return p->brain != NULL || p->conf.policy->on_end != NULL || p->conf.policy->on_probe != NULL;
 }
 
 /* account.c: counters, access log */

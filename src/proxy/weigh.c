@@ -48,7 +48,7 @@ weigh_end(struct txn *t)
     if (p->brain != NULL)
         brain_end(p->brain, t->worker->conf.pipe, &t->use, t->server_index, t->attempt_end,
                   way_of(t), now);
-    if (p->conf.policy->on_end != NULL && t->attempt_end != PLACE_END_VOID)
-        p->conf.policy->on_end(t->pool->pick.policy_state, &p->view, t->server_index,
-                               now - t->at.placed, t->attempt_end == PLACE_END_OK, now);
+    if (t->attempt_end != PLACE_END_VOID)
+        pool_learn(&t->pool->pick, t->server_index, t->crowd, now - t->at.placed,
+                   t->attempt_end == PLACE_END_OK, now);
 }

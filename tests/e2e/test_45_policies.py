@@ -3,11 +3,14 @@
 
 import collections
 import threading
+import time
 
 import pytest
 
 from instruments.client import Client, fetch
+from instruments.load import Load
 from instruments.origin import ok
+from instruments.wait import wait_until
 
 
 def named(lab, n, **keys):
@@ -200,3 +203,51 @@ def test_hash_tries_the_next_when_its_server_is_dead(lab):
     servers[owner].refuse()
     got = {fetch(lb.to, "/k").body.decode() for _ in range(5)}
     assert owner not in got and len(got) == 1
+
+
+# --- prequal -------------------------------------------------------------------------------------
+
+def slow_and_fast(lab, slow_s, **kw):
+    def reply(name, pause):
+        def f(conn, r):
+            if pause:
+                time.sleep(pause)
+            return ok(name, fields=[("X-Server", name)])
+        return f
+    return lab.proxy({"fast": lab.origin(reply("fast", 0)), "slow": lab.origin(reply("slow", slow_s))},
+                     pool={"balance": "prequal"}, **kw)
+
+
+def test_prequal_goes_by_latency_where_nobody_is_crowded(lab):
+    lb = slow_and_fast(lab, 0.02, log="json")
+    c = lb.client()
+    wait_until(lambda: tell(lb, 40, c).count("slow") < 14, 20, "the fast server gets more, one request at a time")
+    assert {r["reason"] for r in lb.log_json(40)} <= {"prequal", "prequal-hot", "least-of-two", "only"}
+    assert "prequal" in {r["reason"] for r in lb.log_json(40)}
+
+
+def test_prequal_leaves_a_crowded_server(lab):
+    lb = slow_and_fast(lab, 0.05)
+
+    def share():
+        with Load(lb.to, threads=6) as load:
+            wait_until(lambda: load.done >= 200, 20, "requests are answered")
+        assert not load.failures, load.failures[:3]
+        return load.servers["slow"] / load.done
+    wait_until(lambda: share() < 0.3, 20, "the slow server gets less")
+
+
+def test_prequal_sends_servers_nothing_but_requests(lab):
+    origins = {f"s{i}": lab.origin(ok(f"s{i}")) for i in range(6)}
+    lb = lab.proxy(origins, pool={"balance": "prequal"})
+    got = collections.Counter(tell(lb, 100))
+    assert {n: len(o.requests) for n, o in origins.items()} == {n: got[n] for n in origins}
+
+
+def test_prequal_uses_who_is_open(lab):
+    servers = named(lab, 4)
+    servers["s1"]["weight"], servers["s2"]["state"] = 0, "drain"
+    lb = lab.proxy(servers, pool={"balance": "prequal"})
+    assert set(tell(lb, 60)) <= {"s0", "s3"}
+    lb.cli("drain", "app/s0")
+    assert set(tell(lb, 10)) == {"s3"}

@@ -108,7 +108,7 @@ def test_every_word_is_followed(lab):
     assert set(agent.asked) == {b""}, "an agent was sent something"
 
 
-@pytest.mark.parametrize("balance", ["round-robin", "random", "least-request", "hash", "peak-ewma", "resource"])
+@pytest.mark.parametrize("balance", ["round-robin", "random", "least-request", "hash", "peak-ewma", "prequal", "resource"])
 def test_no_policy_sends_to_a_server_that_drains(lab, balance):
     lb, agent, _ = pool_of(lab, 3, words=b"drain\n", balance=balance)
     lb.wait_state("s0", "drain")
