@@ -391,15 +391,22 @@ make_up(struct swim *s, mc_ns late, mc_ns now)
     }
 }
 
+/* When the clock alone wants us to run.  Messages cannot move it into the past, as they can what
+ * follows from news and suspicions: so it tells whether we run late. */
+static mc_ns
+clock_due(const struct swim *s)
+{
+    mc_ns probe = swim_probe_due(s), turn = s->leaving ? s->next_leave : s->next_probe;
+
+    return probe < turn ? probe : turn;
+}
+
 mc_ns
 swim_due(const struct swim *s)
 {
     mc_ns due[] = {
-        swim_probe_due(s),
-        s->leaving ? s->next_leave : s->next_probe,
-        swim_has_news(s) && s->n_live > 1 ? s->next_gossip : MC_NEVER_NS,
-        s->next_join,
-        s->next_sync,
+        clock_due(s),  swim_has_news(s) && s->n_live > 1 ? s->next_gossip : MC_NEVER_NS,
+        s->next_join,  s->next_sync,
         s->next_retry,
     };
     mc_ns first = MC_NEVER_NS;
@@ -438,7 +445,7 @@ tick_member(struct swim *s, mc_ns now)
 mc_ns
 swim_tick(struct swim *s, mc_ns now)
 {
-    mc_ns late = now - swim_due(s);
+    mc_ns late = now - clock_due(s);
 
     if (s->silent)
         return MC_NEVER_NS;

@@ -181,6 +181,7 @@ indirect_probes_save_who_is_hard_to_reach(void **unused)
         assert_true(n->indirect > 0);
         assert_true(n->acks > n->probes / 2);
         assert_true(n->failed < n->probes / 5);
+        assert_int_equal(n->late_ticks, 0);
     }
     assert_true(net_settle(&w, 20 * MC_SEC));
     net_fini(&w);
