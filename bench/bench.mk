@@ -26,3 +26,17 @@ $(BENCH_DIR)/place_bench: bench/place_bench.c $(PLACE_LIBS) bench/bench.mk
 	@echo "  LINK  $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -Isrc -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) \
 	    -o $@ $< $(PLACE_LIBS) -lm -pthread
+
+# What membership costs and how soon it sees a death, in virtual time: the table of docs/cluster.md.
+# make -f bench/bench.mk swim-bench, after make; SWIM_ARGS="300 20" for one line of it.
+SWIM_LIBS := $(patsubst %,build/release/lib%.a,cluster place http io base)
+
+.PHONY: swim-bench
+swim-bench: $(BENCH_DIR)/swim
+	@$< $(SWIM_ARGS)
+
+$(BENCH_DIR)/swim: bench/swim.c src/cluster/swim_harness.h $(SWIM_LIBS) bench/bench.mk
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -Isrc -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes \
+	    -Wno-unused-parameter $(CFLAGS) -o $@ $< -Wl,--start-group $(SWIM_LIBS) -Wl,--end-group -lm -pthread
