@@ -119,8 +119,10 @@ a_torn_cluster_heals_by_itself(void **unused)
     struct net w;
 
     start_all(&w, 9, 4);
+    for (unsigned i = 0; i < 9; i++)
+        swim_join(w.node[i].s, NULL, 0, w.now); /* nobody is told where the others are */
     for (unsigned i = 0; i < 4; i++)
-        w.side[8 - i] = 1; /* no address to join by is on this side */
+        w.side[8 - i] = 1;
     net_run(&w, w.now + 60 * MC_SEC);
     for (unsigned i = 0; i < 9; i++)
         for (unsigned j = 0; j < 9; j++)
@@ -207,19 +209,30 @@ meta_reaches_all(void **unused)
 /* --- one name, two processes --- */
 
 static void
+count_moves(struct net *w, struct net_node *node, const struct swim_member *m, enum swim_state was)
+{
+    if (strcmp(m->name, "m3") == 0 && node != &w->node[4] && net_host(&m->addr) != 3)
+        *(unsigned *)w->watch_arg += 1;
+}
+
+static void
 the_newcomer_learns_that_its_name_is_taken(void **unused)
 {
+    unsigned n_moves = 0;
     struct net w;
 
     start_all(&w, 5, 9);
     net_run(&w, w.now + 5 * MC_SEC);
     net_kill(&w, 4);
     strcpy(w.node[4].name, "m3");
+    w.watch = count_moves;
+    w.watch_arg = &n_moves;
     net_start(&w, 4, 9, 77); /* claims more than m3 does */
     net_run(&w, w.now + 5 * MC_SEC);
     assert_true(w.node[4].conflict.len > 0);
     assert_int_equal(net_host(&w.node[4].conflict), 3);
     assert_int_equal(w.node[3].conflict.len, 0);
+    assert_int_equal(n_moves, 0); /* nobody believed it for a moment */
     assert_true(swim_tick(w.node[4].s, w.now) == MC_NEVER_NS);
     for (unsigned i = 0; i < 3; i++) {
         const struct swim_member *m = swim_find(w.node[i].s, STR("m3"));
