@@ -23,8 +23,8 @@ typedef int cmd_f(int argc, char **argv);
     X("check", cmd_check, "[-c FILE | FILE]", "check a configuration, tell every fault")          \
     X("sim", cmd_sim,                                                                             \
       "[--scenario NAME | --replay LOG] [--balancers N] [--servers N] [--cores N] [--load L] "    \
-      "[--policy P,...] [--seconds S] [--seed N] [--csv | --costs | --plot FILE.svg | --tables] " \
-      "[--without PART,...] [--lose N] [--traffic +N%]",                                          \
+      "[--policy P,...] [--seconds S] [--seed N] [--csv | --costs | --bytes | --plot FILE.svg | " \
+      "--tables | --wire] [--without PART,...] [--lose N] [--traffic +N%] [--budget BYTES]",      \
       "play a workload against the placement code")                                               \
     X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \
     X("servers", cmd_servers, "[--socket PATH] [--json]", "the servers and their state")          \

@@ -325,8 +325,8 @@ start(struct options *o)
     const struct sim_scenario *s = sim_scenario_find(o->scenario);
     struct sim_conf given = o->conf;
 
-    if (o->csv && o->costs)
-        return fault("costs are no CSV: --csv or --costs", NULL);
+    if (o->csv && (o->costs || o->bytes))
+        return fault("--csv stands alone: not with --costs or --bytes", NULL);
     if (o->tables) {
         sim_tables(stdout, o->seconds > 0 ? o->seconds : 12);
         return 0;

@@ -136,7 +136,8 @@ def test_the_tables_of_the_papers_are_made():
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--csv", "--costs"], "costs are no CSV"),
+    (["--csv", "--costs"], "--csv stands alone"),
+    (["--csv", "--bytes"], "--csv stands alone"),
     (["--policy", "best"], 'no policy "best"'),
     (["--scenario", "heaven"], 'no scenario "heaven"'),
     (["--load", "much"], "makes no sense"),
