@@ -261,6 +261,7 @@ take_alive(struct swim *s, struct member *m, const struct claim *c, mc_ns now)
     m->pub.meta_n = c->meta.n;
     if (c->meta.n > 0)
         memcpy(m->pub.meta, c->meta.p, c->meta.n);
+    drop_contest(m); /* it has spoken: a probe from before tells nothing more */
     swim_member_enter(s, m, SWIM_ALIVE, now);
 }
 
