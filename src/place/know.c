@@ -24,6 +24,11 @@
 #define RATE_BLEND     0.5
 /* Memory that a server may come to: beyond it the kernel begins to take pages away, or kills. */
 #define MEM_FILL       0.92
+/* A request cannot take more CPU than its server's cores have in its time.  Nobody builds machines
+ * with more than: */
+#define CORES_MOST     1024.0
+/* What servers count CPU in may be as coarse as a tick of 100 Hz, and ours begins a turn early. */
+#define CPU_GRAIN_S    0.02
 
 /* --- beginning and ending ------------------------------------------------------------------------
  */
@@ -33,6 +38,8 @@ alloc_servers(struct know *k, unsigned n)
 {
     k->mine = mc_alloc((n + 1) * sizeof(*k->mine));
     k->host = mc_alloc((n + 1) * sizeof(*k->host));
+    k->word = mc_alloc((n + 1) * sizeof(*k->word));
+    k->lean = mc_alloc((n + 1) * sizeof(*k->lean));
     k->eject = mc_alloc((n + 1) * sizeof(*k->eject));
     k->owner = mc_alloc((n + 1) * sizeof(*k->owner));
     k->by_owner = mc_alloc((n + 1) * sizeof(*k->by_owner));
@@ -100,6 +107,8 @@ know_free(struct know **kp)
     free(k->costs);
     free(k->mine);
     free(k->host);
+    free(k->word);
+    free(k->lean);
     free(k->eject);
     free(k->owner);
     free(k->by_owner);
@@ -279,7 +288,7 @@ static float
 weighed_factor(const struct know *k, uint32_t server, uint32_t heaviest, mc_ns now)
 {
     uint32_t weight = weight_of(k, server);
-    double f = learn_factor(&k->learn, server, now);
+    double f = learn_factor(&k->learn, server, now) * lean_price(&k->lean[server]);
 
     return (float)(weight > 0 ? f * heaviest / weight : f);
 }
@@ -417,6 +426,24 @@ note_ok(struct know *k, const struct place_event *e)
     m->slow_n += (float)(s->slow_n - n);
 }
 
+/* What a failed request took says nothing of the others of its class. */
+static void
+note_said(struct know *k, const struct place_event *e)
+{
+    double latency_s = (double)(e->at_ns - e->begin_ns) * 1e-9, alone_s = -1;
+    float cores = k->host[e->server].cores;
+
+    if (!(e->said_s > 0) || e->kind == PLACE_END_FAILED)
+        return;
+    if ((double)e->said_s > (latency_s + CPU_GRAIN_S) * (cores > 0 ? (double)cores : CORES_MOST)) {
+        k->word[e->server].n_untrue++;
+        return;
+    }
+    if (e->kind == PLACE_END_OK)
+        alone_s = fmax(latency_s - e->rtt_us * 1e-6, 0) / (double)e->crowd;
+    learn_told(&k->learn, e->server, e->class, (double)e->said_s, alone_s, e->at_ns);
+}
+
 void
 know_event(struct know *k, const struct place_event *e)
 {
@@ -430,6 +457,7 @@ know_event(struct know *k, const struct place_event *e)
         return;
     }
     presence_end(&k->presence, e->server, e->class, e->at_ns, rtt);
+    note_said(k, e);
     if (e->kind == PLACE_END_FAILED) {
         note_failed(k, e);
         return;
@@ -463,6 +491,8 @@ know_report(struct know *k, uint32_t server, const struct place_report *r, mc_ns
         k->n_refused++;
         return;
     }
+    k->lean[server].by_agent = true;
+    lean_note(&k->lean[server], said(r, REPORT_CPU_UTILIZATION, fmin(r->cpu_utilization, 1)), at);
     h->boot = r->boot;
     h->seq = r->seq;
     h->cores = report_has(r, REPORT_CORES) ? (float)r->cores : 0;
@@ -480,7 +510,19 @@ know_silent(struct know *k, uint32_t server)
     MC_ASSERT(server < k->view->n);
     k->host[server].other = 0;
     k->learn.server[server].other = 0;
+    k->lean[server] = (struct lean){0};
     know_publish_peers(k, server);
+}
+
+void
+know_word(struct know *k, const struct place_word *w)
+{
+    MC_ASSERT(w->server < k->view->n);
+    if (w->at_ns < k->word[w->server].last.at_ns)
+        return;
+    k->word[w->server].last = *w;
+    if (!k->lean[w->server].by_agent)
+        lean_note(&k->lean[w->server], lean_busy(w), w->at_ns);
 }
 
 /* --- time
@@ -496,6 +538,7 @@ end_window(struct know *k, mc_ns now)
     know_tell_window(k);
     presence_next(&k->presence);
     learn_factors(&k->learn, now);
+    lean_step(k->lean, k->view->n, seconds, now);
     publish_servers(k, now);
     share_expire(&k->share, now,
                  &(struct share_hooks){know_share_hooks.in_home, know_share_hooks.touched, k});

@@ -17,6 +17,7 @@
 #include "place/cost.h"
 #include "place/eject.h"
 #include "place/home.h"
+#include "place/lean.h"
 #include "place/learn.h"
 #include "place/load.h"
 #include "place/policy.h"
@@ -93,6 +94,12 @@ struct know_host {
     bool news; /* ours, to be told */
 };
 
+/* What a server's responses say of it. */
+struct know_word {
+    struct place_word last; /* at_ns 0: nothing yet */
+    uint64_t n_untrue;      /* costs that the request had no time for */
+};
+
 struct know {
     struct know_conf conf;
     const struct place_view *view;
@@ -103,6 +110,8 @@ struct know {
     struct share share;
     struct know_mine *mine; /* [n_servers], as are: */
     struct know_host *host;
+    struct know_word *word;
+    struct lean *lean;
     struct eject *eject;
     uint32_t *owner;    /* index of the member that follows it */
     uint32_t *by_owner; /* servers in the order of their owners */
@@ -149,6 +158,8 @@ void know_event(struct know *, const struct place_event *);
 void know_report(struct know *, uint32_t server, const struct place_report *, mc_ns at);
 /* Its agent is not heard any more: the load that it spoke of last may be gone. */
 void know_silent(struct know *, uint32_t server);
+/* A response told of its server's load.  While an agent of it is heard, that goes before. */
+void know_word(struct know *, const struct place_word *);
 void know_recv(struct know *, const struct share_msg *, mc_ns now);
 /* Every tick_ns. */
 void know_tick(struct know *, mc_ns now);

@@ -289,6 +289,115 @@ failures_are_told_to_the_owner(void **state)
     cluster_free(&c);
 }
 
+/* --- what responses say --- */
+
+static void
+word(struct cluster *c, uint32_t server, float cpu)
+{
+    struct place_word w = {
+        .at_ns = c->now, .server = server, .cpu = cpu, .application = -1, .rps = -1, .eps = -1};
+
+    know_word(c->node[0].k, &w);
+}
+
+static double
+factor(struct cluster *c, uint32_t server)
+{
+    return (double)load_factor(&c->node[0].t->hot[c->node[0].t->pos[server]]);
+}
+
+static void
+a_server_that_says_it_is_busy_gets_dear(void **state)
+{
+    struct cluster c;
+
+    cluster_init(&c);
+    for (int i = 0; i < 100; i++) {
+        word(&c, 5, .95f);
+        word(&c, 6, .2f);
+        pass(&c, 100 * MC_MS);
+    }
+    assert_true(factor(&c, 5) > 2);
+    assert_near(factor(&c, 6), 1, .001);
+    assert_near(factor(&c, 7), 1, .001);
+    assert_near((double)c.node[0].k->word[5].last.cpu, .95, .001);
+    /* an older word that comes late is passed over */
+    know_word(c.node[0].k, &(struct place_word){.at_ns = c.now - MC_SEC, .server = 5, .cpu = .1f});
+    assert_near((double)c.node[0].k->word[5].last.cpu, .95, .001);
+    cluster_free(&c);
+}
+
+static void
+while_an_agent_is_heard_responses_are_not(void **state)
+{
+    struct cluster c;
+
+    cluster_init(&c);
+    know_set_members(c.node[0].k, NULL, 0); /* whose agent is followed here */
+    for (uint64_t i = 1; i <= 50; i++) {
+        struct place_report r = {.boot = 1, .seq = i, .cores = 4, .cpu_utilization = .8};
+
+        r.present = 1u << REPORT_CORES | 1u << REPORT_CPU_UTILIZATION;
+        know_report(c.node[0].k, 5, &r, c.now);
+        word(&c, 5, .95f);
+        word(&c, 6, .3f);
+        pass(&c, 100 * MC_MS);
+    }
+    assert_near(factor(&c, 5), 1, .001);
+    know_silent(c.node[0].k, 5);
+    pass(&c, MC_SEC); /* what it said last is not counted on */
+    assert_near(factor(&c, 5), 1, .001);
+    for (int i = 0; i < 100; i++) {
+        word(&c, 5, .95f);
+        word(&c, 6, .3f);
+        pass(&c, 100 * MC_MS);
+    }
+    assert_true(factor(&c, 5) > 2);
+    cluster_free(&c);
+}
+
+static void
+said(struct cluster *c, enum place_event_kind kind, float cpu_s)
+{
+    struct place_event e = {.begin_ns = c->now, .server = 5, .class = 1, .crowd = 1};
+
+    e.cost = COST_UNKNOWN;
+    load_begin(c->node[0].t, 5, &e.cost);
+    e.at_ns = c->now;
+    know_event(c->node[0].k, &e);
+    c->now += 10 * MC_MS;
+    if (kind != PLACE_END_FAILED)
+        load_end(c->node[0].t, 5, &e.cost);
+    e.at_ns = c->now;
+    e.kind = (uint8_t)kind;
+    e.said_s = cpu_s;
+    know_event(c->node[0].k, &e);
+}
+
+static void
+what_requests_took_is_believed_within_reason(void **state)
+{
+    struct cluster c;
+    const struct know *k;
+
+    cluster_init(&c);
+    k = c.node[0].k;
+    said(&c, PLACE_END_OK, .002f);
+    pass(&c, MC_SEC);
+    assert_near((double)cost_read(k->costs, 1).cpu_s, .002, .001);
+    assert_near(cost_read(k->costs, 1).phi, COST_ONE / 5, .01);
+    said(&c, PLACE_END_VOID, .004f);
+    pass(&c, MC_SEC);
+    assert_near((double)cost_read(k->costs, 1).cpu_s, .003, .02);
+    assert_near(cost_read(k->costs, 1).phi, COST_ONE / 5, .01);
+    said(&c, PLACE_END_FAILED, .5f); /* of a failed one nothing is learned */
+    said(&c, PLACE_END_OK, 9000);    /* in 10 ms, on how many cores? */
+    pass(&c, MC_SEC);
+    assert_near((double)cost_read(k->costs, 1).cpu_s, .003, .03);
+    assert_int_equal(k->word[5].n_untrue, 1);
+    cluster_free(&c);
+}
+
 static void
 nonsense_from_others_does_no_harm(void **state)
 {
@@ -337,6 +446,9 @@ main(void)
         cmocka_unit_test(what_owners_learn_all_know),
         cmocka_unit_test(what_is_told_keeps_to_the_budget_and_comes_round),
         cmocka_unit_test(failures_are_told_to_the_owner),
+        cmocka_unit_test(a_server_that_says_it_is_busy_gets_dear),
+        cmocka_unit_test(while_an_agent_is_heard_responses_are_not),
+        cmocka_unit_test(what_requests_took_is_believed_within_reason),
         cmocka_unit_test(nonsense_from_others_does_no_harm),
     };
 

@@ -185,6 +185,7 @@ fade(struct learn *l, mc_ns now)
         l->class[k].latency_s *= keep;
         l->class[k].latency_n *= keep;
     }
+    learn_told_fade(l, keep, now);
 }
 
 static void
@@ -302,8 +303,10 @@ learn_doubt(struct learn *l, unsigned class)
 
     if (l->errors_at != l->faded_at)
         find_errors(l);
-    phi = has_cpu(l, class) ? k->phi_error / k->phi : 0;
-    if (has_cpu(l, class))
+    phi = has_cpu(l, class) && k->told_s == 0 ? k->phi_error / k->phi : 0;
+    if (k->told_s > 0)
+        n = k->told.n;
+    else if (has_cpu(l, class))
         n = l->all.ended[class];
     else if (has_latency(l, class))
         n = k->latency_n;

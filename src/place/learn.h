@@ -27,6 +27,13 @@
 
 #define LEARN_SLOTS 8 /* windows of a server that may be waiting for somebody's share */
 
+/* What servers themselves said of the requests of a class; sums fade. */
+struct learn_told {
+    double cpu_s, n;       /* CPU-seconds on the average server, of so many requests */
+    double busy_s, wait_s; /* of those whose time was the server's alone: time in the system */
+    mc_ns at;
+};
+
 /* Sums of one balancer's servers, as it tells them to the others: replaced, never added twice. */
 struct learn_sums {
     struct regress cpu, mem;
@@ -66,8 +73,9 @@ struct learn_server {
 
 struct learn_class {
     double latency_s, latency_n; /* for want of reports: time in the system, crowd taken off */
-    double told_s;               /* the server's own word, overrules; 0: none */
-    double phi, mem_mb;          /* present solutions */
+    double told_s;               /* the servers' own word, overrules; 0: none */
+    struct learn_told told;
+    double phi, mem_mb; /* present solutions */
     double phi_prior;
     double phi_error, mem_error; /* their standard errors, at errors_at */
 };
@@ -100,6 +108,16 @@ void learn_factors(struct learn *, mc_ns now);
 /* What to place by: a slow server of which nothing was heard for long may have become better, and
  * nobody would know if nobody tried. */
 double learn_factor(const struct learn *, uint32_t server, mc_ns now);
+
+/* --- cost by the servers' own word (learn_told.c) -----------------------------------------------
+ */
+
+/* A request took so much CPU there, it says.  alone_s: its time in the system, crowd taken off;
+ * negative: unknown. */
+void learn_told(struct learn *, uint32_t server, unsigned class, double cpu_s, double alone_s,
+                mc_ns now);
+/* Sums become keep times what they were, and what is not told any more is forgotten. */
+void learn_told_fade(struct learn *, double keep, mc_ns now);
 
 /* --- cost, for owned servers --------------------------------------------------------------------
  */

@@ -326,6 +326,76 @@ remembered_costs_are_believed_until_there_is_better(void **state)
     learn_fini(&w.l);
 }
 
+/* --- the servers' own word
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void
+the_servers_word_overrules_what_is_learned(void **state)
+{
+    struct world w;
+
+    world_init(&w);
+    live(&w, 300);
+    for (int i = 0; i < 20; i++)
+        learn_told(&w.l, 0, 1, .3, -1, w.now);
+    assert_near((double)learn_cost(&w.l, 1).cpu_s, .3, .001);
+    assert_near(learn_doubt(&w.l, 1).cpu, 1 / sqrt(20), .001);
+    assert_near((double)learn_cost(&w.l, 0).cpu_s, cost_s[0], .05);
+    assert_near(learn_cost(&w.l, 1).phi / (double)COST_ONE, cost_s[1] / (cost_s[1] + wait_s[1]),
+                .05);
+    learn_fini(&w.l);
+}
+
+static void
+of_what_was_told_the_latest_counts_most(void **state)
+{
+    struct learn l;
+    mc_ns now = 0;
+
+    learn_init(&l, 1, 2, WINDOW, 0);
+    for (int i = 0; i < 100; i++)
+        learn_told(&l, 0, 1, .1, -1, now);
+    for (int s = 0; s < 120; s++) {
+        learn_told(&l, 0, 1, .2, -1, now += MC_SEC);
+        learn_solve(&l, NULL, 0, now);
+    }
+    assert_in_range(learn_cost(&l, 1).cpu_s * 1e3f, 170, 195);
+    learn_fini(&l);
+}
+
+static void
+what_is_not_told_any_more_is_forgotten(void **state)
+{
+    struct learn l;
+
+    learn_init(&l, 1, 2, WINDOW, 0);
+    learn_told(&l, 0, 1, .1, .9, MC_SEC);
+    assert_near(learn_cost(&l, 1).phi, COST_ONE / 9, .01);
+    learn_solve(&l, NULL, 0, 50 * MC_SEC);
+    assert_near((double)learn_cost(&l, 1).cpu_s, .1, .001);
+    learn_solve(&l, NULL, 0, 62 * MC_SEC);
+    assert_false(learn_cost(&l, 1).known);
+    assert_near(l.class[1].phi, 1, 0);
+    learn_fini(&l);
+}
+
+/* Twice as slow a server takes twice the CPU for the same request. */
+static void
+what_is_told_is_of_the_average_server(void **state)
+{
+    struct learn l;
+
+    learn_init(&l, 2, 2, WINDOW, 0);
+    l.server[1].factor = 2;
+    learn_told(&l, 1, 1, .2, 1.0, 0);
+    assert_near((double)learn_cost(&l, 1).cpu_s, .1, .001);
+    assert_near(learn_cost(&l, 1).phi, .1 / .9 * COST_ONE, .01);
+    learn_told(&l, 0, 200, .2, -1, 0); /* a class that is none of ours is "other" */
+    assert_near((double)learn_cost(&l, 0).cpu_s, .2, .001);
+    learn_fini(&l);
+}
+
 /* --- factors
  * -------------------------------------------------------------------------------------------------
  */
@@ -386,6 +456,10 @@ main(void)
         cmocka_unit_test(old_costs_fade),
         cmocka_unit_test(a_class_that_goes_to_another_shape_is_forgotten),
         cmocka_unit_test(remembered_costs_are_believed_until_there_is_better),
+        cmocka_unit_test(the_servers_word_overrules_what_is_learned),
+        cmocka_unit_test(of_what_was_told_the_latest_counts_most),
+        cmocka_unit_test(what_is_not_told_any_more_is_forgotten),
+        cmocka_unit_test(what_is_told_is_of_the_average_server),
         cmocka_unit_test(slow_servers_get_a_factor_and_idle_ones_keep_theirs),
         cmocka_unit_test(requests_that_wait_say_nothing_of_a_servers_speed),
     };

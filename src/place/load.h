@@ -145,7 +145,16 @@ struct place_event {
     uint8_t kind;
     float crowd;            /* mean of what load_begin() and load_end() said */
     uint32_t rtt_us;        /* of the network, part of the latency that the server is innocent of */
+    float said_s;           /* CPU-seconds by the server's own word; 0: it said nothing */
     struct place_cost cost; /* as it was counted at the begin */
+};
+
+/* What a response told of its server's load (ORCA); negative: it did not. */
+struct place_word {
+    mc_ns at_ns;
+    uint32_t server;
+    float cpu, application, memory; /* utilizations */
+    float rps, eps;
 };
 
 #endif

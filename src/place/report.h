@@ -66,11 +66,16 @@ enum report_health { REPORT_UP, REPORT_DOWN, REPORT_FAIL, REPORT_STOPPED };
 const char *report_admin_word(enum report_admin);   /* "drain" */
 const char *report_health_word(enum report_health); /* "stopped" */
 
-#define REPORT_NAME_MAX    48  /* bytes of a name of ours or of others, with the NUL */
-#define REPORT_MAPS_MAX    16  /* of either map are kept; more than that are left out */
-#define REPORT_ENTRIES_MAX 128 /* in one report; more refuse it */
-#define REPORT_BYTES_MAX   8192
-#define REPORT_REASON_MAX  64 /* bytes that are kept, with the NUL */
+#define REPORT_NAME_MAX     48  /* bytes of a name of ours or of others, with the NUL */
+#define REPORT_MAPS_MAX     16  /* of either map are kept; more than that are left out */
+#define REPORT_ENTRIES_MAX  128 /* in one report; more refuse it */
+#define REPORT_BYTES_MAX    8192
+#define REPORT_REASON_MAX   64 /* bytes that are kept, with the NUL */
+
+/* What one request may take by its server's word: a day and more. */
+#define REPORT_COST_MOST_S  1e5
+/* A request that took "nothing" took less than its server can count. */
+#define REPORT_COST_LEAST_S 1e-6
 
 struct report_named {
     double value;
@@ -151,6 +156,10 @@ enum report_fault report_parse_bin(struct str, struct place_report *out);
  * there is neither. */
 enum report_fault report_parse_orca(struct str metrics, struct str metrics_bin,
                                     struct place_report *out);
+/* CPU-seconds that the request took on the server: of the request costs "cpu_seconds", else "cpu".
+ * *out is 0 when there is neither, and above 0 when there is; RANGE when no request takes so much.
+ */
+enum report_fault report_cost_cpu(const struct place_report *, double *out);
 /* One line an HAProxy agent replied, without its end: "75% drain up # reason". */
 enum report_fault report_parse_agent_check(struct str line, struct place_report *out);
 

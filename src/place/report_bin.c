@@ -286,3 +286,17 @@ report_parse_orca(struct str metrics, struct str metrics_bin, struct place_repor
                 (struct str){metrics.p + formats[i].word.n, metrics.n - formats[i].word.n}, out);
     return REPORT_F_FORMAT;
 }
+
+enum report_fault
+report_cost_cpu(const struct place_report *r, double *out)
+{
+    static const char *const names[] = {"cpu_seconds", "cpu"};
+
+    *out = 0;
+    for (unsigned i = 0; i < MC_COUNT(names); i++)
+        for (unsigned k = 0; k < r->n_costs && *out == 0; k++)
+            if (strcmp(r->cost[k].name, names[i]) == 0)
+                *out =
+                    r->cost[k].value > REPORT_COST_LEAST_S ? r->cost[k].value : REPORT_COST_LEAST_S;
+    return *out > REPORT_COST_MOST_S ? REPORT_F_RANGE : REPORT_F_NONE;
+}

@@ -384,6 +384,29 @@ a_response_says_which_format_it_has(void **state)
     assert_int_equal(report_parse_orca(STR("XML <eps>"), STR_NONE, &r), REPORT_F_FORMAT);
 }
 
+static void
+the_cost_of_a_request_has_two_names(void **state)
+{
+    static const struct {
+        const char *text;
+        double cpu_s;
+    } rows[] = {
+        {"request_cost.cpu=.25", .25},
+        {"request_cost.cpu=.25,request_cost.cpu_seconds=.125", .125},
+        {"request_cost.cpu_seconds=0", REPORT_COST_LEAST_S},
+        {"request_cost.db=4,named_metrics.cpu=3,cpu_utilization=.5", 0},
+    };
+    double cpu_s;
+
+    for (size_t i = 0; i < MC_COUNT(rows); i++) {
+        assert_int_equal(report_parse_text(str_of(rows[i].text), &r), REPORT_F_NONE);
+        assert_int_equal(report_cost_cpu(&r, &cpu_s), REPORT_F_NONE);
+        assert_close(cpu_s, rows[i].cpu_s);
+    }
+    report_parse_text(STR("request_cost.cpu=1e6"), &r);
+    assert_int_equal(report_cost_cpu(&r, &cpu_s), REPORT_F_RANGE);
+}
+
 /* --- agent-check
  * ----------------------------------------------------------------------------------
  */
@@ -667,6 +690,7 @@ main(void)
         cmocka_unit_test(the_wire_is_strict_and_skips_what_it_does_not_know),
         cmocka_unit_test(base64_may_be_padded_or_not),
         cmocka_unit_test(a_response_says_which_format_it_has),
+        cmocka_unit_test(the_cost_of_a_request_has_two_names),
         cmocka_unit_test(the_last_word_of_a_kind_wins),
         cmocka_unit_test(a_reason_is_cut_and_made_printable),
         cmocka_unit_test(words_that_say_nothing_are_refused),
