@@ -16,6 +16,8 @@
 #define PIPE_EVENTS 32768
 /* Shapes that were never seen come in bursts, later hardly ever; losing some costs a moment. */
 #define PIPE_SHAPES 512
+/* Each worker tells of a server's load once a tick. */
+#define PIPE_WORDS  4096
 #define TICK_NS     (10 * MC_MS)
 #define TICK_IDLE   (50 * MC_MS)
 #define WINDOW_NS   (100 * MC_MS)
@@ -120,6 +122,12 @@ take_shape(const struct brain_shape *s)
     m->news = true;
 }
 
+static void
+take_word(const struct brain_word *w)
+{
+    know_word(mind_of(w->brain)->know, &w->w);
+}
+
 unsigned
 brains_drain(struct brains *bs)
 {
@@ -131,6 +139,8 @@ brains_drain(struct brains *bs)
 
         for (; (rec = ring_oldest(&p->shapes)); ring_drop(&p->shapes), n++)
             take_shape(rec);
+        for (; (rec = ring_oldest(&p->words)); ring_drop(&p->words), n++)
+            take_word(rec);
         for (; (rec = ring_oldest(&p->events)); ring_drop(&p->events), n++)
             take_event(rec);
     }
@@ -143,7 +153,8 @@ brains_lost(const struct brains *bs)
     uint64_t n = 0;
 
     for (unsigned i = 0; i < bs->n_pipes; i++)
-        n += stat_get(&bs->pipes[i].events.n_lost) + stat_get(&bs->pipes[i].shapes.n_lost);
+        n += stat_get(&bs->pipes[i].events.n_lost) + stat_get(&bs->pipes[i].shapes.n_lost) +
+             stat_get(&bs->pipes[i].words.n_lost);
     return n;
 }
 
@@ -193,6 +204,7 @@ brains_new(struct fleet *f)
     for (unsigned i = 0; i < bs->n_pipes; i++) {
         ring_init(&bs->pipes[i].events, PIPE_EVENTS, sizeof(struct brain_event));
         ring_init(&bs->pipes[i].shapes, PIPE_SHAPES, sizeof(struct brain_shape));
+        ring_init(&bs->pipes[i].words, PIPE_WORDS, sizeof(struct brain_word));
     }
     list_init(&bs->all);
     bs->timer.fn = on_timer;
@@ -218,6 +230,7 @@ brains_free(struct brains **bp)
     for (unsigned i = 0; i < bs->n_pipes; i++) {
         ring_fini(&bs->pipes[i].events);
         ring_fini(&bs->pipes[i].shapes);
+        ring_fini(&bs->pipes[i].words);
     }
     free(bs->pipes);
     free(bs->dir);
@@ -276,6 +289,26 @@ make_view(struct mind *m, const struct pool *p)
     m->view.table = m->pub.table = load_table_new(n, id_hash);
 }
 
+static void *
+lines(size_t bytes)
+{
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+
+    MC_ASSERT(p != NULL);
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* Each worker's on cache lines of its own. */
+static void
+make_readers(struct mind *m, unsigned n_workers)
+{
+    m->n_readers = n_workers;
+    m->pub.readers = lines((n_workers + 1) * sizeof(*m->pub.readers));
+    for (unsigned i = 0; i < n_workers; i++)
+        m->pub.readers[i].ears = lines(m->view.n * sizeof(struct brain_ear));
+}
+
 static struct mind *
 mind_new(struct brains *bs, const struct pool *p)
 {
@@ -302,9 +335,7 @@ mind_new(struct brains *bs, const struct pool *p)
     m->requests = mc_alloc(kc.n_classes * sizeof(*m->requests));
     m->agents = mc_alloc((m->view.n + 1) * sizeof(struct brain_agent *));
     atomic_init(&m->pub.map, class_set_map(&m->classes));
-    m->pub.readers = aligned_alloc(64, (bs->n_pipes + 1) * sizeof(*m->pub.readers));
-    MC_ASSERT(m->pub.readers != NULL);
-    memset(m->pub.readers, 0, (bs->n_pipes + 1) * sizeof(*m->pub.readers));
+    make_readers(m, bs->n_pipes);
     list_push_back(&bs->all, &m->link);
     return m;
 }
@@ -328,6 +359,8 @@ mind_free(struct mind *m)
     free(m->servers);
     free((void *)m->view.load);
     free((void *)m->view.id_hash);
+    for (unsigned i = 0; i < m->n_readers; i++)
+        free(m->pub.readers[i].ears);
     free(m->pub.readers);
     free(m->requests);
     free(m->agents);
@@ -535,11 +568,36 @@ brain_class_at(const struct brain *b, unsigned class, struct brain_class *out)
     out->rule = class_set_is_pinned(&m->classes, class);
     out->cost = learn_cost(l, class);
     out->doubt = learn_doubt(l, class);
+    out->told = l->class[class].told_s > 0;
     out->phi = l->class[class].phi;
     out->mem_bytes = l->class[class].mem_mb * 1e6;
     out->share = all > 0 ? l->all.cpu_s[class] / all : 0;
     out->requests = m->requests[class];
     return true;
+}
+
+static void
+show_said(const struct mind *m, unsigned server, mc_ns wall, struct brain_said *out)
+{
+    const struct know_word *w = &m->know->word[server];
+    enum report_fault fault = w->n_untrue > 0 ? REPORT_F_RANGE : REPORT_F_NONE;
+    bool any = w->last.at_ns > 0;
+
+    *out = (struct brain_said){.refused = w->n_untrue,
+                               .age = any ? wall - w->last.at_ns : MC_NEVER_NS,
+                               .cpu = any ? (double)w->last.cpu : -1,
+                               .application = any ? (double)w->last.application : -1,
+                               .memory = any ? (double)w->last.memory : -1,
+                               .price = lean_price(&m->know->lean[server])};
+    for (unsigned i = 0; i < m->n_readers; i++) {
+        struct brain_ear *e = &m->pub.readers[i].ears[server];
+
+        out->reports += stat_get(&e->reports);
+        out->refused += stat_get(&e->refused);
+        if (stat_get(&e->refused) > 0)
+            fault = (enum report_fault)atomic_load_explicit(&e->fault, memory_order_relaxed);
+    }
+    out->why = fault == REPORT_F_NONE ? "" : report_fault_text(fault);
 }
 
 void
@@ -554,6 +612,7 @@ brain_server_at(const struct brain *b, unsigned server, struct brain_server *out
                                  .factor = m->know->learn.server[server].factor,
                                  .other = m->know->host[server].other / (double)COST_ONE,
                                  .why = ""};
+    show_said(m, server, units_clock_ns() + m->pub.wall_ns, &out->said);
     if (m->agents[server])
         brain_agent_show(m->agents[server], loop_now(m->of->fleet->loop), out);
 }

@@ -28,9 +28,18 @@ struct http_head;
 /* A class's name, with that of a route before it. */
 #define BRAIN_NAME_MAX (2 * CLASS_NAME_MAX)
 
-/* The map that a worker looks into at this moment: not to be freed. */
+/* What one worker heard of a server in responses.  The worker writes, control reads. */
+struct brain_ear {
+    mc_ns told_at; /* the worker's: when it last told control of the load */
+    stat_u64 reports, refused;
+    _Atomic unsigned fault; /* enum report_fault of the last that was refused */
+};
+
+/* What one worker has of a brain. */
 struct brain_reader {
+    /* The map that it looks into at this moment: not to be freed. */
     alignas(64) _Atomic(const struct class_map *) map;
+    struct brain_ear *ears; /* [table->n] */
 };
 
 /* What workers read. */
@@ -49,6 +58,7 @@ struct brain {
 struct brain_pipe {
     struct ring events; /* struct brain_event */
     struct ring shapes; /* struct brain_shape */
+    struct ring words;  /* struct brain_word */
     uint32_t n_told;    /* attempts whose begin was told, and whose end was not; the worker's */
 };
 
@@ -65,11 +75,18 @@ struct brain_shape {
     char name[CLASS_NAME_MAX];
 };
 
+/* What a response told of its server's load. */
+struct brain_word {
+    struct brain *brain;
+    struct place_word w;
+};
+
 /* What a request is to placement, and what of its present attempt is counted. */
 struct brain_use {
     struct place_cost cost;
     mc_ns begin_ns;
     float crowd;
+    float said_s; /* CPU-seconds that it took by the server's word; 0: none */
     uint16_t class;
     bool told;
 };
@@ -86,6 +103,13 @@ void brain_begin(struct brain *, struct brain_pipe *, struct brain_use *, uint32
                  mc_ns now);
 void brain_end(struct brain *, struct brain_pipe *, struct brain_use *, uint32_t server,
                enum place_event_kind, mc_ns rtt, mc_ns now);
+
+/* The response to a request under way has these fields (STR_NONE: not this one): what its server
+ * says of its load and of what the request took.  The load is told to control every 10 ms at most,
+ * the cost with the attempt's end; of two reports the later one counts.  hot: once per response
+ * that says anything */
+void brain_hear(struct brain *, struct brain_pipe *, unsigned worker, struct brain_use *,
+                uint32_t server, struct str metrics, struct str metrics_bin, mc_ns now);
 
 /* --- control thread ----------------------------------------------------------------------------
  */
@@ -116,10 +140,20 @@ struct brain_class {
     bool rule; /* by the operator's word, not learned */
     struct place_cost cost;
     struct learn_doubt doubt;
+    bool told; /* the cost is the servers' own word */
     double phi;
     double mem_bytes;
     double share;      /* of the CPU that the pool's servers spent lately */
     uint64_t requests; /* since the class has this name */
+};
+
+/* What responses of a server told. */
+struct brain_said {
+    uint64_t reports, refused;
+    mc_ns age;                       /* of the last word on its load; MC_NEVER_NS: none */
+    double cpu, application, memory; /* utilizations it told; negative: it did not */
+    double price;                    /* what the server's factor is multiplied by for it */
+    const char *why;                 /* of the last refusal; "": none */
 };
 
 struct brain_server {
@@ -131,6 +165,7 @@ struct brain_server {
     double share;           /* of its weight, where the agent speaks in words */
     uint32_t max_in_flight; /* as it says, too; 0: no limit */
     const char *why;        /* of the last failure; "": none */
+    struct brain_said said;
 };
 
 unsigned brain_n_classes(const struct brain *);
@@ -139,7 +174,7 @@ unsigned brain_class_of(const struct pool *, struct str route, const struct http
 /* False: the class is free. */
 bool brain_class_at(const struct brain *, unsigned class, struct brain_class *);
 void brain_server_at(const struct brain *, unsigned server, struct brain_server *);
-/* Begins and shapes that found the pipes full. */
+/* Begins, shapes and words that found the pipes full. */
 uint64_t brains_lost(const struct brains *);
 
 #endif

@@ -41,6 +41,7 @@ struct mind {
     mc_ns window_ns;
     struct server **servers; /* [view.n], referenced */
     struct place_view view;
+    unsigned n_readers; /* pub.readers: as many as workers, who may outlive `of` */
     struct know *know;
     struct class_set classes;
     uint64_t *requests; /* [classes.n_classes] */

@@ -193,6 +193,112 @@ no_end_is_lost_when_the_pipe_is_full(void **state)
     pool_free(&p);
 }
 
+/* --- what responses say --- */
+
+/* One request whose response says so; "": it says nothing. */
+static void
+hear(const struct pool *p, unsigned worker, uint32_t server, const char *text,
+     enum place_event_kind kind)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), worker);
+    struct brain_use u;
+
+    look(p, pipe, worker, NULL, "/told", &u);
+    brain_begin(p->brain, pipe, &u, server, units_clock_ns());
+    brain_hear(p->brain, pipe, worker, &u, server, str_of(text), STR_NONE, units_clock_ns());
+    brain_end(p->brain, pipe, &u, server, kind, 0, units_clock_ns());
+}
+
+static struct brain_said
+said(const struct pool *p, uint32_t server)
+{
+    struct brain_server s;
+
+    brain_server_at(p->brain, server, &s);
+    return s.said;
+}
+
+static void
+what_a_response_says_of_its_server_is_known(void **state)
+{
+    struct pool *p = pool_with_brain(2);
+
+    assert_int_equal(said(p, 1).age, MC_NEVER_NS);
+    hear(p, 0, 1, "TEXT cpu_utilization=.75,mem_utilization=.5", PLACE_END_OK);
+    UNTIL(said(p, 1).age != MC_NEVER_NS);
+    assert_true(said(p, 1).cpu == .75 && said(p, 1).memory == .5 && said(p, 1).application < 0);
+    assert_int_equal(said(p, 1).reports, 1);
+    assert_int_equal(said(p, 0).reports, 0);
+    UNTIL((hear(p, 1, 1, "JSON {\"application_utilization\": 1}", PLACE_END_OK),
+           hear(p, 1, 0, "TEXT cpu_utilization=0", PLACE_END_OK), said(p, 1).price > 1.1));
+    assert_true(said(p, 0).price == 1);
+    pool_free(&p);
+}
+
+static void
+a_servers_load_is_told_every_10_ms_at_most(void **state)
+{
+    struct brain_pipe *pipe = brains_pipe(fleet_brains(F), 0);
+    struct pool *p = pool_with_brain(2);
+    struct brain_use u = {0};
+    mc_ns t = MC_SEC;
+
+    for (int i = 0; i < 100; i++, t += MC_MS)
+        for (uint32_t s = 0; s < 2; s++)
+            brain_hear(p->brain, pipe, 0, &u, s, STR("TEXT cpu_utilization=1"), STR_NONE, t);
+    assert_int_equal(atomic_load(&pipe->words.sent), 20);
+    assert_int_equal(said(p, 0).reports, 100);
+    /* and when nobody takes them, they are lost and counted */
+    for (unsigned i = 0; i < pipe->words.n_slots; i++)
+        brain_hear(p->brain, pipe, 0, &u, 0, STR("TEXT cpu_utilization=1"), STR_NONE,
+                   t += 10 * MC_MS);
+    assert_int_equal(brains_lost(fleet_brains(F)), 20);
+    pool_free(&p);
+}
+
+static void
+what_a_request_took_is_its_servers_word(void **state)
+{
+    struct pool *p = pool_with_brain(1);
+    struct brain_class c;
+
+    UNTIL((hear(p, 0, 0, "TEXT request_cost.cpu_seconds=.25", PLACE_END_OK),
+           has_class(p, "GET /told", &c)) &&
+          c.told);
+    assert_true(c.cost.known && c.cost.cpu_s > .24f && c.cost.cpu_s < .26f);
+    assert_int_equal(said(p, 0).age, MC_NEVER_NS); /* of its load it said nothing */
+    pool_free(&p);
+}
+
+static void
+nonsense_is_refused_and_counted(void **state)
+{
+    static const char *const nonsense[] = {
+        "TEXT cpu_utilization=nan",
+        "TEXT cpu_utilization=-1",
+        "TEXT mem_utilization=2",
+        "TEXT request_cost.cpu=1e9",
+        "cpu_utilization=1",
+        "JSON [1]",
+        "BIN ////",
+        "",
+    };
+    struct pool *p = pool_with_brain(1);
+    struct brain_class c;
+
+    for (size_t i = 0; i < MC_COUNT(nonsense); i++)
+        hear(p, i % 2, 0, nonsense[i], PLACE_END_OK);
+    settle();
+    assert_int_equal(said(p, 0).refused, MC_COUNT(nonsense));
+    assert_int_equal(said(p, 0).reports, 0);
+    assert_string_not_equal(said(p, 0).why, "");
+    hear(p, 0, 0, "TEXT request_cost.cpu=9e4", PLACE_END_OK); /* of a request that was there 1 us */
+    UNTIL(said(p, 0).refused == MC_COUNT(nonsense) + 1);
+    assert_false(has_class(p, "GET /told", &c) && c.told);
+    assert_true(said(p, 0).price == 1);
+    pool_free(&p);
+}
+
 static void
 a_reload_with_the_same_servers_keeps_the_brain(void **state)
 {
@@ -390,6 +496,10 @@ main(void)
         T(a_failed_attempt_counts_for_a_while),
         T(nobody_listens_and_nothing_breaks),
         T(no_end_is_lost_when_the_pipe_is_full),
+        T(what_a_response_says_of_its_server_is_known),
+        T(a_servers_load_is_told_every_10_ms_at_most),
+        T(what_a_request_took_is_its_servers_word),
+        T(nonsense_is_refused_and_counted),
         T(a_reload_with_the_same_servers_keeps_the_brain),
         T(other_servers_begin_with_the_costs_of_the_last),
         T(a_configuration_that_comes_to_nothing_leaves_no_brain),

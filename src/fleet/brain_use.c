@@ -6,6 +6,10 @@
 #include "fleet/brain_priv.h"
 #include "fleet/pool.h"
 #include "http/msg.h"
+#include "place/report.h"
+
+/* A server's load is of its last second or so: more often it has nothing new to say. */
+#define WORD_NS (10 * MC_MS)
 
 /* The map is replaced while workers look into it.  Each shows which one it looks into before it
  * makes sure that this is still the present one; control looks at what is shown after it has put
@@ -125,6 +129,7 @@ tell(struct brain *b, struct brain_pipe *p, const struct brain_use *u, uint32_t 
         .kind = (uint8_t)kind,
         .crowd = u->crowd,
         .rtt_us = (uint32_t)(rtt / MC_US),
+        .said_s = u->said_s,
         .cost = u->cost,
     };
     ring_send(&p->events);
@@ -135,6 +140,7 @@ tell(struct brain *b, struct brain_pipe *p, const struct brain_use *u, uint32_t 
 void
 brain_begin(struct brain *b, struct brain_pipe *p, struct brain_use *u, uint32_t server, mc_ns now)
 {
+    u->said_s = 0;
     u->crowd = load_begin(b->table, server, &u->cost);
     u->begin_ns = now;
     u->told = p && ring_has_room(&p->events, p->n_told + 2);
@@ -158,4 +164,63 @@ brain_end(struct brain *b, struct brain_pipe *p, struct brain_use *u, uint32_t s
     u->told = false;
     p->n_told--;
     tell(b, p, u, server, kind, rtt, now);
+}
+
+/* --- what responses say ------------------------------------------------------------------------
+ */
+
+static float
+said(const struct place_report *r, enum report_field f, double value)
+{
+    return report_has(r, f) ? (float)value : -1;
+}
+
+static void
+tell_word(struct brain *b, struct brain_pipe *p, uint32_t server, const struct place_report *r,
+          mc_ns now)
+{
+    struct brain_word *w = ring_slot(&p->words);
+
+    if (!w)
+        return;
+    w->brain = b;
+    w->w = (struct place_word){
+        .at_ns = now + b->wall_ns,
+        .server = server,
+        .cpu = said(r, REPORT_CPU_UTILIZATION, r->cpu_utilization),
+        .application = said(r, REPORT_APPLICATION_UTILIZATION, r->application_utilization),
+        .memory = said(r, REPORT_MEM_UTILIZATION, r->mem_utilization),
+        .rps = said(r, REPORT_RPS, r->rps),
+        .eps = said(r, REPORT_EPS, r->eps),
+    };
+    ring_send(&p->words);
+}
+
+#define ON_LOAD                                                            \
+    (1u << REPORT_CPU_UTILIZATION | 1u << REPORT_APPLICATION_UTILIZATION | \
+     1u << REPORT_MEM_UTILIZATION)
+
+void
+brain_hear(struct brain *b, struct brain_pipe *p, unsigned worker, struct brain_use *u,
+           uint32_t server, struct str metrics, struct str metrics_bin, mc_ns now)
+{
+    struct brain_ear *ear = &b->readers[worker].ears[server];
+    struct place_report r;
+    enum report_fault f = report_parse_orca(metrics, metrics_bin, &r);
+    double cpu_s = 0;
+
+    if (f == REPORT_F_NONE)
+        f = report_cost_cpu(&r, &cpu_s);
+    if (f != REPORT_F_NONE) {
+        stat_add(&ear->refused, 1);
+        atomic_store_explicit(&ear->fault, f, memory_order_relaxed);
+        return;
+    }
+    stat_add(&ear->reports, 1);
+    if (cpu_s > 0)
+        u->said_s = (float)cpu_s;
+    if (!p || !(r.present & ON_LOAD) || (ear->told_at > 0 && now - ear->told_at < WORD_NS))
+        return;
+    ear->told_at = now;
+    tell_word(b, p, server, &r, now);
 }
