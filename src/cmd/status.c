@@ -71,7 +71,7 @@ state_colour(const char *state)
     return TABLE_ODD;
 }
 
-/* What its agent says, and what was learned. */
+/* What its agent says, or without one its responses, and what was learned. */
 static void
 agent_cells(struct table *t, const json_t *s)
 {
@@ -80,6 +80,8 @@ agent_cells(struct table *t, const json_t *s)
     const json_t *agent = words != NULL ? words : json_object_get(learned, "agent");
     const char *const percents[] = {"cpu", "pressure"};
 
+    if (!json_is_object(agent))
+        agent = json_object_get(learned, "orca");
     for (unsigned i = 0; i < 2; i++)
         if (json_is_number(json_object_get(agent, percents[i])))
             table_add(t, TABLE_PLAIN, "%.0f%%", answer_real(agent, percents[i]) * 100);

@@ -136,6 +136,8 @@ const struct conf_key conf_keys[] = {
         "how a server is chosen; auto is resource when an agent reports load, else least-request"),
     KEY(POOL, "report-interval", DURATION, pool_conf, report_interval_ns, "100ms", "20ms..10s",
         "how often agents tell the load of their servers; node-exporter is asked once a second"),
+    KEY(POOL, "pass-load-reports", BOOL, pool_conf, pass_load_reports, "no", NULL,
+        "pass endpoint-load-metrics (ORCA) of responses on to clients"),
     KEY(POOL, "hash-by", HASH_BY, pool_conf, hash_by, "address", NULL,
         "what balance = hash looks at: address, uri, header:NAME, cookie:NAME"),
     KEY(POOL, "hash-table", WORD, pool_conf, params.maglev, "ring", "ring|maglev",

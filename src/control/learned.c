@@ -22,13 +22,13 @@ one_class(const struct pool *p, const struct brain_class *c)
 {
     bool is = c->cost.known;
 
-    return json_pack("{s:s, s:s%, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I}", "pool",
+    return json_pack("{s:s, s:s%, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I}", "pool",
                      p->conf.name, "class", c->name.p, c->name.n, "rule", (int)c->rule, "known",
-                     (int)is, "cpu_ms", known(is, (double)c->cost.cpu_s * 1e3), "doubt",
-                     known(is, c->doubt.cpu), "phi", known(is, c->phi), "phi_doubt",
-                     known(is, c->doubt.phi), "memory_bytes", known(is, c->mem_bytes),
-                     "memory_doubt", known(is, c->doubt.mem * 1e6), "share", c->share, "requests",
-                     (json_int_t)c->requests);
+                     (int)is, "told", (int)c->told, "cpu_ms",
+                     known(is, (double)c->cost.cpu_s * 1e3), "doubt", known(is, c->doubt.cpu),
+                     "phi", known(is, c->phi), "phi_doubt", known(is, c->doubt.phi), "memory_bytes",
+                     known(is, c->mem_bytes), "memory_doubt", known(is, c->doubt.mem * 1e6),
+                     "share", c->share, "requests", (json_int_t)c->requests);
 }
 
 json_t *
@@ -61,6 +61,22 @@ one_agent(const struct brain_server *s)
                      s->why);
 }
 
+/* What its responses say; null when that is nothing. */
+static json_t *
+responses_say(const struct brain_said *s)
+{
+    bool heard = s->age != MC_NEVER_NS;
+
+    if (s->reports == 0 && s->refused == 0)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:I, s:I, s:s}", "age_ms",
+                     known(heard, (double)s->age / (double)MC_MS), "cpu",
+                     known(s->cpu >= 0, s->cpu), "application",
+                     known(s->application >= 0, s->application), "memory",
+                     known(s->memory >= 0, s->memory), "price", s->price, "reports",
+                     (json_int_t)s->reports, "refused", (json_int_t)s->refused, "why", s->why);
+}
+
 json_t *
 learned_server(const struct pool *p, unsigned index)
 {
@@ -69,8 +85,8 @@ learned_server(const struct pool *p, unsigned index)
     if (p->brain == NULL)
         return NULL;
     brain_server_at(p->brain, index, &s);
-    return json_pack("{s:f, s:f, s:o}", "factor", s.factor, "other_load", s.other, "agent",
-                     s.has_agent ? one_agent(&s) : json_null());
+    return json_pack("{s:f, s:f, s:o, s:o}", "factor", s.factor, "other_load", s.other, "agent",
+                     s.has_agent ? one_agent(&s) : json_null(), "orca", responses_say(&s.said));
 }
 
 json_t *
@@ -140,7 +156,7 @@ static const struct class_metric class_metrics[] = {
     {"requests_total", "counter", "attempts that were begun", class_requests},
 };
 
-struct agent_metric {
+struct server_metric {
     const char *name, *type, *help;
     double (*value)(const struct brain_server *); /* negative: not known */
 };
@@ -181,13 +197,44 @@ agent_failures(const struct brain_server *s)
     return (double)s->failures;
 }
 
-static const struct agent_metric agent_metrics[] = {
+static double
+orca_cpu(const struct brain_server *s)
+{
+    return s->said.cpu;
+}
+
+static double
+orca_price(const struct brain_server *s)
+{
+    return s->said.price;
+}
+
+static double
+orca_reports(const struct brain_server *s)
+{
+    return (double)s->said.reports;
+}
+
+static double
+orca_refused(const struct brain_server *s)
+{
+    return (double)s->said.refused;
+}
+
+static const struct server_metric agent_metrics[] = {
     {"age_seconds", "gauge", "since the last report was true", agent_age},
     {"cpu_utilization", "gauge", "CPU in use, of what the service may have", agent_cpu},
     {"cpu_pressure", "gauge", "share of time in which somebody waited for CPU", agent_pressure},
     {"reports_total", "counter", "reports that were believed", agent_reports},
     {"refused_total", "counter", "reports that made no sense", agent_refused},
     {"failures_total", "counter", "connections that broke, failed or stalled", agent_failures},
+};
+
+static const struct server_metric orca_metrics[] = {
+    {"cpu_utilization", "gauge", "CPU in use, as responses told last", orca_cpu},
+    {"price", "gauge", "what the factor is multiplied by for it", orca_price},
+    {"reports_total", "counter", "reports in responses that were believed", orca_reports},
+    {"refused_total", "counter", "reports in responses that made no sense", orca_refused},
 };
 
 /* A shape holds what clients wrote. */
@@ -229,19 +276,33 @@ has_agent(const struct pool *p, unsigned server, struct brain_server *out)
     return out->has_agent;
 }
 
+static bool
+has_brain(const struct pool *p, unsigned server, struct brain_server *out)
+{
+    if (p->brain == NULL)
+        return false;
+    brain_server_at(p->brain, server, out);
+    return true;
+}
+
+/* Fills *out for a server that has it. */
+typedef bool has_f(const struct pool *, unsigned server, struct brain_server *out);
+
+/* meercat_TREE_*, of the servers that have it. */
 static void
-agent_family(const struct node *n, const struct agent_metric *m, struct buf *b)
+server_family(const struct node *n, const char *tree, has_f *has, const struct server_metric *m,
+              struct buf *b)
 {
     struct brain_server s;
 
-    buf_printf(b, "# HELP meercat_agent_%s %s\n# TYPE meercat_agent_%s %s\n", m->name, m->help,
-               m->name, m->type);
+    buf_printf(b, "# HELP meercat_%s_%s %s\n# TYPE meercat_%s_%s %s\n", tree, m->name, m->help,
+               tree, m->name, m->type);
     for (unsigned i = 0; i < n->current->n_pools; i++) {
         const struct pool *p = n->current->pools[i];
 
         for (unsigned k = 0; k < p->view.n; k++) {
-            if (has_agent(p, k, &s) && m->value(&s) >= 0)
-                buf_printf(b, "meercat_agent_%s{proxy=\"%s\",server=\"%s\"} %.9g\n", m->name,
+            if (has(p, k, &s) && m->value(&s) >= 0)
+                buf_printf(b, "meercat_%s_%s{proxy=\"%s\",server=\"%s\"} %.9g\n", tree, m->name,
                            p->conf.name, p->servers[k]->name, m->value(&s));
         }
     }
@@ -281,7 +342,9 @@ learned_metrics(const struct node *n, struct buf *b)
     for (size_t i = 0; any_brain && i < MC_COUNT(class_metrics); i++)
         class_family(n, &class_metrics[i], b);
     for (size_t i = 0; any_agent && i < MC_COUNT(agent_metrics); i++)
-        agent_family(n, &agent_metrics[i], b);
+        server_family(n, "agent", has_agent, &agent_metrics[i], b);
+    for (size_t i = 0; any_brain && i < MC_COUNT(orca_metrics); i++)
+        server_family(n, "orca", has_brain, &orca_metrics[i], b);
     if (any_brain)
         factor_family(n, b);
 }

@@ -68,6 +68,7 @@ struct pool_conf {
     mc_ns report_interval_ns;      /* how often agents report; default 100 ms */
     unsigned n_classes;            /* of requests, rules and "other" included; default 128 */
     struct class_rules rules;      /* fewer than classes */
+    bool pass_load_reports;        /* clients get what responses tell of their server's load */
     struct server_conf *servers;
     unsigned n_servers;
 };

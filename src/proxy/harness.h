@@ -36,6 +36,7 @@ struct origin {
     pthread_t thread;
     _Atomic bool stop, hold;
     _Atomic unsigned requests, at_once, peak, conns;
+    const char *reply; /* NULL: a 200 that says hello */
 };
 
 struct origin_conn {
@@ -64,7 +65,7 @@ listen_on(uint16_t *port)
 static bool
 answer(struct origin *o, int fd)
 {
-    static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    const char *text = o->reply ? o->reply : "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     unsigned now = ++o->at_once;
 
     o->requests++;
@@ -73,7 +74,7 @@ answer(struct origin *o, int fd)
     while (o->hold && !o->stop)
         usleep(1000);
     o->at_once--;
-    return send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL) > 0;
+    return send(fd, text, strlen(text), MSG_NOSIGNAL) > 0;
 }
 
 static void *
@@ -129,6 +130,9 @@ struct wishes {
     unsigned cap; /* of the server */
     unsigned queue_max;
     mc_ns queue_timeout_ns;
+    const char *balance;
+    bool pass_load_reports;
+    const char *reply; /* of the origin */
 };
 
 struct stage {
@@ -171,7 +175,8 @@ make_snapshot(struct stage *s, uint64_t generation)
     struct snapshot *snap = mc_alloc(sizeof(*snap));
     struct pool_conf pc = {
         .name = mc_strdup("app"),
-        .policy = policy_find(STR("least-request")),
+        .policy = policy_find(str_of(s->wishes.balance ? s->wishes.balance : "least-request")),
+        .pass_load_reports = s->wishes.pass_load_reports,
         .retries = 2,
         .retry_budget_percent = 20,
         .retry_min_per_s = 10,
@@ -243,6 +248,7 @@ set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
     memset(s, 0, sizeof(*s));
     if (w != NULL)
         s->wishes = *w;
+    s->origin.reply = s->wishes.reply;
     s->origin.fd = listen_on(&s->origin.port);
     assert_int_equal(pthread_create(&s->origin.thread, NULL, origin_main, &s->origin), 0);
     s->control = loop_new(&lc, &err);
@@ -256,6 +262,7 @@ set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
                                  .cpu = -1,
                                  .on_released = on_released,
                                  .on_drained = on_drained,
+                                 .pipe = brains_pipe(fleet_brains(s->fleet), i),
                                  .arg = s};
 
         s->workers[i] = worker_new(&wc, &err);
@@ -291,25 +298,36 @@ end_stage(struct stage *s)
     loop_free(&s->control);
 }
 
-/* One request on a new connection; the status of the answer, 0 when there is none or its body is
- * not the origin's. */
-static unsigned
-ask_status(uint16_t port)
+#define ANSWER_MAX 4096
+
+/* One request on a new connection, and all that comes back; returns its length. */
+static size_t
+ask_text(uint16_t port, char buf[ANSWER_MAX])
 {
     static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     struct sockaddr_in a = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    char buf[4096] = "";
     size_t have = 0;
-    unsigned status = 0;
     ssize_t n;
 
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 &&
         send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0)
-        while ((n = read(fd, buf + have, sizeof(buf) - 1 - have)) > 0)
+        while ((n = read(fd, buf + have, ANSWER_MAX - 1 - have)) > 0)
             have += (size_t)n;
     close(fd);
+    buf[have] = '\0';
+    return have;
+}
+
+/* The status of the answer, 0 when there is none or its body is not the origin's. */
+static unsigned
+ask_status(uint16_t port)
+{
+    char buf[ANSWER_MAX];
+    size_t have = ask_text(port, buf);
+    unsigned status = 0;
+
     if (have > 12 && sscanf(buf, "HTTP/1.1 %3u", &status) != 1)
         return 0;
     return status == 200 && memcmp(buf + have - 5, "hello", 5) != 0 ? 0 : status;

@@ -7,6 +7,7 @@
  * splice.
  */
 #include "http/forwarded.h"
+#include "proxy/load_report.h"
 #include "proxy/txn.h"
 #include "proxy/untaken.h"
 #include "proxy/worker_priv.h"
@@ -198,6 +199,8 @@ txn_up_drained(struct txn *t)
 void
 txn_interim(struct txn *t, const struct http_head *head)
 {
+    struct http_head out;
+
     if (++t->interims > INTERIM_MAX) {
         t->detail = "too many interim responses";
         txn_up_failed(t, END_BAD_RESPONSE);
@@ -208,7 +211,8 @@ txn_interim(struct txn *t, const struct http_head *head)
     stat_add(&t->worker->stats.responses_1xx, 1);
     if (head->status == 100)
         t->req.expect_continue = false; /* the client will send its body now */
-    t->down->interim(t, head);
+    load_report_interim(t, head, &out);
+    t->down->interim(t, &out);
 }
 
 static void
@@ -234,6 +238,7 @@ txn_response_head(struct txn *t, const struct http_head *head)
     const bool bodyless = http_response_bodyless(head->status, t->req.method);
     struct down_head d = {
         .head = head,
+        .drop = load_report_head(t, head),
         .add = &date,
         .n_add = http_field_find(head, FIELD_DATE) == NULL,
         .body = head->body == HTTP_BODY_CLOSE ? HTTP_BODY_CHUNKED : head->body,
@@ -277,6 +282,7 @@ txn_response_end(struct txn *t, const struct http_field *trailers, unsigned n)
     t->end = END_OK;
     if (t->attempt_end == PLACE_END_VOID && !t->client_slow)
         t->attempt_end = PLACE_END_OK;
+    n = load_report_trailers(t, &trailers, n);
     t->down->end(t, trailers, n);
     txn_finish(t);
 }
