@@ -22,16 +22,22 @@
  * A word goes to all members in the next batch, and is told three times; whoever hears something
  * new tells it to some random members, three times, too.  Once a second one random member is sent
  * the hash over all words; where it differs, 128 hashes of parts, then 128 hashes of each part that
- * differs, then the words of the leaves that differ.  While two differ they go on every 100 ms.
+ * differs, then the words of the leaves that differ.  Who learned something so goes on after 100
+ * ms.
  *
  * A word "as configured" is forgotten after conf.forget_ms.  A member that was away for longer
  * and still holds the word before brings that back.
  *
- * Wire, big-endian (base/pack.h); records carry their length, and unknown bytes behind known
- * fields, or behind the last record, are skipped: message = u8 WORDS_FORMAT, u8 kind, ... TELL =
- * varint n, n words                     HASHES = u8 part (255: the top), 128 x u64 ROOT = u64 hash
- * LEAF = u16 leaf, varint n, n words (all of the leaf) word record = u8 say, varint weight, varint
- * wall ms, varint counter, u64 node, svarint when ms, str name, str who, str where
+ * Wire, big-endian (base/pack.h); words carry their length (u16), and unknown bytes behind known
+ * fields, or behind the last word, are skipped:
+ *   message = u8 WORDS_FORMAT, u8 kind, ...
+ *   TELL (news, to be passed on), GIVE = u8 n, n words      ROOT = u64 hash
+ *   HASHES = u8 part (255: the parts themselves), 128 x u64
+ *   ASK = u8 n, n x u16 leaf (from 0x4000 on: whole parts)
+ *   word = u8 say, varint weight, varint wall ms, varint counter, u64 node, svarint when ms, str
+ * name, str who, str where A leaf is the name's hash (str_hash, seed 0, over what it is about and
+ * the name) modulo 128 * 128; 128 leaves are a part; hashes are XORed hashes (seed 1) of the words'
+ * bytes.
  */
 #ifndef MC_CLUSTER_WORDS_H
 #define MC_CLUSTER_WORDS_H
@@ -95,14 +101,15 @@ struct words_time {
 
 /* Zeros mean the defaults named. */
 struct words_conf {
-    uint64_t id;          /* of this member */
+    uint64_t id;          /* of this member; as all ids not 0 */
     mc_ns batch_ns;       /* 10 ms */
     mc_ns again_ns;       /* 100 ms: between the three times a word is told */
     mc_ns exchange_ns;    /* 1 s */
     unsigned retell;      /* 3: to how many members a listener tells what was new */
     int64_t forget_ms;    /* 30 days */
-    uint64_t bytes_per_s; /* 1 MB/s for exchanges; new words are not held back */
+    uint64_t bytes_per_s; /* 1 MB/s that this member sends, all receivers together */
     uint64_t seed;
+    /* Must not call words. */
     void (*send)(void *arg, uint64_t to, const void *bytes, size_t n);
     /* A word holds that did not before, whoever said it.  Good for the call.  May be NULL. */
     void (*on_word)(void *arg, const struct word *);
@@ -120,7 +127,7 @@ struct words_conf {
     X(ahead, "words from more than the bound in the future")                     \
     X(refused, "words beyond the limit of words")                                \
     X(differences, "exchanges that found a difference")                          \
-    X(held_back, "answers cut short by the bandwidth")                           \
+    X(held_back, "news or answers cut short by the bandwidth")                   \
     X(forgotten, "words as configured that were forgotten")
 
 struct words_counters {
