@@ -19,7 +19,7 @@
  *   have told that they heard that claim, and still leave so much.
  * Of any two members that grow, the later one thus counts what the former claimed: whatever is
  * delayed, lost, doubled or reordered, shares do not sum to more than the limit, but for the 1 that
- * each has at least: the sum is below max(limit, members) + the number of members that some other
+ * each has at least: the sum is at most max(limit, members) + the number of members that some other
  * does not know of yet.
  *
  * Death and partition cannot be told apart.  Who is gone counts with its last claim, and nobody
@@ -31,9 +31,12 @@
  * member), if members find each other gone within hold_ns / 2; beyond lone_ns, below limit * parts.
  * Members that left say so (caps_member_left) and hold nothing up.
  *
- * Wire (base/pack.h), the value of a fact a limit; unknown bytes at the end are skipped:
- *   u8 CAPS_FORMAT, u64 key, u64 seq, varint demand, varint claim, varint n, n x (u64 member, u64
- * seq)
+ * A member that has not told of a limit for hold_ns does not know it, and is not waited for.
+ *
+ * Wire, big-endian (base/pack.h), the value of a fact a limit; unknown bytes at the end are
+ * skipped: u8 CAPS_FORMAT, u64 key, u64 number of the word, varint demand (1/1000 units), varint
+ * claim, u64 number of the word that raised the claim, u8 n, n x (u64 member, u64 number of its
+ * claim heard)
  */
 #ifndef MC_CLUSTER_CAPS_H
 #define MC_CLUSTER_CAPS_H
@@ -53,13 +56,13 @@
 
 /* Zeros mean the defaults named. */
 struct caps_conf {
-    uint64_t id;       /* of this member */
+    uint64_t id;       /* of this member; as all ids not 0 */
     uint32_t boot;     /* greater than at any start before: wall seconds */
     mc_ns exchange_ns; /* 100 ms: how often it tells, at most */
     mc_ns smooth_ns;   /* 1 s: time constant of the mean of demand */
     mc_ns hold_ns;     /* 10 s */
     mc_ns lone_ns;     /* 60 s */
-    /* To be told to all, and to replace what was told of this limit before. */
+    /* To be told to all, and to replace what was told of this limit before.  Must not call caps. */
     void (*tell)(void *arg, uint64_t key, const void *bytes, size_t n);
     void *arg;
 };
@@ -92,7 +95,9 @@ unsigned caps_set_limit(struct caps *, uint64_t key, uint32_t units, mc_ns now);
 /* Indices of others stay. */
 void caps_drop_limit(struct caps *, uint64_t key);
 
-/* Who is alive, besides us (the first CAPS_MEMBERS_MAX - 1 of them); those missing are gone. */
+/* Who is alive, besides us (the first CAPS_MEMBERS_MAX - 1 of them); those missing are gone.  Until
+ * the first call shares are 1: a member that starts is not alone only because it knows nobody yet.
+ */
 void caps_set_members(struct caps *, const uint64_t *ids, unsigned n, mc_ns now);
 /* It said that it leaves and uses nothing any more. */
 void caps_member_left(struct caps *, uint64_t id, mc_ns now);
