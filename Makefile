@@ -134,7 +134,7 @@ unit: units
 
 # The same schedules as in the unit tests, and many more; SEED=n goes on from the n-th.
 soak: $(SOAKS)
-	@MC_SCHEDULES=$(or $(MC_SCHEDULES),10000) tools/unit $(SOAKS)
+	@for t in $(SOAKS); do MC_SCHEDULES=$(or $(MC_SCHEDULES),10000) $(RUNNER) $$t || exit 1; done
 
 ifeq ($(E2E),)
 e2e:

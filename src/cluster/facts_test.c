@@ -23,7 +23,6 @@ struct world {
     struct node node[MESH_MAX];
     uint64_t seed, counter;
     uint64_t heard[MESH_MAX][MESH_MAX][KEYS]; /* by listener, owner, key: the last counter */
-    mc_ns worst_age;
     uint64_t bytes[MESH_MAX];
 };
 
@@ -690,6 +689,118 @@ whatever_the_network_does_all_agree_in_the_end(void **state)
         play(mesh_seed(i));
 }
 
+/* --- figures ------------------------------------------------------------------------------------
+ */
+
+/* 10 members, 1,000 servers with 5 facts each: 500 facts of each member, each set anew once a
+ * second.  When does each of the others hold a value, or a later one? */
+#define FIG_MEMBERS 10
+#define FIG_KEYS    500
+#define FIG_VALUE   24
+#define FIG_BATCHES 100 /* a second */
+
+struct figures {
+    struct world world; /* first: nodes point to it */
+    mc_ns begin;
+    unsigned seen[FIG_MEMBERS][FIG_MEMBERS][FIG_KEYS]; /* rounds */
+    uint64_t ms[4000];                                 /* how many took so long */
+    uint64_t n;
+};
+
+static mc_ns
+set_at(const struct figures *g, unsigned key, unsigned round)
+{
+    return g->begin + round * MC_SEC + key / (FIG_KEYS / FIG_BATCHES) * (MC_SEC / FIG_BATCHES);
+}
+
+static void
+take_figure(void *arg, uint64_t owner, struct str key, const void *value, size_t n, mc_ns age_ns)
+{
+    const struct node *node = arg;
+    struct figures *g = (struct figures *)node->w;
+    unsigned k = (unsigned)strtoul(key.p + 4, NULL, 10), round;
+    unsigned *seen = &g->seen[node->at][at_of(owner)][k];
+
+    memcpy(&round, value, sizeof(round));
+    for (; *seen <= round; ++*seen) {
+        mc_ns took = (g->world.mesh.now - set_at(g, k, *seen)) / MC_MS;
+
+        g->ms[took < (mc_ns)MC_COUNT(g->ms) ? took : (mc_ns)MC_COUNT(g->ms) - 1]++;
+        g->n++;
+    }
+}
+
+static unsigned
+quantile_ms(const struct figures *g, double q)
+{
+    uint64_t sum = 0;
+    unsigned at = 0;
+
+    while (at + 1 < MC_COUNT(g->ms) && (double)(sum += g->ms[at]) < q * (double)g->n)
+        at++;
+    return at;
+}
+
+static void
+set_all(struct figures *g, unsigned round)
+{
+    struct world *w = &g->world;
+    uint8_t value[FIG_VALUE] = {0};
+    char room[16];
+
+    memcpy(value, &round, sizeof(round));
+    for (unsigned k = 0; k < FIG_KEYS; k++) {
+        if (k % (FIG_KEYS / FIG_BATCHES) == 0)
+            run_until(w, set_at(g, k, round));
+        for (unsigned i = 0; i < FIG_MEMBERS; i++) {
+            facts_set(w->node[i].f, key_of(k, room), urgency_of(k), value, sizeof(value),
+                      w->mesh.now);
+            w->node[i].due = facts_due(w->node[i].f);
+        }
+    }
+}
+
+static void
+measure(double loss, unsigned rounds)
+{
+    struct figures *g = mc_alloc(sizeof(*g));
+    struct world *w = &g->world;
+    uint64_t bytes = 0, most = 0;
+
+    world_init(w, FIG_MEMBERS, 9);
+    w->conf.on_fact = take_figure;
+    w->mesh.loss = loss;
+    world_start(w);
+    run_until(w, w->mesh.now + 2 * MC_SEC);
+    g->begin = w->mesh.now;
+    memset(w->bytes, 0, sizeof(w->bytes));
+    for (unsigned r = 0; r < rounds; r++)
+        set_all(g, r);
+    run_until(w, set_at(g, 0, rounds));
+    for (unsigned i = 0; i < FIG_MEMBERS; i++) {
+        bytes += w->bytes[i];
+        most = w->bytes[i] > most ? w->bytes[i] : most;
+    }
+    print_message("loss %2.0f %%: at the others after p50 %u ms, p99 %u ms, p99.9 %u ms; "
+                  "%.0f kB/s a node (%.0f at most)\n",
+                  loss * 100, quantile_ms(g, 0.5), quantile_ms(g, 0.99), quantile_ms(g, 0.999),
+                  (double)bytes / FIG_MEMBERS / rounds / 1000, (double)most / rounds / 1000);
+    assert_true(quantile_ms(g, 0.99) < 600);
+    world_fini(w);
+    free(g);
+}
+
+static void
+thousands_of_facts_are_known_everywhere_in_time(void **state)
+{
+    unsigned rounds = mesh_schedules(500) < 500 ? 2 : 10;
+
+    (void)state;
+    measure(0, rounds);
+    measure(0.05, rounds);
+    measure(0.2, rounds);
+}
+
 int
 main(void)
 {
@@ -708,6 +819,7 @@ main(void)
         cmocka_unit_test(strangers_are_not_heard),
         cmocka_unit_test(who_lacks_something_asks_and_is_answered),
         cmocka_unit_test(whatever_the_network_does_all_agree_in_the_end),
+        cmocka_unit_test(thousands_of_facts_are_known_everywhere_in_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
