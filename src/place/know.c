@@ -487,6 +487,7 @@ know_report(struct know *k, uint32_t server, const struct place_report *r, mc_ns
     lr.cpu_s = said(r, REPORT_CPU_SECONDS, r->cpu_seconds);
     lr.pressure = report_has(r, REPORT_CPU_PRESSURE) ? r->cpu_pressure : 0;
     lr.mem_bytes = said(r, REPORT_MEM_BYTES, r->mem_bytes);
+    lr.cores = report_has(r, REPORT_CORES) ? r->cores : 0;
     if (!learn_report(&k->learn, server, &lr)) {
         k->n_refused++;
         return;
@@ -495,7 +496,7 @@ know_report(struct know *k, uint32_t server, const struct place_report *r, mc_ns
     lean_note(&k->lean[server], said(r, REPORT_CPU_UTILIZATION, fmin(r->cpu_utilization, 1)), at);
     h->boot = r->boot;
     h->seq = r->seq;
-    h->cores = report_has(r, REPORT_CORES) ? (float)r->cores : 0;
+    h->cores = (float)lr.cores;
     h->mem_limit =
         report_has(r, REPORT_MEM_LIMIT) ? (uint32_t)(r->mem_limit_bytes / COST_MEM_UNIT) : 0;
     h->mem_base = (uint32_t)(s->base_bytes / COST_MEM_UNIT);

@@ -50,6 +50,7 @@ struct learn_slot {
     bool told;        /* the agent's counter is known at both ends */
     double cpu_s;     /* used in the window */
     double pressure, mem_bytes;
+    double cores; /* of the server then; 0: unknown */
     unsigned n, cap;
     struct presence_row *row;
 };
@@ -68,7 +69,7 @@ struct learn_server {
     struct learn_slot slot[LEARN_SLOTS];
     struct learn_slot *last; /* the one before, to take differences; NULL: none */
     double base_bytes;       /* memory without requests */
-    double other;            /* cores used by what no balancer told of */
+    double other;            /* cores wanted by what no balancer told of */
 };
 
 struct learn_class {
@@ -128,6 +129,7 @@ struct learn_report {
     uint64_t boot, seq;
     mc_ns at_ns;
     double cpu_s, pressure, mem_bytes; /* negative: not known */
+    double cores;                      /* 0: not known */
 };
 /* False when it is older than the last one, or no server of ours. */
 bool learn_report(struct learn *, uint32_t server, const struct learn_report *);

@@ -154,34 +154,43 @@ sums_of_two_say_what_one_would_have_said(void **state)
 struct world {
     struct learn l;
     struct rng rng;
-    double cpu_s[8];
+    double cores; /* of each server, below 1; 0: as many as are wanted */
+    double cpu_s[8], pressure[8];
     int64_t window;
     mc_ns now;
 };
 
-static const double cost_s[3] = {.001, .02, .005}, wait_s[3] = {0, 0, .045};
+static const double wait_s[3] = {0, 0, .045};
+static double cost_s[3];
 
 static void
 world_init(struct world *w)
 {
     *w = (struct world){0};
+    cost_s[0] = .001;
+    cost_s[1] = .02;
+    cost_s[2] = .005;
     learn_init(&w->l, 8, 3, WINDOW, 0);
     rng_seed(&w->rng, 1);
     for (uint32_t s = 0; s < 8; s++)
         learn_own(&w->l, s, true);
 }
 
+/* In a container below one core one request after the other, each held back by the quota. */
 static unsigned
 make_rows(struct world *w, uint32_t s, struct presence_row *row)
 {
-    double burst = rng_unit(&w->rng) * 2;
+    double burst = rng_unit(&w->rng) * 2, held = w->cores > 0 ? 1 / w->cores : 1;
+    double many = w->cores > 0 ? 3 : 20, few = w->cores > 0 ? 1 : 5;
 
+    w->pressure[s] = 0;
     for (unsigned k = 0; k < 3; k++) {
-        double n = floor((k == 0 ? 20 : 5) * rng_unit(&w->rng) * burst);
+        double n = floor((k == 0 ? many : few) * rng_unit(&w->rng) * burst);
 
-        row[k] =
-            (struct presence_row){(uint16_t)k, (float)(n * (cost_s[k] + wait_s[k])), (float)n, 0};
+        row[k] = (struct presence_row){(uint16_t)k, (float)(n * (cost_s[k] * held + wait_s[k])),
+                                       (float)n, 0};
         w->cpu_s[s] += n * cost_s[k];
+        w->pressure[s] += n * cost_s[k] * (held - 1) / (WINDOW * 1e-9);
     }
     return 3;
 }
@@ -193,6 +202,8 @@ tell(struct world *w, uint32_t s)
                              .seq = (uint64_t)w->window + 1,
                              .at_ns = w->window * WINDOW,
                              .cpu_s = w->cpu_s[s],
+                             .pressure = fmin(w->pressure[s], 1),
+                             .cores = w->cores,
                              .mem_bytes = 1e9};
 
     assert_true(learn_report(&w->l, s, &r));
@@ -252,6 +263,67 @@ what_nobody_told_of_is_noticed(void **state)
     }
     assert_near(w.l.server[3].other, 1.5, .15);
     assert_true(fabs(w.l.server[4].other) < .2);
+    learn_fini(&w.l);
+}
+
+static void
+containers_below_one_core_teach_the_same(void **state)
+{
+    struct world w;
+
+    world_init(&w);
+    w.cores = .25;
+    cost_s[2] = .001;
+    learn_remember(&w.l, 2, .002, .03, 0);
+    live(&w, 600);
+    for (unsigned k = 0; k < 3; k++) {
+        struct place_cost c = learn_cost(&w.l, k);
+
+        assert_near((double)c.cpu_s, cost_s[k], .3);
+        assert_near(c.phi / (double)COST_ONE, cost_s[k] / (cost_s[k] + wait_s[k]), .4);
+    }
+    for (int i = 0; i < 100; i++) {
+        w.cpu_s[3] += .01; /* by whom? */
+        live(&w, 1);
+    }
+    assert_near(w.l.server[3].other, .1, .3);
+    learn_fini(&w.l);
+}
+
+/* Requests of class 1 take 40 MB within three windows, and give it back at once. */
+static void
+memory_is_known_by_what_is_given_back(void **state)
+{
+    struct world w;
+    int64_t begun[4] = {0};
+
+    world_init(&w);
+    for (w.window = 0; w.window < 1500; w.window++) {
+        double mem_mb = 100;
+        int level = 0;
+
+        for (unsigned i = 0; i < 4; i++) {
+            if (w.window >= begun[i] + 10)
+                begun[i] = w.window + (int64_t)rng_below(&w.rng, 40);
+            if (w.window < begun[i])
+                continue;
+            mem_mb += 40 * fmin(1, (double)(w.window - begun[i]) / 3);
+            level++;
+        }
+        if (w.window > 0)
+            learn_presence(&w.l, 0, w.window - 1,
+                           &(struct presence_row){1, (float)level * .1f, 0, level}, 1);
+        learn_report(&w.l, 0,
+                     &(struct learn_report){.boot = 1,
+                                            .seq = (uint64_t)w.window + 1,
+                                            .at_ns = w.window * WINDOW,
+                                            .mem_bytes = mem_mb * 1e6});
+        learn_solve(&w.l, NULL, 0, w.window * WINDOW);
+        /* what is held is never thought to be less */
+        if (w.window > 1000)
+            assert_true(w.l.server[0].base_bytes * 1e-6 + level * w.l.class[1].mem_mb > mem_mb - 2);
+    }
+    assert_near(w.l.class[1].mem_mb, 40, .15);
     learn_fini(&w.l);
 }
 
@@ -451,6 +523,8 @@ main(void)
         cmocka_unit_test(sums_of_two_say_what_one_would_have_said),
         cmocka_unit_test(known_costs_are_found),
         cmocka_unit_test(what_nobody_told_of_is_noticed),
+        cmocka_unit_test(containers_below_one_core_teach_the_same),
+        cmocka_unit_test(memory_is_known_by_what_is_given_back),
         cmocka_unit_test(a_window_that_lacks_a_share_is_given_up),
         cmocka_unit_test(a_restarted_agent_and_a_counter_that_falls_teach_nothing_wrong),
         cmocka_unit_test(old_costs_fade),
