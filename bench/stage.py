@@ -122,12 +122,13 @@ def cpu_ns_in_ticks(pids):
     return ticks * 1_000_000_000 // TICK
 
 
-def busy_ns_of_core(core):
+def busy_ns_of_core(core, nice=True):
+    """nice: also what gives way to others."""
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
         name, *ticks = line.split()
         if name == f"cpu{core}":
             t = [int(word) for word in ticks[:8]]
-            return (sum(t) - t[3] - t[4]) * 1_000_000_000 // TICK  # less idle and iowait
+            return (sum(t) - t[3] - t[4] - (0 if nice else t[1])) * 1_000_000_000 // TICK  # less idle and iowait
     return 0
 
 
