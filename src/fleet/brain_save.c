@@ -6,13 +6,11 @@
  * is learned anew.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/check.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "fleet/brain_priv.h"
 
@@ -22,30 +20,15 @@
  */
 
 static bool
-write_file(const char *path, const struct buf *text)
-{
-    FILE *f = fopen(path, "we");
-    bool ok;
-
-    if (!f)
-        return false;
-    ok = text->n == 0 || fwrite(text->p, 1, text->n, f) == text->n;
-    ok &= fflush(f) == 0 && fsync(fileno(f)) == 0;
-    return (fclose(f) == 0) & ok;
-}
-
-static bool
 save(const struct mind *m, const char *dir)
 {
     char *path = mc_printf("%s/costs-%s", dir, m->pool_name);
-    char *tmp = mc_printf("%s.new", path);
     struct buf text = {0};
     bool ok;
 
     know_save(m->know, brain_class_name, (void *)m, &text);
-    ok = write_file(tmp, &text) && rename(tmp, path) == 0;
+    ok = file_replace(path, &text);
     buf_free(&text);
-    free(tmp);
     free(path);
     return ok;
 }
@@ -67,21 +50,6 @@ brains_save(struct brains *bs)
 
 /* --- reading -----------------------------------------------------------------------------------
  */
-
-static bool
-read_file(const char *path, struct buf *out)
-{
-    FILE *f = fopen(path, "re");
-    char chunk[4096];
-    size_t n;
-
-    if (!f)
-        return false;
-    while (out->n < FILE_MOST && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
-        buf_add(out, chunk, n);
-    fclose(f);
-    return out->n > 0;
-}
 
 /* The names in the lines, as shapes that matter.  What is no shape is a rule's, which has its class
  * or is gone. */
@@ -108,7 +76,7 @@ brain_remember(struct mind *m)
     if (!m->of->dir)
         return;
     path = mc_printf("%s/costs-%s", m->of->dir, m->pool_name);
-    if (read_file(path, &text)) {
+    if (file_load(path, FILE_MOST, &text)) {
         note_names(m, (struct str){text.p, text.n});
         brain_give_classes(m);
         bad = know_load(m->know, (struct str){text.p, text.n}, brain_class_named, m);
