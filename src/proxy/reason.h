@@ -11,6 +11,7 @@
     X(OK, 0, "", "complete")                                                                    \
     X(BAD_REQUEST, 400, "http_request_error", "malformed request")                              \
     X(NO_ROUTE, 404, "destination_not_found", "no route for this host and path")                \
+    X(RATE_LIMITED, 429, "http_request_denied", "too many requests")                            \
     X(BODY_TOO_LARGE, 413, "http_request_denied", "request body too large")                     \
     X(UPGRADE, 501, "http_upgrade_failed", "protocol upgrade is not supported")                 \
     X(METHOD, 501, "http_request_denied", "method is not supported")                            \

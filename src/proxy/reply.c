@@ -57,6 +57,13 @@ status_of(struct txn *t, struct fields *fs)
     return t->status != 0 ? t->status : end_reason_status(t->end);
 }
 
+/* Whole seconds (RFC 9110 10.2.3). */
+static struct str
+retry_after(struct txn *t)
+{
+    return arena_printf(&t->arena, "%lld", (long long)(t->wait_ns / MC_SEC) + 1);
+}
+
 void
 reply_send(struct txn *t)
 {
@@ -78,8 +85,8 @@ reply_send(struct txn *t)
     add(&fs, "X-Request-ID", FIELD_X_REQUEST_ID, t->request_id);
     if (*end_reason_error(t->end) != '\0')
         add(&fs, "Proxy-Status", FIELD_PROXY_STATUS, proxy_status(t));
-    if (status == 503)
-        add(&fs, "Retry-After", FIELD_RETRY_AFTER, STR("1"));
+    if (status == 503 || status == 429)
+        add(&fs, "Retry-After", FIELD_RETRY_AFTER, retry_after(t));
     d.n_add = fs.n;
     d.content_length = body.n;
     /* what follows a CONNECT may be meant for a tunnel: it must not be read as a request */

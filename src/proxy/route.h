@@ -7,6 +7,7 @@
 #define MC_PROXY_ROUTE_H
 
 #include "base/str.h"
+#include "proxy/limit.h"
 
 struct route_conf {
     char *name;
@@ -15,13 +16,23 @@ struct route_conf {
     char *path; /* prefix on segment borders: "/api" matches /api and /api/x, not /apis; "/api/"
                    only what lies below; NULL: every path */
     char *pool;
+    unsigned rate_limit; /* requests a second; 0: no limit */
+    unsigned rate_burst; /* at once; 0: as many as in a second */
 };
 
 struct route {
     struct route_conf conf;
     unsigned pool_index; /* in the snapshot */
+    struct limit *limit; /* NULL: none */
     bool in_class;       /* other routes lead to the pool, too: classes of requests bear its name */
 };
+
+/* Requests that may come at once. */
+static inline unsigned
+route_burst(const struct route_conf *c)
+{
+    return c->rate_burst > 0 ? c->rate_burst : c->rate_limit;
+}
 
 /* routes in the order of the configuration.
  * host: without port, any case.  path: with or without query.  NULL: no route matches.

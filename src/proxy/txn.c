@@ -201,6 +201,8 @@ route(struct txn *t)
         stat_add(&t->worker->stats.no_route, 1);
         return reply(t, END_NO_ROUTE);
     }
+    if (t->route->limit != NULL && !limit_take(t->route->limit, worker_now(t->worker), &t->wait_ns))
+        return reply(t, END_RATE_LIMITED);
     t->pool = &t->gen->pools[t->route->pool_index];
     budget_earn(&t->pool->budget, &t->pool->pool->conf, worker_now(t->worker));
     if (t->pool->pool->conf.total_timeout_ns > 0)

@@ -122,6 +122,7 @@ struct txn {
     struct txn_times at;
     mc_ns queue_ns;     /* from the head until a server was chosen first */
     const char *detail; /* of a fault, for the answer's Proxy-Status */
+    mc_ns wait_ns;      /* after which the client may try again */
 
     struct arena arena;
 };
