@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "fleet/brain_priv.h"
+#include "fleet/company_priv.h"
 
 /* Events of one tick, and one for each request under way whose begin was told: more are not. */
 #define PIPE_EVENTS 32768
@@ -20,6 +21,9 @@
 #define PIPE_WORDS  4096
 #define TICK_NS     (10 * MC_MS)
 #define TICK_IDLE   (50 * MC_MS)
+/* What others hear of us is to be younger than a light request lives. */
+#define TICK_SHARED (2 * MC_MS)
+#define AGENTS_NS   (100 * MC_MS)
 #define WINDOW_NS   (100 * MC_MS)
 #define SETTLE_NS   (200 * MC_MS)
 #define SAVE_NS     (60 * MC_SEC)
@@ -162,30 +166,42 @@ brains_lost(const struct brains *bs)
  */
 
 static void
-think(struct mind *m, mc_ns now)
+look_for_silent_agents(struct mind *m, mc_ns now)
 {
     for (unsigned i = 0; i < m->view.n; i++)
         if (m->agents[i])
-            brain_agent_tick(m->agents[i], now - m->pub.wall_ns);
-    know_tick(m->know, now);
-    settle(m, now);
+            brain_agent_tick(m->agents[i], now);
+}
+
+static mc_ns
+tick_of(const struct brains *bs, bool busy)
+{
+    return !busy ? TICK_IDLE : bs->n_others > 0 ? TICK_SHARED : TICK_NS;
 }
 
 static void
 on_timer(struct timer *t)
 {
     struct brains *bs = container_of(t, struct brains, timer);
-    struct loop *loop = bs->fleet->loop;
-    bool busy = brains_drain(bs) > 0;
+    mc_ns now = loop_now(bs->fleet->loop);
+    bool busy = brains_drain(bs) > 0, agents = now >= bs->next_agents;
 
-    LIST_FOREACH (it, &bs->all)
-        think(LIST_ENTRY(it, struct mind, link), loop_now(loop) + bs->wall_ns);
-    if (loop_now(loop) >= bs->next_save) {
+    LIST_FOREACH (it, &bs->all) {
+        struct mind *m = LIST_ENTRY(it, struct mind, link);
+
+        if (agents)
+            look_for_silent_agents(m, now);
+        know_tick(m->know, now + bs->wall_ns);
+        settle(m, now + bs->wall_ns);
+    }
+    if (agents)
+        bs->next_agents = now + AGENTS_NS;
+    if (now >= bs->next_save) {
         brains_save(bs);
-        bs->next_save = loop_now(loop) + SAVE_NS;
+        bs->next_save = now + SAVE_NS;
     }
     if (!list_empty(&bs->all))
-        loop_timer_set(loop, t, loop_now(loop) + (busy ? TICK_NS : TICK_IDLE));
+        loop_timer_set(bs->fleet->loop, t, now + tick_of(bs, busy));
 }
 
 /* --- birth and death ---------------------------------------------------------------------------
@@ -233,6 +249,7 @@ brains_free(struct brains **bp)
         ring_fini(&bs->pipes[i].words);
     }
     free(bs->pipes);
+    free(bs->others);
     free(bs->dir);
     free(bs);
 }
@@ -314,14 +331,19 @@ mind_new(struct brains *bs, const struct pool *p)
 {
     struct mind *m = mc_alloc(sizeof(*m));
     mc_ns now = units_clock_ns() + bs->wall_ns;
+    const struct company *c = bs->fleet->company;
     struct know_conf kc = {
-        .id = 1, /* alone */
-        .boot = (uint64_t)(units_wall_ns() / MC_SEC),
+        .id = c ? c->id : 1,
+        .boot = c ? c->boot : (uint64_t)(units_wall_ns() / MC_SEC),
         .n_classes = classes_of(&p->conf),
         .window_ns = window_of(&p->conf),
-        .tick_ns = TICK_NS,
+        .tick_ns = c ? TICK_SHARED : TICK_NS,
         /* setting aside is fleet's, by rules that the operator knows */
         .without = 1u << KNOW_EJECT,
+        .pool = share_pool_key(str_of(p->conf.name)),
+        .budget_bytes_per_s = c ? c->bytes_per_s : 0,
+        .send = c ? brain_share : NULL,
+        .arg = m,
     };
 
     m->of = bs;
@@ -329,6 +351,7 @@ mind_new(struct brains *bs, const struct pool *p)
     m->window_ns = kc.window_ns;
     make_view(m, p);
     m->know = know_new(&kc, &m->view, m->pub.table, now);
+    know_set_members(m->know, bs->others, bs->n_others);
     m->pub.costs = m->know->costs;
     m->pub.wall_ns = bs->wall_ns;
     class_set_init(&m->classes, kc.n_classes);
@@ -504,13 +527,14 @@ begin(struct mind *m, const struct pool *p)
         inherit(m, former);
     else if (!m->was_in_force)
         brain_remember(m);
-    for (unsigned i = 0; i < m->view.n; i++)
-        brain_agent_follow(&m->agents[i], m, i, &p->conf.servers[i], p->conf.report_interval_ns);
+    m->pool = p;
+    brain_follow_agents(m);
 }
 
 static void
 rest(struct mind *m)
 {
+    m->pool = NULL;
     for (unsigned i = 0; i < m->view.n; i++)
         brain_agent_free(&m->agents[i]);
 }

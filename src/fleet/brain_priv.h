@@ -23,6 +23,9 @@ struct brains {
     char *dir; /* where costs are kept over a restart; NULL: nowhere */
     mc_ns next_save;
     bool save_failed; /* which was said */
+    uint64_t *others; /* [n_others] live members of the cluster besides us */
+    unsigned n_others;
+    mc_ns next_agents; /* when those that fell silent are looked for */
 };
 
 /* A map that was replaced, until no worker looks into it. */
@@ -38,6 +41,7 @@ struct mind {
     struct brains *of; /* NULL: that is gone */
     char *pool_name;
     bool in_force, was_in_force;
+    const struct pool *pool; /* NULL: not in force */
     mc_ns window_ns;
     struct server **servers; /* [view.n], referenced */
     struct place_view view;
@@ -68,6 +72,19 @@ void brain_give_classes(struct mind *);
 /* What the class of a request is called; *rule: the operator says so, in a rule of the pool. */
 struct str brain_name(const struct pool *, struct str route, const struct http_head *,
                       char text[BRAIN_NAME_MAX], bool *rule);
+
+/* brain_company.c */
+
+/* Who the other members are. */
+void brains_members(struct brains *, const uint64_t *others, unsigned n);
+/* The one in force of the pool with that key (share_map.h); NULL: none. */
+struct mind *brains_find(struct brains *, uint32_t pool_key);
+/* A word of another member, whose clock is skew before ours. */
+void brain_hear(struct mind *, struct share_msg *, mc_ns skew);
+/* For know_conf.send, with the mind. */
+size_t brain_share(void *mind, uint64_t to, const struct share_msg *);
+/* Follows the agents of the servers that are ours to watch. */
+void brain_follow_agents(struct mind *);
 
 /* brain_save.c */
 

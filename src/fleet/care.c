@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "fleet/company_priv.h"
 #include "fleet/open.h"
 #include "fleet/probe.h"
 #include "fleet/resolve.h"
@@ -91,6 +92,7 @@ on_result(void *arg, bool ok, const char *why)
     next = health_next(h, now);
     open_end(e, changed, now);
     schedule(e, next);
+    company_checked(e);
 }
 
 /* Spread by the number of servers that began before it, but within one interval. */
@@ -108,7 +110,7 @@ start_probe(struct entry *e, mc_ns first_ns)
     struct fleet *f = e->live->fleet;
 
     if (!f->loop || e->probe || e->check.kind == POOL_CHECK_NONE ||
-        health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT)
+        health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT || !company_is_mine(e))
         return;
     e->probe = probe_new(f->loop, &e->s, &e->check, e->check.port, first_ns, &f->rng, on_result, e);
 }
@@ -194,6 +196,18 @@ care_start(struct entry *e, const struct pool_conf *pc, const struct server_conf
     words_follow(e, sc, pc->report_interval_ns);
     if (e->live->fleet->loop)
         tick(e);
+}
+
+void
+care_owner_changed(struct entry *e)
+{
+    if (company_is_mine(e)) {
+        start_probe(e, first_check_delay(e->live->fleet, e->check.interval_ns));
+        return;
+    }
+    probe_free(&e->probe);
+    health_check_restart(open_begin(e));
+    open_end(e, false, loop_now(e->live->fleet->loop));
 }
 
 void

@@ -14,6 +14,8 @@ void care_start(struct entry *, const struct pool_conf *, const struct server_co
 void care_stop(struct entry *);
 /* The operator or the agent spoke: a server in maintenance is not checked. */
 void care_admin_changed(struct entry *);
+/* It became ours to check, or is so no more. */
+void care_owner_changed(struct entry *);
 /* A name has new addresses: its checks look there at once. */
 void care_addr_changed(struct entry *);
 /* Workers have set servers aside; from the loop. */

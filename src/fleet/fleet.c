@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/care.h"
+#include "fleet/company_priv.h"
 #include "fleet/follow.h"
 #include "fleet/live.h"
 #include "fleet/open.h"
@@ -360,6 +361,7 @@ fleet_adopt(struct fleet *f, struct pool *const *pools, unsigned n)
         live_unref(old[i]);
     }
     free(old);
+    company_adopted(f);
     brains_adopt(f->brains, pools, n);
 }
 
@@ -432,6 +434,28 @@ fleet_set_weight(struct fleet *f, const char *pool, const char *server, unsigned
     return MC_OK;
 }
 
+enum mc_err
+fleet_as_configured(struct fleet *f, const char *pool, const char *server, const char *why,
+                    struct errbuf *err)
+{
+    struct entry *e;
+    enum mc_err rv = find_member(f, pool, server, &e, err);
+
+    if (rv == MC_OK)
+        rv = fleet_set_admin(f, pool, server, e->conf_state, why, err);
+    if (rv == MC_OK)
+        rv = fleet_set_weight(f, pool, server, e->conf_weight, err);
+    return rv;
+}
+
+struct server *
+fleet_find(struct fleet *f, const char *pool, const char *server, struct errbuf *err)
+{
+    struct entry *e;
+
+    return find_member(f, pool, server, &e, err) == MC_OK ? &e->s : NULL;
+}
+
 /* --- death
  * ------------------------------------------------------------------------------------------ */
 
@@ -464,6 +488,7 @@ fleet_free(struct fleet **fp)
     free(f->adopted);
     resolve_forget_all(f);
     brains_free(&f->brains);
+    company_free(&f->company);
     follow_forget_all(f);
     watches_free(&f->watches);
     if (f->event_fd >= 0) {

@@ -46,7 +46,7 @@ health_admin_now(const struct health *h)
 static bool
 is_found_down(const struct health *h)
 {
-    return !h->resolved || !h->checked_up;
+    return !h->resolved || !(h->shared ? h->agreed_up : h->checked_up);
 }
 
 static enum health_state
@@ -154,7 +154,7 @@ health_set_conf(struct health *h, const struct health_conf *conf, mc_ns now, int
 {
     take_conf(h, conf);
     if (!h->conf.check) { /* nobody would correct the verdict any more */
-        h->checked_up = true;
+        h->checked_up = h->agreed_up = true;
         health_check_restart(h);
     }
     if (h->conf.eject_after == 0) {
@@ -192,6 +192,16 @@ health_check_result(struct health *h, bool ok, const char *why, mc_ns now, int64
         h->streak = 0;
         h->checked_up = ok;
     }
+    return settle(h, why, now, wall_ns);
+}
+
+bool
+health_set_agreed(struct health *h, bool up, const char *why, mc_ns now, int64_t wall_ns)
+{
+    h->shared = true;
+    h->agreed_up = up;
+    if (!up)
+        set_text(h->down_why, sizeof(h->down_why), why);
     return settle(h, why, now, wall_ns);
 }
 

@@ -45,6 +45,8 @@ struct health {
     bool agent_overruled;    /* the operator said ready to its drain or maint */
     bool resolved;           /* an address is known */
     bool checked_up;         /* verdict of the active checks; true before the first one */
+    bool shared;             /* others check it, too, and what counts is: */
+    bool agreed_up;
     bool proven;     /* a check has succeeded since checks began; until then one result decides */
     bool was_up;     /* it has been up; only who comes back starts slowly */
     unsigned streak; /* results of the same kind that contradict the verdict */
@@ -66,6 +68,8 @@ void health_init(struct health *, const struct health_conf *, enum health_admin,
 /* Each returns true when the state changed. */
 bool health_set_conf(struct health *, const struct health_conf *, mc_ns now, int64_t wall_ns);
 bool health_check_result(struct health *, bool ok, const char *why, mc_ns now, int64_t wall_ns);
+/* The verdict of all who check it; from now on it counts instead of that of our own checks. */
+bool health_set_agreed(struct health *, bool up, const char *why, mc_ns now, int64_t wall_ns);
 bool health_eject(struct health *, const char *why, mc_ns now, int64_t wall_ns);
 bool health_set_admin(struct health *, enum health_admin, const char *why, mc_ns now,
                       int64_t wall_ns);

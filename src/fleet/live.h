@@ -17,12 +17,14 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "fleet/agree.h"
 #include "fleet/pool.h"
 
 struct entry;
 struct follow;
 struct probe;
 struct resolve;
+struct company;
 
 struct fleet {
     _Atomic uint32_t refs;
@@ -47,6 +49,7 @@ struct fleet {
     struct list agent_lookups; /* struct follow_lookup that the resolver has not answered yet */
     struct list lookups;       /* struct lookup that the resolver has not answered yet */
     struct brains *brains;
+    struct company *company; /* NULL: this balancer is alone */
 
     /* what workers tell the control thread */
     pthread_mutex_t events_lock;
@@ -73,6 +76,25 @@ struct old_addrs {
     struct server_addrs *addrs;
 };
 
+#define REGARD_HEARD 4 /* owners, and those who were until just now */
+
+/* What the members of a cluster say of a server.  Control thread. */
+struct regard {
+    uint64_t key; /* company_server_key() */
+    bool mine;    /* one of its owners is this balancer */
+    enum agree_word own;
+    struct {
+        uint64_t member;
+        enum agree_word word; /* UNKNOWN: the place is free */
+        char why[96];
+    } heard[REGARD_HEARD];
+    /* this balancer's own requests there, as seen at the last sweep */
+    uint64_t responses;
+    uint32_t fails;
+    mc_ns success_at, failure_at;
+    bool refused; /* hearsay, which was counted */
+};
+
 struct entry {
     struct server s; /* first: a server's owner is the entry */
     struct live *live;
@@ -92,6 +114,7 @@ struct entry {
     struct timer tick;            /* ejection ends, weight grows */
     struct probe *probe;
     struct resolve *resolve; /* NULL: the address is no name */
+    struct regard regard;
     struct old_addrs *old_addrs;
     struct list event; /* under events_lock; {NULL, NULL}: not queued */
 };
