@@ -38,6 +38,12 @@ typedef int cmd_f(int argc, char **argv);
     X("ready", cmd_ready, "[--socket PATH] POOL/SERVER", "let a server take requests again")      \
     X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \
     X("weight", cmd_weight, "[--socket PATH] POOL/SERVER N", "change the weight of a server")     \
+    X("unset", cmd_unset, "[--socket PATH] POOL/SERVER",                                          \
+      "take these words back: the server is as configured")                                       \
+    X("members", cmd_members, "[--socket PATH] [--json | --quiet]",                               \
+      "the balancers of the cluster")                                                             \
+    X("leave", cmd_leave, "[--socket PATH]",                                                      \
+      "leave the cluster and end, when requests have ended")                                      \
     X("reload", cmd_reload, "[--socket PATH]", "read the configuration again, tell its faults")   \
     X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * order.c - `meercat drain`, `ready`, `maint`, `weight`, `reload`: what a balancer is told.
+ * order.c - `meercat drain`, `ready`, `maint`, `weight`, `unset`, `reload`, `leave`: what a
+ * balancer is told.
  */
 #include <getopt.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "cmd/client.h"
@@ -76,31 +79,62 @@ give_server(const char *command, const char *socket, const char *server, const c
     return rv;
 }
 
+/* Whose word it is: the balancers tell each other. */
+static const char *
+who_am_i(void)
+{
+    const char *sudo = getenv("SUDO_USER");
+    const struct passwd *pw = getpwuid(getuid());
+
+    return sudo != NULL && getuid() == 0 ? sudo : pw != NULL ? pw->pw_name : "";
+}
+
+/* Takes over the order's value. */
 static int
-set_state(int argc, char **argv, const char *body)
+give_word(const char *command, const char *socket, const char *server, const char *key,
+          json_t *value)
+{
+    json_t *j = json_pack("{s:o, s:o}", key, value, "who",
+                          json_stringn(who_am_i(), strnlen(who_am_i(), 63)));
+    char *body = json_dumps(j, JSON_COMPACT);
+    int rv = give_server(command, socket, server, body);
+
+    free(body);
+    json_decref(j);
+    return rv;
+}
+
+static int
+set_state(int argc, char **argv, const char *state)
 {
     const char *socket;
     int rv = read_options(argc, argv, 1, &socket);
 
-    return rv != 0 ? rv : give_server(argv[0], socket, argv[optind], body);
+    return rv != 0 ? rv : give_word(argv[0], socket, argv[optind], "state", json_string(state));
+}
+
+int
+cmd_unset(int argc, char **argv)
+{
+    return set_state(argc, argv, "configured");
 }
 
 int
 cmd_drain(int argc, char **argv)
 {
-    return set_state(argc, argv, "{\"state\": \"drain\"}");
+    return set_state(argc, argv, "drain");
 }
 
 int
 cmd_ready(int argc, char **argv)
 {
-    return set_state(argc, argv, "{\"state\": \"ready\"}");
+    return set_state(argc, argv, "ready");
 }
 
 int
 cmd_maint(int argc, char **argv)
 {
-    return set_state(argc, argv, "{\"state\": \"maint\"}");
+    return set_state(argc, argv, "maint");
 }
 
 int
@@ -109,7 +143,6 @@ cmd_weight(int argc, char **argv)
     const char *socket;
     int rv = read_options(argc, argv, 2, &socket);
     uint64_t weight;
-    char body[64];
 
     if (rv != 0)
         return rv;
@@ -118,8 +151,7 @@ cmd_weight(int argc, char **argv)
                 FLEET_WEIGHT_MAX);
         return 2;
     }
-    snprintf(body, sizeof(body), "{\"weight\": %u}", (unsigned)weight);
-    return give_server(argv[0], socket, argv[optind], body);
+    return give_word(argv[0], socket, argv[optind], "weight", json_integer((json_int_t)weight));
 }
 
 int
@@ -129,4 +161,13 @@ cmd_reload(int argc, char **argv)
     int rv = read_options(argc, argv, 0, &socket);
 
     return rv != 0 ? rv : give(socket, "/v1/reload", "", true);
+}
+
+int
+cmd_leave(int argc, char **argv)
+{
+    const char *socket;
+    int rv = read_options(argc, argv, 0, &socket);
+
+    return rv != 0 ? rv : give(socket, "/v1/leave", "", false);
 }

@@ -352,6 +352,27 @@ print_uptime(double seconds)
         printf("%ldm %lds", s / 60, s % 60);
 }
 
+/* The other balancers, where there are any. */
+static void
+cluster_line(const json_t *c)
+{
+    long long bad, others = answer_number(c, "other_configs");
+
+    if (!json_is_object(c))
+        return;
+    bad = answer_number(c, "suspect") + answer_number(c, "dead");
+    printf("cluster      %s, %s%lld of %lld alive%s", answer_word(c, "name"),
+           table_colour(stdout, bad == 0 ? TABLE_GOOD : TABLE_BAD), answer_number(c, "alive"),
+           answer_number(c, "alive") + bad, table_colour(stdout, TABLE_PLAIN));
+    if (others > 0)
+        printf(", %s%lld with another configuration%s", table_colour(stdout, TABLE_ODD), others,
+               table_colour(stdout, TABLE_PLAIN));
+    if (json_is_true(json_object_get(c, "name_taken")))
+        printf(", %sits name is taken: it works alone%s", table_colour(stdout, TABLE_BAD),
+               table_colour(stdout, TABLE_PLAIN));
+    putchar('\n');
+}
+
 static void
 status_text(const json_t *j)
 {
@@ -369,6 +390,7 @@ status_text(const json_t *j)
            table_colour(stdout, all_open ? TABLE_GOOD : TABLE_BAD),
            answer_number(j, "open_servers"), answer_number(j, "servers"),
            table_colour(stdout, TABLE_PLAIN));
+    cluster_line(json_object_get(j, "cluster"));
     printf("connections  %lld open, %lld so far, %lld refused\n", answer_number(j, "connections"),
            answer_number(counters, "connections"), answer_number(counters, "connections_refused"));
     printf("requests     %lld under way, %lld so far, %lld retried, %lld with 5xx\n",

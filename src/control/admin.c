@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "control/explained.h"
 #include "control/learned.h"
+#include "control/member.h"
 #include "control/metrics.h"
 #include "control/view.h"
 #include "httpd/httpd.h"
@@ -72,6 +73,12 @@ get_explain(void *arg, const struct httpd_request *q, struct httpd_response *r)
 }
 
 static void
+get_members(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    reply_json(r, member_view(arg));
+}
+
+static void
 get_healthz(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
     const struct node *n = arg;
@@ -125,9 +132,10 @@ may_order(const struct httpd_request *q, struct httpd_response *r)
 }
 
 struct order {
-    bool has_state, has_weight;
+    bool has_state, has_weight, unset;
     enum health_admin state;
     unsigned weight;
+    char who[64]; /* a user, or empty */
 };
 
 static bool
@@ -138,13 +146,17 @@ read_state(const json_t *j, struct order *o, struct httpd_response *r)
                                         [HEALTH_ADMIN_MAINT] = "maint"};
     const char *word = json_string_value(j);
 
+    if (word != NULL && strcmp(word, "configured") == 0) {
+        o->unset = o->has_state = true;
+        return true;
+    }
     for (size_t i = 0; i < MC_COUNT(words) && word != NULL; i++)
         if (strcmp(word, words[i]) == 0) {
             o->state = (enum health_admin)i;
             o->has_state = true;
             return true;
         }
-    httpd_fail(r, 400, "state: expected ready, drain or maint");
+    httpd_fail(r, 400, "state: expected ready, drain, maint or configured");
     return false;
 }
 
@@ -163,6 +175,19 @@ read_weight(const json_t *j, struct order *o, struct httpd_response *r)
 }
 
 static bool
+read_who(const json_t *j, struct order *o, struct httpd_response *r)
+{
+    const char *who = json_string_value(j);
+
+    if (who == NULL || strlen(who) >= sizeof(o->who)) {
+        httpd_fail(r, 400, "who: expected a name of at most %zu bytes", sizeof(o->who) - 1);
+        return false;
+    }
+    strcpy(o->who, who);
+    return true;
+}
+
+static bool
 read_members(json_t *j, struct order *o, struct httpd_response *r)
 {
     const char *key;
@@ -176,10 +201,12 @@ read_members(json_t *j, struct order *o, struct httpd_response *r)
             ok = read_state(value, o, r);
         else if (strcmp(key, "weight") == 0)
             ok = read_weight(value, o, r);
+        else if (strcmp(key, "who") == 0)
+            ok = read_who(value, o, r);
         else
             ok = false;
         if (!ok && r->body.n == 0)
-            httpd_fail(r, 400, "%s: expected state or weight", key);
+            httpd_fail(r, 400, "%s: expected state, weight or who", key);
         if (!ok)
             return false;
     }
@@ -213,10 +240,12 @@ give_order(struct node *n, const struct order *o, const char *pool, const char *
 {
     enum mc_err rv = MC_OK;
 
-    if (o->has_state)
-        rv = fleet_set_admin(n->build.fleet, pool, server, o->state, "operator", e);
+    if (o->unset)
+        rv = member_unset(n, pool, server, o->who, e);
+    else if (o->has_state)
+        rv = member_set_state(n, pool, server, o->state, o->who, e);
     if (rv == MC_OK && o->has_weight)
-        rv = fleet_set_weight(n->build.fleet, pool, server, o->weight, e);
+        rv = member_set_weight(n, pool, server, o->weight, o->who, e);
     return rv;
 }
 
@@ -259,6 +288,19 @@ post_reload(void *arg, const struct httpd_request *q, struct httpd_response *r)
     r->status = node_reload(arg, &r->body) ? 200 : 409;
 }
 
+/* Answers before it begins. */
+static void
+post_leave(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct node *n = arg;
+
+    if (!may_order(q, r))
+        return;
+    reply_json(r, json_pack("{s:b}", "leaving", 1));
+    if (!n->ending)
+        node_end(n);
+}
+
 /* --- listening
  * ------------------------------------------------------------------------------------ */
 
@@ -269,7 +311,8 @@ static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/v1/pools", get_pools},     {HTTP_M_GET, "/v1/listeners", get_listeners},
     {HTTP_M_GET, "/v1/routes", get_routes},   {HTTP_M_GET, "/v1/config", get_config},
     {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_GET, "/v1/explain", get_explain},
-    {HTTP_M_POST, "/v1/reload", post_reload},
+    {HTTP_M_POST, "/v1/reload", post_reload}, {HTTP_M_GET, "/v1/members", get_members},
+    {HTTP_M_POST, "/v1/leave", post_leave},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */

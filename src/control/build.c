@@ -93,6 +93,32 @@ pool_index(const struct snapshot *s, const char *name)
     MC_NEVER("route to a pool that conf_check let pass");
 }
 
+static struct limit *
+limit_get(struct build *b, const char *name)
+{
+    struct limit *l = map_get(&b->limits, str_of(name));
+
+    if (l != NULL)
+        return l;
+    l = aligned_alloc(alignof(struct limit), sizeof(*l));
+    MC_ASSERT(l != NULL);
+    *l = (struct limit){.name = mc_strdup(name)};
+    map_put(&b->limits, str_of(name), l);
+    return l;
+}
+
+/* What this balancer alone would allow; in a cluster it is a share of it (member_caps.c). */
+static void
+set_limits(const struct snapshot *s)
+{
+    for (unsigned i = 0; i < s->n_routes; i++) {
+        const struct route *r = &s->routes[i];
+
+        if (r->limit != NULL)
+            limit_set(r->limit, r->conf.rate_limit, route_burst(&r->conf));
+    }
+}
+
 static bool
 is_shared(const struct snapshot *s, unsigned pool)
 {
@@ -104,7 +130,7 @@ is_shared(const struct snapshot *s, unsigned pool)
 }
 
 static void
-build_routes(struct conf *c, struct snapshot *s)
+build_routes(struct build *b, struct conf *c, struct snapshot *s)
 {
     s->routes = mc_alloc((c->n_routes + 1) * sizeof(*s->routes));
     s->n_routes = c->n_routes;
@@ -112,6 +138,8 @@ build_routes(struct conf *c, struct snapshot *s)
         s->routes[i].conf = c->routes[i];
         c->routes[i] = (struct route_conf){0};
         s->routes[i].pool_index = pool_index(s, s->routes[i].conf.pool);
+        if (s->routes[i].conf.rate_limit > 0)
+            s->routes[i].limit = limit_get(b, s->routes[i].conf.name);
     }
     for (unsigned i = 0; i < s->n_routes; i++)
         s->routes[i].in_class = is_shared(s, s->routes[i].pool_index);
@@ -143,7 +171,7 @@ build_snapshot(struct build *b, struct conf *c, struct snapshot **out, struct er
         build_free_snapshot(&s);
         return rv;
     }
-    build_routes(c, s);
+    build_routes(b, c, s);
     *out = s;
     return MC_OK;
 }
@@ -152,6 +180,7 @@ void
 build_keep(struct build *b, const struct snapshot *s)
 {
     b->last_generation = s->generation;
+    set_limits(s);
     fleet_adopt(b->fleet, s->pools, s->n_pools);
 }
 
@@ -195,4 +224,12 @@ build_fini(struct build *b)
         free(live);
     }
     map_free(&b->listeners);
+    at = 0;
+    while (map_next(&b->limits, &at, &(struct str){0}, &value)) {
+        struct limit *l = value;
+
+        free(l->name);
+        free(l);
+    }
+    map_free(&b->limits);
 }

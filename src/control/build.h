@@ -17,6 +17,7 @@ struct build {
     struct access_log *access_log; /* NULL: none */
     struct map listeners;          /* name to struct listener_live; these live as long as we do:
                                       connections count on them after their listener is gone */
+    struct map limits;             /* name of a route to struct limit; likewise */
     uint64_t last_generation;
 };
 

@@ -10,13 +10,13 @@
 #include "control/conf.h"
 
 #include <confuse.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/map.h"
 #include "control/conf_check.h"
+#include "control/conf_digest.h"
 #include "control/conf_keys.h"
 #include "control/conf_text.h"
 
@@ -248,6 +248,21 @@ fill_admin(struct conf_run *run, cfg_t *cfg, struct conf *c)
 }
 
 static void
+fill_cluster(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    cfg_t *sec = one_section(cfg, conf_place_name(CONF_CLUSTER));
+    struct conf_at at = {0, 1};
+
+    c->cluster.given = sec != NULL;
+    c->node_given = cfg_size(cfg, "node") > 0;
+    if (sec == NULL)
+        return;
+    at = section_at(run, CONF_CLUSTER, 0);
+    fill(run, sec, CONF_CLUSTER, at, &c->cluster);
+    conf_check_cluster(run, at, c);
+}
+
+static void
 fill_access_log(struct conf_run *run, cfg_t *cfg, struct conf *c)
 {
     cfg_t *sec = one_section(cfg, conf_place_name(CONF_ACCESS_LOG));
@@ -272,6 +287,7 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
     fill(run, cfg, CONF_TOP, (struct conf_at){0, 1}, c);
     fill_access_log(run, cfg, c);
     fill_admin(run, cfg, c);
+    fill_cluster(run, cfg, c);
     c->listeners = section_array(cfg, CONF_LISTEN, sizeof(*c->listeners), &c->n_listeners);
     for (unsigned i = 0; i < c->n_listeners; i++) {
         cfg_t *sec = cfg_getnsec(cfg, "listen", i);
@@ -294,15 +310,6 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
 /* --- in and out --------------------------------------------------------------------------------
  */
 
-static void
-set_digest(struct conf *c, const struct conf_text *t)
-{
-    struct str text = {t->text.p ? t->text.p : "", t->text.n};
-
-    snprintf(c->digest, sizeof(c->digest), "%016" PRIx64 "%016" PRIx64, str_hash(text, 1),
-             str_hash(text, 2));
-}
-
 /* Steps 2 to 4 on a text that was walked. */
 static struct conf *
 make(struct conf_run *run, const char *file)
@@ -317,7 +324,7 @@ make(struct conf_run *run, const char *file)
     build(run, cfg, c);
     cfg_free(cfg);
     conf_check(run, c);
-    set_digest(c, run->text);
+    conf_digest(c, (struct str){run->text->text.p ? run->text->text.p : "", run->text->text.n});
     return c;
 }
 
@@ -407,5 +414,9 @@ conf_free(struct conf **cp)
     free(c->resolvers);
     free(c->access_log.file);
     free(c->admin.socket);
+    for (unsigned i = 0; i < c->cluster.n_join; i++)
+        free(c->cluster.join[i]);
+    free(c->cluster.join);
+    free(c->cluster.key_file);
     free(c);
 }

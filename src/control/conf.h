@@ -30,12 +30,22 @@ struct conf_admin {
     struct addr http; /* len 0: none */
 };
 
+struct conf_cluster {
+    bool given;
+    struct addr bind, advertise; /* advertise.len 0: as bind */
+    char **join;
+    unsigned n_join;
+    char *key_file; /* NULL: none */
+    uint64_t bytes_per_s;
+};
+
 struct conf {
     char *file;
     unsigned workers; /* 0: one a core */
     enum loop_engine engine;
     char *user, *group; /* NULL: stay who we are */
     char *node;
+    bool node_given;
     char *pid_file;
     char *state_dir; /* NULL: nothing is kept */
     enum log_level log_level;
@@ -45,6 +55,7 @@ struct conf {
     uint64_t splice_bytes;
     struct conf_access_log access_log;
     struct conf_admin admin;
+    struct conf_cluster cluster;
     struct listener_conf *listeners;
     unsigned n_listeners;
     struct pool_conf *pools;
@@ -52,6 +63,9 @@ struct conf {
     struct route_conf *routes;
     unsigned n_routes;
     char digest[33]; /* of what the files say, comments and spaces left out */
+    /* The same of listeners, pools and routes, but for addresses that are listened on: what the
+     * balancers of a cluster should have in common. */
+    uint64_t shared_digest;
 };
 
 /* Reads path and what it includes.  MC_OK: *out is the caller's; there may be warnings.  Otherwise

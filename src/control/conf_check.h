@@ -37,6 +37,7 @@ void conf_run_fini(struct conf_run *);
 
 /* The i-th class rule of a pool, whose own keys are known. */
 void conf_check_class(struct conf_run *, struct conf_at, const struct pool_conf *, unsigned i);
+void conf_check_cluster(struct conf_run *, struct conf_at, const struct conf *);
 void conf_check(struct conf_run *, const struct conf *);
 
 #endif

@@ -55,11 +55,11 @@ const struct conf_key conf_keys[] = {
     KEY(TOP, "group", TEXT, conf, group, NULL, NULL,
         "group to become; the user's own when not given"),
     KEY(TOP, "node", TEXT, conf, node, "meercat", NULL,
-        "name of this balancer in Via and Proxy-Status"),
+        "name of this balancer in Via and Proxy-Status, and in its cluster, where it must be its own"),
     KEY(TOP, "pid-file", FILE, conf, pid_file, "none", NULL,
         "file that holds the process id while the balancer runs"),
     KEY(TOP, "state-dir", FILE, conf, state_dir, "none", NULL,
-        "directory that keeps what was learned of requests over a restart"),
+        "directory that keeps what was learned of requests, and the operator's words, over a restart"),
     KEY(TOP, "log-level", WORD, conf, log_level, "info", "error|warn|info|debug",
         "which lines of the error log are written"),
     KEY(TOP, "drain-timeout", DURATION, conf, drain_timeout_ns, "30s", "0..1d",
@@ -73,6 +73,7 @@ const struct conf_key conf_keys[] = {
         "bodies from this size on are moved inside the kernel; 0 is never"),
     SECTION(TOP, "access-log", ACCESS_LOG, false, "one line for each request"),
     SECTION(TOP, "admin", ADMIN, false, "where the balancer itself can be asked"),
+    SECTION(TOP, "cluster", CLUSTER, false, "the other balancers, with which this one acts as one"),
     SECTION(TOP, "listen", LISTEN, true, "where clients connect"),
     SECTION(TOP, "pool", POOL, true, "servers that can answer for each other"),
     SECTION(TOP, "route", ROUTE, true, "which requests go to which pool; the first that matches"),
@@ -90,6 +91,18 @@ const struct conf_key conf_keys[] = {
         "permission bits of that socket"),
     KEY(ADMIN, "http", HTTP, conf_admin, http, "none", NULL,
         "address for /metrics, /healthz and the JSON API, reading only"),
+
+    /* --- cluster: struct conf_cluster --- */
+    MUST(CLUSTER, "bind", HTTP, conf_cluster, bind, NULL,
+        "address for the other balancers, UDP and TCP: 10.0.0.1:7707"),
+    KEY(CLUSTER, "advertise", HTTP, conf_cluster, advertise, "none", NULL,
+        "address that the others are told; that of bind when not given"),
+    LIST(CLUSTER, "join", PEER, conf_cluster, join, n_join, false,
+        "where to find the others, any of them: 10.0.0.2:7707, or a name with several addresses"),
+    KEY(CLUSTER, "key-file", FILE, conf_cluster, key_file, "none", NULL,
+        "keys that all balancers share, as meercat keygen makes them; needed beyond loopback"),
+    KEY(CLUSTER, "bandwidth", SIZE, conf_cluster, bytes_per_s, "8MiB", "64KiB..1GiB",
+        "bytes a second that this balancer sends to the others at most"),
 
     /* --- listen: struct listener_conf --- */
     LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
@@ -247,6 +260,10 @@ const struct conf_key conf_keys[] = {
         "host names, *.example.org for all below; every host when not given"),
     KEY(ROUTE, "path", PATH, route_conf, path, NULL, NULL,
         "prefix that ends at a segment: /api covers /api and /api/x; every path when not given"),
+    KEY(ROUTE, "rate-limit", UINT, route_conf, rate_limit, "0", "0..1000000",
+        "requests a second, of the whole cluster; more are answered with 429; 0 is no limit"),
+    KEY(ROUTE, "rate-burst", UINT, route_conf, rate_burst, "0", "0..1000000",
+        "requests that may come at once; 0 is as many as in a second"),
     MUST(ROUTE, "pool", POOL_REF, route_conf, pool, NULL,
         "pool that answers"),
     {0},
@@ -255,10 +272,10 @@ const struct conf_key conf_keys[] = {
 
 static const char *const place_names[CONF_N_PLACES] = {
     [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
-    [CONF_ADMIN] = "admin",   [CONF_LISTEN] = "listen",
-    [CONF_POOL] = "pool",     [CONF_CHECK] = "check",
-    [CONF_SERVER] = "server", [CONF_CLASS] = "class",
-    [CONF_ROUTE] = "route",
+    [CONF_ADMIN] = "admin",   [CONF_CLUSTER] = "cluster",
+    [CONF_LISTEN] = "listen", [CONF_POOL] = "pool",
+    [CONF_CHECK] = "check",   [CONF_SERVER] = "server",
+    [CONF_CLASS] = "class",   [CONF_ROUTE] = "route",
 };
 
 const char *

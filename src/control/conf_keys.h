@@ -20,6 +20,7 @@ enum conf_place {
     CONF_TOP,
     CONF_ACCESS_LOG,
     CONF_ADMIN,
+    CONF_CLUSTER,
     CONF_LISTEN,
     CONF_POOL,
     CONF_CHECK,
@@ -54,6 +55,7 @@ enum conf_kind {
     CONF_METHOD,   /* char *: token */
     CONF_PATH,     /* char * that begins with '/' */
     CONF_HOST,     /* list of char * */
+    CONF_PEER,     /* list of char *: numeric or a name, with port */
     CONF_ADDRESS,  /* char *: of a server, numeric, a name, or unix:/path */
     CONF_POOL_REF, /* char *: name of a pool */
     CONF_PATTERN,  /* char *: path with holes, class.h */

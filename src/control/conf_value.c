@@ -714,6 +714,29 @@ value_address(const struct conf_key *k, struct str text, void *object, void *fie
     return true;
 }
 
+#define PEER_LIKE "HOST:PORT like \"10.0.0.2:7707\" or \"balancers.example.org:7707\""
+
+static bool
+value_peer(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct str host = STR_NONE;
+    struct errbuf why;
+    struct addr a;
+    uint16_t port = 0;
+    enum mc_err err = addr_parse(text, &a, &host, &port, &why);
+
+    if (err == MC_OK && a.u.sa.sa_family != AF_UNIX)
+        port = addr_port(&a);
+    if ((err != MC_OK && (err != MC_ENOENT || !is_host_name(host))) || port == 0) {
+        err_set(e, "\"" STR_FMT "\" is no address of another balancer, expected " PEER_LIKE,
+                STR_ARG(text));
+        return false;
+    }
+    if (object != NULL)
+        *(char **)list_grow(k, object, sizeof(char *)) = str_dup(text);
+    return true;
+}
+
 /* --- all kinds -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -743,6 +766,7 @@ static const struct {
     [CONF_METHOD] = {"method", value_method},
     [CONF_PATH] = {"path", value_path},
     [CONF_HOST] = {"host", value_host},
+    [CONF_PEER] = {"host:port", value_peer},
     [CONF_ADDRESS] = {"host:port", value_address},
     [CONF_POOL_REF] = {"pool", value_pool_ref},
     [CONF_PATTERN] = {"path", value_pattern},

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "control/learned.h"
+#include "control/member.h"
 #include "control/view.h"
 
 #ifndef MEERCAT_VERSION
@@ -362,4 +363,5 @@ metrics_text(const struct node *n, struct buf *b)
     pools(n, b);
     servers(n, b);
     learned_metrics(n, b);
+    member_metrics(n, b);
 }

@@ -25,6 +25,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/admin.h"
+#include "control/member.h"
 #include "control/notify.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
@@ -109,6 +110,18 @@ note_restart(struct buf *text, bool changed, const char *what)
     buf_printf(text, "%s has changed and needs a restart\n", what);
 }
 
+static bool
+cluster_differs(const struct conf *old, const struct conf *new)
+{
+    const struct conf_cluster *a = &old->cluster, *b = &new->cluster;
+
+    if (a->given != b->given)
+        return true;
+    return a->given && (!addr_eq(&a->bind, &b->bind) || !addr_eq(&a->advertise, &b->advertise) ||
+                        differs(a->key_file, b->key_file) || a->bytes_per_s != b->bytes_per_s ||
+                        differs(old->node, new->node));
+}
+
 /* What is made once, at the start. */
 static void
 note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
@@ -129,6 +142,8 @@ note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
                      old->access_log.format != new->access_log.format,
                  "access-log");
     note_restart(text, admin, "admin");
+    note_restart(text, cluster_differs(old, new),
+                 "cluster, but for join and the keys in key-file,");
 }
 
 #define SWAP(a, b)                \
@@ -137,6 +152,15 @@ note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
         (a) = (b);                \
         (b) = held;               \
     } while (0)
+
+/* All but where to look for others. */
+static void
+keep_cluster(struct conf_cluster *old, struct conf_cluster *new)
+{
+    SWAP(*old, *new);
+    SWAP(old->join, new->join);
+    SWAP(old->n_join, new->n_join);
+}
 
 /* These stay what they were, so that the next reload still tells that they differ. */
 static void
@@ -151,6 +175,7 @@ keep_restart_parts(struct conf *old, struct conf *new)
     SWAP(old->resolvers, new->resolvers);
     SWAP(old->access_log, new->access_log);
     SWAP(old->admin, new->admin);
+    keep_cluster(&old->cluster, &new->cluster);
 }
 
 static void
@@ -191,6 +216,7 @@ reload(struct node *n, struct buf *text)
     n->conf = c;
     log_setup(c->log_level, notify_has_journal());
     put_in_force(n, s);
+    member_reloaded(n, text);
     return true;
 }
 
@@ -227,8 +253,8 @@ on_end_timer(struct timer *t)
     loop_stop(n->loop);
 }
 
-static void
-begin_end(struct node *n)
+void
+node_end(struct node *n)
 {
     mc_ns deadline = loop_now(n->loop) + n->current->drain_timeout_ns;
     char text[UNITS_TEXT];
@@ -277,7 +303,7 @@ on_signal(struct node *n, unsigned signo)
     case SIGUSR1: reopen_log(n); break;
     case SIGTERM:
     case SIGINT:
-    case SIGQUIT: begin_end(n); break;
+    case SIGQUIT: node_end(n); break;
     }
     buf_free(&text);
 }
@@ -357,14 +383,21 @@ on_open(void *arg)
 }
 
 static void
+stop(struct node *n)
+{
+    loop_stop(n->loop);
+}
+
+static void
 on_wake(void *arg)
 {
     struct node *n = arg;
 
     free_released(n);
-    if (n->ending && atomic_load(&n->n_drained) == n->n_workers) {
+    if (n->ending && !n->leaving && atomic_load(&n->n_drained) == n->n_workers) {
         log_info("all requests have ended");
-        loop_stop(n->loop);
+        n->leaving = true;
+        member_leave(n, stop);
     }
 }
 
@@ -471,6 +504,8 @@ start_as_root(struct node *n, struct errbuf *e)
     if (rv == MC_OK)
         rv = open_access_log(n, e);
     if (rv == MC_OK)
+        rv = member_open(n, e);
+    if (rv == MC_OK)
         rv = build_snapshot(&n->build, n->conf, &s, e);
     if (rv != MC_OK)
         return rv;
@@ -532,8 +567,10 @@ start(struct node *n, struct errbuf *e)
     rv = start_as_root(n, e);
     if (rv == MC_OK)
         rv = start_workers(n, e);
-    if (rv == MC_OK)
+    if (rv == MC_OK) {
         start_timers(n);
+        member_start(n);
+    }
     return rv;
 }
 
@@ -580,6 +617,7 @@ stop_loop(struct node *n)
     admin_stop(n);
     if (n->dns != NULL)
         dns_free(&n->dns);
+    member_stop(n);
     fleet_free(&n->build.fleet);
     if (n->loop == NULL)
         return;

@@ -20,6 +20,7 @@
 #define NODE_WORKERS_MAX 64
 
 struct admin;
+struct member;
 
 struct node_options {
     const char *conf_file;
@@ -53,9 +54,11 @@ struct node {
     struct watch signals;
     struct timer retire_timer, alive_timer, status_timer, end_timer;
     bool ending;
+    bool leaving; /* all requests have ended, the cluster is told */
     int64_t started_wall_ns;
     struct node_reload reload;
     struct admin *admin;
+    struct member *member; /* NULL: this balancer is alone */
 };
 
 /* Serves until it is told to end; returns the exit status. */
@@ -64,6 +67,9 @@ int node_run(const struct node_options *);
 /* Reads the configuration again and puts it in force.  False: nothing has changed.  The text says
  * what is wrong, or what is noteworthy. */
 bool node_reload(struct node *, struct buf *text);
+
+/* Lets requests end, leaves the cluster, and ends. */
+void node_end(struct node *);
 
 /* Born and ended by hand, for tests: node_start() leaves the loop to the caller. */
 enum mc_err node_start(struct node *, const struct node_options *, struct buf *faults);

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "control/learned.h"
+#include "control/member.h"
 
 #ifndef MEERCAT_VERSION
 #define MEERCAT_VERSION "0-dev"
@@ -65,16 +66,16 @@ view_sum_server_times(const struct node *n, const struct server *s, struct stat_
  * --------------------------------------------------------------------------------------- */
 
 /* What comes from a file or a server may be no UTF-8, which JSON cannot say. */
-static json_t *
-text(const char *s)
+json_t *
+view_text(const char *s)
 {
     json_t *j = s != NULL ? json_string(s) : json_null();
 
     return j != NULL ? j : json_string("(not UTF-8)");
 }
 
-static json_t *
-wall_time(int64_t wall_ns)
+json_t *
+view_wall_time(int64_t wall_ns)
 {
     time_t s = (time_t)(wall_ns / MC_SEC);
     char out[32];
@@ -135,10 +136,10 @@ one_server(const struct node *n, const struct pool *p, unsigned i)
 
     server_health_copy(s, &h);
     view_sum_server_times(n, s, &times);
-    j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "pool", text(p->conf.name), "name",
-                  text(s->name), "address", text(s->address_text), "state",
-                  text(health_state_text(h.state)), "reason", text(h.reason), "since",
-                  wall_time(h.since_wall_ns));
+    j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "pool", view_text(p->conf.name), "name",
+                  view_text(s->name), "address", view_text(s->address_text), "state",
+                  view_text(health_state_text(h.state)), "reason", view_text(h.reason), "since",
+                  view_wall_time(h.since_wall_ns));
     json_object_set_new(j, "open", json_boolean(place_is_open(&s->load)));
     json_object_set_new(j, "backup", json_boolean(sc->backup));
     json_object_set_new(j, "weight",
@@ -148,6 +149,7 @@ one_server(const struct node *n, const struct pool *p, unsigned i)
     json_object_set_new(j, "max_concurrent", json_integer(sc->max_concurrent));
     json_object_set_new(j, "counters", server_counts(n, s));
     json_object_set_new(j, "response_time", quantiles(&times));
+    member_server_view(n, s, j);
     if (p->brain != NULL)
         json_object_set_new(j, "learned", learned_server(p, i));
     if (words != NULL)
@@ -189,9 +191,9 @@ one_pool(const struct pool *p)
 {
     const struct pool_live *l = p->live;
 
-    return json_pack("{s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:b, s:b}", "name", text(p->conf.name),
-                     "balance", text(p->conf.policy->name), "servers", (int)p->view.n,
-                     "open_servers", (int)atomic_load(&l->n_open), "in_flight",
+    return json_pack("{s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:b, s:b}", "name",
+                     view_text(p->conf.name), "balance", view_text(p->conf.policy->name), "servers",
+                     (int)p->view.n, "open_servers", (int)atomic_load(&l->n_open), "in_flight",
                      (int)atomic_load(&l->in_flight), "max_concurrent", (int)p->conf.max_concurrent,
                      "queued", (int)atomic_load(&l->queued), "panic", (int)atomic_load(&l->panic),
                      "on_backup", (int)atomic_load(&l->on_backup));
@@ -218,9 +220,9 @@ view_listeners(const struct node *n)
         char addr[ADDR_TEXT];
 
         for (unsigned k = 0; k < l->conf.n_binds; k++)
-            json_array_append_new(binds, text(addr_text(&l->conf.binds[k], addr)));
-        json_array_append_new(list, json_pack("{s:o, s:o, s:i, s:i}", "name", text(l->conf.name),
-                                              "bind", binds, "connections",
+            json_array_append_new(binds, view_text(addr_text(&l->conf.binds[k], addr)));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:i, s:i}", "name",
+                                              view_text(l->conf.name), "bind", binds, "connections",
                                               (int)atomic_load(&l->live->connections),
                                               "max_connections", (int)l->conf.max_connections));
     }
@@ -237,9 +239,10 @@ view_routes(const struct node *n)
         json_t *hosts = json_array();
 
         for (unsigned k = 0; k < r->n_hosts; k++)
-            json_array_append_new(hosts, text(r->hosts[k]));
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o}", "name", text(r->name), "host",
-                                              hosts, "path", text(r->path), "pool", text(r->pool)));
+            json_array_append_new(hosts, view_text(r->hosts[k]));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o}", "name", view_text(r->name),
+                                              "host", hosts, "path", view_text(r->path), "pool",
+                                              view_text(r->pool)));
     }
     return json_pack("{s:o}", "routes", list);
 }
@@ -251,14 +254,14 @@ json_t *
 view_config(const struct node *n)
 {
     json_t *j =
-        json_pack("{s:o, s:o, s:I, s:o}", "file", text(n->options.conf_file), "digest",
-                  text(n->current->digest), "generation", (json_int_t)n->current->generation,
-                  "loaded", wall_time(n->current->built_wall_ns));
+        json_pack("{s:o, s:o, s:I, s:o}", "file", view_text(n->options.conf_file), "digest",
+                  view_text(n->current->digest), "generation", (json_int_t)n->current->generation,
+                  "loaded", view_wall_time(n->current->built_wall_ns));
     json_t *last = json_null();
 
     if (n->reload.wall_ns != 0)
-        last =
-            json_pack("{s:b, s:o}", "ok", (int)n->reload.ok, "time", wall_time(n->reload.wall_ns));
+        last = json_pack("{s:b, s:o}", "ok", (int)n->reload.ok, "time",
+                         view_wall_time(n->reload.wall_ns));
     json_object_set_new(j, "reloads", json_integer(n->reload.n_good));
     json_object_set_new(j, "failed_reloads", json_integer(n->reload.n_bad));
     json_object_set_new(j, "last_reload", last);
@@ -291,12 +294,13 @@ view_status(const struct node *n)
         open += atomic_load(&n->current->pools[i]->live->n_open);
     }
     view_sum_worker_times(n, &times);
-    j = json_pack("{s:o, s:s, s:i, s:s, s:i, s:s, s:o, s:f}", "node", text(n->current->node),
+    j = json_pack("{s:o, s:s, s:i, s:s, s:i, s:s, s:o, s:f}", "node", view_text(n->current->node),
                   "version", MEERCAT_VERSION, "pid", (int)getpid(), "state",
                   n->ending ? "ending" : "serving", "workers", (int)n->n_workers, "engine",
-                  worker_engine(n->workers[0]), "started", wall_time(n->started_wall_ns),
+                  worker_engine(n->workers[0]), "started", view_wall_time(n->started_wall_ns),
                   "uptime_s", (double)(units_wall_ns() - n->started_wall_ns) / (double)MC_SEC);
     json_object_set_new(j, "config", view_config(n));
+    json_object_set_new(j, "cluster", member_brief(n));
     json_object_set_new(j, "servers", json_integer(servers));
     json_object_set_new(j, "open_servers", json_integer(open));
     json_object_set_new(j, "connections",

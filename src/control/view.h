@@ -19,6 +19,11 @@ json_t *view_config(const struct node *);
 /* One server by name; NULL when there is none. */
 json_t *view_server(const struct node *, struct str pool, struct str server);
 
+/* A string, or null; what is no UTF-8 is said to be that. */
+json_t *view_text(const char *);
+/* 2026-01-31T12:00:00.000Z */
+json_t *view_wall_time(int64_t wall_ns);
+
 /* Sums over all workers; also for metrics. */
 void view_sum_worker_times(const struct node *, struct stat_hist *out);
 uint64_t view_sum_workers(const struct node *, size_t offset); /* of a stat_u64 in worker_stats */

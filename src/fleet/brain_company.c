@@ -30,7 +30,7 @@ same_window(const struct mind *m, int64_t window, mc_ns skew)
 }
 
 void
-brain_hear(struct mind *m, struct share_msg *msg, mc_ns skew)
+mind_hear(struct mind *m, struct share_msg *msg, mc_ns skew)
 {
     if (msg->kind == SHARE_ROWS)
         msg->window = same_window(m, msg->window, skew);

@@ -80,7 +80,7 @@ void brains_members(struct brains *, const uint64_t *others, unsigned n);
 /* The one in force of the pool with that key (share_map.h); NULL: none. */
 struct mind *brains_find(struct brains *, uint32_t pool_key);
 /* A word of another member, whose clock is skew before ours. */
-void brain_hear(struct mind *, struct share_msg *, mc_ns skew);
+void mind_hear(struct mind *, struct share_msg *, mc_ns skew);
 /* For know_conf.send, with the mind. */
 size_t brain_share(void *mind, uint64_t to, const struct share_msg *);
 /* Follows the agents of the servers that are ours to watch. */

@@ -385,7 +385,7 @@ company_recv(struct fleet *f, uint64_t member, mc_ns skew, const void *bytes, si
         c->counts.pieces_refused++;
         return;
     }
-    brain_hear(m, &msg, skew);
+    mind_hear(m, &msg, skew);
 }
 
 void

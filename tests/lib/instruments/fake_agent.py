@@ -61,6 +61,16 @@ class FakeAgent:
         except OSError:
             pass
 
+    @staticmethod
+    def gone(conn):
+        """True when the other side has closed the connection."""
+        try:
+            return conn.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def stop(self):
         self.stopping.set()
         self.sock.close()
