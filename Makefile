@@ -141,7 +141,7 @@ e2e:
 	@echo "e2e: there are no tests in tests/e2e yet"
 else
 e2e: $(BIN)
-	MEERCAT=$(abspath $(BIN)) MEERCAT_SAN=$(VARIANT) $(RUNNER) $(PYTHON) -m pytest -q -p no:cacheprovider $(T)
+	@MEERCAT=$(abspath $(BIN)) MEERCAT_SAN=$(VARIANT) tools/e2e $(PYTHON) $(T)
 endif
 
 fuzz:
