@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * place_origin.c - the server that stands behind the balancers in bench/placement: it needs what a
- * request says it needs.
+ * place_origin.c - the server that stands behind the balancers in bench/placement and tools/demo:
+ * it needs what a request says it needs.
  *
  *   /CLASS/ANYTHING?cpu=US&wait=US&mem=MB
  *
@@ -10,12 +10,15 @@
  * each page touched, until it answers.  When the memory cannot be had (RLIMIT_DATA) the answer is
  * 503.  A connection has a thread, so requests share the CPU as the kernel shares it out.
  *
- * --burn ON_MS:OFF_MS is the noisy neighbour: serves nothing, burns CPU by turns.
+ * --burn ON_MS:OFF_MS is the noisy neighbour: serves nothing, burns CPU by turns.  Where there are
+ * no control groups to share with it, SIGUSR1 makes the server behave as beside one, which gets
+ * three of four slices of its processor, until SIGUSR2.
  *
  * It trusts whoever talks to it: never put it on a network. */
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -27,6 +30,8 @@
 #define PAGE        4096u
 #define MOST_US     60000000l /* no request needs more: stops a typing error */
 #define MOST_MB     4096l
+#define SLICE_US    1000 /* of processor time, while a neighbour wants its own */
+#define NEIGHBOURS  3    /* slices that it gets for each of ours */
 
 struct need {
     long cpu_us, wait_us, mem_mb;
@@ -37,15 +42,10 @@ static struct {
     double slow; /* times the CPU that is asked for */
 } cfg = {.name = "origin", .slow = 1};
 
+static volatile sig_atomic_t has_neighbour;
+
 /* --- what a request needs ----------------------------------------------------------------------
  */
-
-static void
-burn_until(int64_t thread_ns)
-{
-    while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < thread_ns)
-        ;
-}
 
 static void
 wait_us(long us)
@@ -54,6 +54,21 @@ wait_us(long us)
 
     while (nanosleep(&t, &t) < 0)
         ;
+}
+
+static void
+burn_until(int64_t thread_ns)
+{
+    int64_t now = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+    while (now < thread_ns) {
+        int64_t slice = now + SLICE_US * 1000ll, end = slice < thread_ns ? slice : thread_ns;
+
+        while ((now = clock_ns(CLOCK_THREAD_CPUTIME_ID)) < end)
+            ;
+        if (has_neighbour)
+            wait_us(NEIGHBOURS * SLICE_US);
+    }
 }
 
 /* NULL: there is no room. */
@@ -178,6 +193,12 @@ accept_for_ever(int listener)
  */
 
 static void
+on_neighbour(int sig)
+{
+    has_neighbour = sig == SIGUSR1;
+}
+
+static void
 burn_by_turns(const char *turns)
 {
     int on_ms, off_ms;
@@ -231,5 +252,7 @@ main(int argc, char **argv)
         }
     raise_descriptor_limit();
     limit_memory(mem_mb);
+    signal(SIGUSR1, on_neighbour);
+    signal(SIGUSR2, on_neighbour);
     accept_for_ever(listen_at("127.0.0.1", port, 0));
 }
