@@ -2,7 +2,7 @@
 #
 #   make                 build/release/meercat
 #   make SAN=address,undefined | SAN=thread     the same, apart, under build/<name>/
-#   make run             a balancer, four origin servers and some traffic, on loopback
+#   make run             three balancers, six servers and some traffic, on loopback; KILL=1 kills some
 #   make test            unit and end-to-end tests          make fuzz    every fuzz target, bounded
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
 #   make bench-placement placement on real servers, beside HAProxy and nginx
@@ -171,7 +171,7 @@ endif
 run:
 	@tools/deps build run
 	+@$(SUBMAKE) all
-	@MEERCAT=$(abspath $(BIN)) tools/demo
+	@MEERCAT=$(abspath $(BIN)) tools/demo $(if $(filter-out 0,$(KILL)),--kill) $(RUN_ARGS)
 
 bench:
 	@tools/deps build bench

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * origin.c - the HTTP/1.1 server that stands behind the balancers in bench/run and tools/demo.
+ * origin.c - the HTTP/1.1 server that stands behind the balancers in bench/run.
  *
  *   /b/N           N bytes, the same for all N
- *   /healthz       the server's name, without work
  *   anything else  the server's name
  *
  * A request body is read and thrown away, then answered alike.
  *
  * Made to cost little, so that a measurement shows the proxy: one thread, edge-triggered epoll with
- * one epoll_ctl a connection, a prebuilt body, head and body in one writev.  --work-us burns that
- * much CPU before each answer, for servers of different speed.  It trusts whoever talks to it (no
- * timeouts, no chunked requests, no 100-continue): never put it on a network. */
+ * one epoll_ctl a connection, a prebuilt body, head and body in one writev.  It trusts whoever
+ * talks to it (no timeouts, no chunked requests, no 100-continue): never put it on a network. */
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -51,17 +49,6 @@ static char body[BODY_BYTES];
 static char scratch[64 * 1024]; /* where request bodies go to die */
 static char text[128];          /* body of every answer that is not /b/N */
 static char server_line[96];    /* "X-Server: name\r\n", or empty */
-static int64_t work_ns;
-
-/* CPU time of this thread, not time on the wall: a server that must share its core gets slower. */
-static void
-burn(int64_t ns)
-{
-    int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
-
-    while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
-        ;
-}
 
 /* Writes the response head into c->head. */
 static void
@@ -121,7 +108,6 @@ take_head(struct conn *c, size_t n)
 {
     const char *end = c->in + n - 2, *path = memchr(c->in, ' ', n), *eol = memchr(c->in, '\r', n);
     uint64_t n_bytes;
-    bool work = work_ns > 0;
 
     if (path == NULL || path + 2 > eol || eol - c->in < 14)
         return refuse(c, "400 Bad Request");
@@ -139,12 +125,9 @@ take_head(struct conn *c, size_t n)
         c->is_text = false;
         answer_begin(c, "200 OK", n_bytes);
     } else {
-        work = work && strncmp(path, "/healthz", 8) != 0; /* a check costs no work */
         c->is_text = true;
         answer_begin(c, "200 OK", strlen(text));
     }
-    if (work)
-        burn(work_ns);
     c->state = READ_BODY;
     return STEP_MORE;
 }
@@ -308,14 +291,13 @@ main(int argc, char **argv)
         {"address", required_argument, NULL, 'a'},
         {"port", required_argument, NULL, 'p'},
         {"name", required_argument, NULL, 'n'},
-        {"work-us", required_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     const char *address = "127.0.0.1", *name = "origin";
     uint16_t port = 9000;
     int o;
 
-    while ((o = getopt_long(argc, argv, "a:p:n:w:", options, NULL)) != -1)
+    while ((o = getopt_long(argc, argv, "a:p:n:", options, NULL)) != -1)
         switch (o) {
         case 'a': address = optarg; break;
         case 'p': port = (uint16_t)atoi(optarg); break;
@@ -323,10 +305,7 @@ main(int argc, char **argv)
             name = optarg;
             snprintf(server_line, sizeof server_line, "X-Server: %.70s\r\n", name);
             break;
-        case 'w': work_ns = atoll(optarg) * 1000; break;
-        default:
-            fputs("usage: origin [--address A] [--port P] [--name NAME] [--work-us N]\n", stderr);
-            return 2;
+        default: fputs("usage: origin [--address A] [--port P] [--name NAME]\n", stderr); return 2;
         }
     snprintf(text, sizeof text, "%.70s\n", name);
     for (size_t i = 0; i < sizeof body; i++)

@@ -67,9 +67,13 @@ assert_good(const char *path)
 static void
 the_examples_are_good(void **state)
 {
-    assert_good("examples/minimal.conf");
-    assert_good("examples/meercat.conf");
-    assert_good("examples/demo/meercat.conf");
+    static const char *const paths[] = {
+        "examples/minimal.conf",  "examples/meercat.conf",  "examples/demo/lb1.conf",
+        "examples/demo/lb2.conf", "examples/demo/lb3.conf",
+    };
+
+    for (size_t i = 0; i < MC_COUNT(paths); i++)
+        assert_good(paths[i]);
 }
 
 /* "name =" or "name {" or "name "title"" at the begin of a statement, maybe in a comment. */
