@@ -68,8 +68,9 @@ static void
 the_examples_are_good(void **state)
 {
     static const char *const paths[] = {
-        "examples/minimal.conf",  "examples/meercat.conf",  "examples/demo/lb1.conf",
-        "examples/demo/lb2.conf", "examples/demo/lb3.conf",
+        "examples/minimal.conf",     "examples/meercat.conf",     "examples/demo/lb1.conf",
+        "examples/demo/lb2.conf",    "examples/demo/lb3.conf",    "examples/cluster/lb1.conf",
+        "examples/cluster/lb2.conf", "examples/cluster/lb3.conf",
     };
 
     for (size_t i = 0; i < MC_COUNT(paths); i++)
