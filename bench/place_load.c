@@ -11,7 +11,7 @@
  * One line for each request, tab-separated: when it was due (us; below 0 in the warm-up), class,
  * status or what went wrong, server, latency (us).
  *
- *   place_load -p PORT -r REQUESTS_PER_S -t SECONDS -c CLASS [-c CLASS ...]
+ *   place_load -p PORT [-p ...] -r REQUESTS_PER_S -t SECONDS -c CLASS [-c CLASS ...]
  *
  * with CLASS a name, its share, and what it needs: "cheap:80:2000:0:0" is cpu us, wait us, MB. */
 #include <getopt.h>
@@ -28,6 +28,7 @@
 #define HEAD_BYTES 2048
 #define TEXT_BYTES 256
 #define BATCH      256
+#define TARGETS    16
 #define SPREAD     0.5 /* sigma of the lognormal distribution of needs within a class */
 
 enum outcome { DUE, WAITING, ANSWERED, TIMEOUT, BROKEN, REFUSED, UNREADABLE };
@@ -45,7 +46,7 @@ struct request {
     int64_t at_ns; /* since the beginning of the warm-up */
     struct conn *conn;
     long cpu_us, wait_us, latency_us;
-    uint8_t class, outcome;
+    uint8_t class, outcome, to;
     uint16_t status;
     char server[20];
 };
@@ -60,11 +61,13 @@ struct conn {
     uint32_t sent, text_len, head_len;
     int64_t to_read; /* of the body; -1: the head is not whole yet */
     bool close_after, gone;
+    uint8_t to;
     char text[TEXT_BYTES], head[HEAD_BYTES];
 };
 
 static struct {
-    struct sockaddr_in to;
+    struct sockaddr_in to[TARGETS];
+    unsigned n_to;
     double per_s, warm_s, run_s;
     int64_t deadline_ns;
     unsigned max_conns, n_classes;
@@ -74,7 +77,7 @@ static struct {
 
 static struct request *requests;
 static size_t n_requests, n_begun, n_sent, n_over;
-static struct conn *idle, *dead;
+static struct conn *idle[TARGETS], *dead;
 static unsigned n_conns;
 static int64_t begun_ns;
 static int ep;
@@ -139,6 +142,7 @@ make_schedule(void)
         r->class = draw_class();
         r->cpu_us = draw_need(cfg.class[r->class].cpu_us);
         r->wait_us = draw_need(cfg.class[r->class].wait_us);
+        r->to = (uint8_t)(draw() * cfg.n_to) % cfg.n_to;
     }
 }
 
@@ -169,7 +173,7 @@ reap(void)
 static void
 unlink_idle(struct conn *c)
 {
-    struct conn **at = &idle;
+    struct conn **at = &idle[c->to];
 
     while (*at != c)
         at = &(*at)->next;
@@ -192,8 +196,8 @@ finish(struct conn *c, enum outcome how)
         return;
     }
     c->state = IDLE;
-    c->next = idle;
-    idle = c;
+    c->next = idle[c->to];
+    idle[c->to] = c;
 }
 
 static void
@@ -208,7 +212,8 @@ conn_open(struct conn *c)
     n_conns++;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     c->state = CONNECT;
-    if ((connect(c->fd, (struct sockaddr *)&cfg.to, sizeof cfg.to) < 0 && errno != EINPROGRESS) ||
+    if ((connect(c->fd, (struct sockaddr *)&cfg.to[c->to], sizeof cfg.to[0]) < 0 &&
+         errno != EINPROGRESS) ||
         epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &ev) < 0)
         finish(c, REFUSED);
 }
@@ -323,14 +328,15 @@ static void
 begin(struct request *r, size_t number)
 {
     const struct class *k = &cfg.class[r->class];
-    struct conn *c = idle;
+    struct conn *c = idle[r->to];
     bool fresh = c == NULL;
 
     if (fresh && (c = calloc(1, sizeof *c)) == NULL)
         die("out of memory");
     if (!fresh)
-        idle = c->next;
+        idle[r->to] = c->next;
     c->request = r;
+    c->to = r->to;
     c->sent = c->head_len = 0;
     c->to_read = -1;
     c->text_len = (uint32_t)snprintf(c->text, sizeof c->text,
@@ -352,7 +358,7 @@ static void
 begin_due(int64_t now)
 {
     while (n_begun < n_requests && requests[n_begun].at_ns <= now &&
-           (idle != NULL || n_conns < cfg.max_conns)) {
+           (idle[requests[n_begun].to] != NULL || n_conns < cfg.max_conns)) {
         if (requests[n_begun].outcome == DUE)
             begin(&requests[n_begun], n_begun);
         n_begun++;
@@ -446,6 +452,16 @@ report(void)
  */
 
 static void
+add_target(const char *port)
+{
+    if (cfg.n_to == TARGETS)
+        die("too many ports");
+    cfg.to[cfg.n_to++] = (struct sockaddr_in){.sin_family = AF_INET,
+                                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                              .sin_port = htons((uint16_t)atoi(port))};
+}
+
+static void
 add_class(const char *text)
 {
     struct class *k = &cfg.class[cfg.n_classes];
@@ -462,10 +478,9 @@ main(int argc, char **argv)
 {
     int o;
 
-    cfg.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     while ((o = getopt(argc, argv, "p:r:t:w:s:d:n:c:")) != -1)
         switch (o) {
-        case 'p': cfg.to.sin_port = htons((uint16_t)atoi(optarg)); break;
+        case 'p': add_target(optarg); break;
         case 'r': cfg.per_s = atof(optarg); break;
         case 't': cfg.run_s = atof(optarg); break;
         case 'w': cfg.warm_s = atof(optarg); break;
@@ -475,7 +490,7 @@ main(int argc, char **argv)
         case 'c': add_class(optarg); break;
         default: cfg.n_classes = 0; optind = argc;
         }
-    if (cfg.n_classes == 0 || cfg.max_conns == 0 || !(cfg.per_s > 0)) {
+    if (cfg.n_classes == 0 || cfg.n_to == 0 || cfg.max_conns == 0 || !(cfg.per_s > 0)) {
         fputs("usage: place_load -p PORT -r REQUESTS_PER_S -t SECONDS [-w WARM_UP_SECONDS]\n"
               "                  [-s SEED] [-d DEADLINE_S] [-n CONNECTIONS]\n"
               "                  -c NAME:SHARE:CPU_US:WAIT_US:MB [-c ...]\n",
