@@ -3,13 +3,14 @@
 #   make                 build/release/meercat
 #   make SAN=address,undefined | SAN=thread     the same, apart, under build/<name>/
 #   make run             three balancers, six servers and some traffic, on loopback; KILL=1 kills some
-#   make test            unit and end-to-end tests          make fuzz    every fuzz target, bounded
+#   make test            unit, end-to-end and network tests make fuzz    every fuzz target, bounded
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
 #   make bench-placement placement on real servers, beside HAProxy and nginx
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
 #   make soak            the cluster under 10,000 schedules of random faults
+#   make net             clusters on networks that fail     (as root)
 #   make format          clang-format over everything       V=1         shows the commands
 
 VERSION  := 0.1.0
@@ -71,7 +72,7 @@ BIN      := $(B)/meercat
 C_FILES   = $(wildcard src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
 MAN      := $(wildcard man/*.[1-9])
 E2E      := $(wildcard tests/e2e/test_*.py tests/e2e/*_test.py)
-T        ?= tests/e2e
+TRY       = MEERCAT=$(abspath $(BIN)) MEERCAT_SAN=$(VARIANT) tools/e2e $(PYTHON) -rfEs
 # unit tests that play randomised schedules
 SOAKS    := $(patsubst src/%.c,$(B)/%,$(shell grep -l 'mesh_schedules\|MC_SCHEDULES' $(UNIT_SRC)))
 SUBMAKE   = $(MAKE) --no-print-directory
@@ -128,6 +129,7 @@ test:
 	+@$(SUBMAKE) all units
 	+@$(SUBMAKE) unit
 	+@$(SUBMAKE) e2e
+	+@$(SUBMAKE) net
 
 unit: units
 	@tools/unit $(UNITS_RUN)
@@ -141,8 +143,12 @@ e2e:
 	@echo "e2e: there are no tests in tests/e2e yet"
 else
 e2e: $(BIN)
-	@MEERCAT=$(abspath $(BIN)) MEERCAT_SAN=$(VARIANT) tools/e2e $(PYTHON) $(T)
+	@$(TRY) $(or $(T),tests/e2e)
 endif
+
+# Hosts of the test's own: wants root, and says so where it is not.
+net: $(BIN)
+	@$(TRY) $(or $(T),tests/net)
 
 fuzz:
 	@tools/deps build test

@@ -6,7 +6,6 @@ MEERCAT_ENGINE (epoll or uring: only that one), MEERCAT_BIG (bodies of 10 GB).
 """
 
 import os
-import signal
 import sys
 
 import pytest
@@ -14,62 +13,9 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from instruments.lab import Lab  # noqa: E402
+from instruments.limits import *  # noqa: E402,F401,F403
 from instruments.meercat import BINARY  # noqa: E402
-from instruments.wait import SAN, SLOW  # noqa: E402
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes seconds; left out under a sanitizer unless MEERCAT_SLOW is set")
-    config.addinivalue_line("markers", "bound(seconds): time limit of the test, 30 s without")
-    config.addinivalue_line("markers", "no_san: measures what a sanitizer would falsify")
-
-
-def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if SAN and item.get_closest_marker("slow") and not os.environ.get("MEERCAT_SLOW"):
-            item.add_marker(pytest.mark.skip(reason="slow, and this is a sanitizer build"))
-        if SAN and item.get_closest_marker("no_san"):
-            item.add_marker(pytest.mark.skip(reason="means nothing under a sanitizer"))
-
-
-
-
-def _bounded(item, phase):
-    marker = item.get_closest_marker("bound")
-    limit = (marker.args[0] if marker else 30) * SLOW
-
-    def ring(signum, frame):
-        # an Exception, so that pytest reports this test and goes on with the next
-        raise AssertionError(f"{phase} took longer than {limit:g} s")
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit)
-
-
-def _free():
-    signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_setup(item):
-    _bounded(item, "set-up")
-    yield
-    _free()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_call(item):
-    _bounded(item, "test")
-    yield
-    _free()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_teardown(item):
-    _bounded(item, "tear-down")
-    yield
-    _free()
-
+from instruments.wait import SAN  # noqa: E402
 
 ENGINES = [e for e in ("epoll", "uring") if os.environ.get("MEERCAT_ENGINE") in (None, "", e)]
 

@@ -15,12 +15,12 @@ from .wait import wait_until
 
 
 class Cluster:
-    def __init__(self, lab, n, servers, start=True, key=None, **kw):
+    def __init__(self, lab, n, servers, start=True, key=None, addresses=None, **kw):
         self.lab, self.n, self.servers, self.kw = lab, n, servers, kw
         self.key_file = self.write_key(lab, key)
-        self.addresses = [f"127.0.0.1:{free_port()}" for _ in range(n)]
+        self.addresses = addresses or [f"127.0.0.1:{free_port()}" for _ in range(n)]
         self.confs = [self._conf(i) for i in range(n)]
-        self.lbs = [lab.start(c) for c in self.confs] if start else []
+        self.lbs = [self.start(i) for i in range(n)] if start else []
 
     @staticmethod
     def write_key(lab, *keys):
@@ -38,6 +38,9 @@ class Cluster:
         return self.lab.conf(servers, node=f"lb{i + 1}",
                              cluster={"bind": self.addresses[i], "key_file": self.key_file,
                                       "join": [a for k, a in enumerate(self.addresses) if k != i]}, **kw)
+
+    def start(self, i):
+        return self.lab.start(self.confs[i])
 
     def __getitem__(self, i):
         return self.lbs[i]
@@ -75,5 +78,5 @@ class Cluster:
         self.lbs[i].expect_status = -signal.SIGKILL
 
     def restart(self, i):
-        self.lbs[i] = self.lab.start(self.confs[i])
+        self.lbs[i] = self.start(i)
         return self.lbs[i]

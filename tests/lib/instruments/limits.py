@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What every conftest.py of ours wants: markers, a bound on the time of every test, and `measured`.
+
+    from instruments.limits import *  # noqa: F401,F403 (pytest finds hooks and fixtures by their names)
+"""
+
+import os
+import signal
+
+import pytest
+
+from .wait import SAN, SLOW
+
+__all__ = ["pytest_configure", "pytest_collection_modifyitems", "pytest_runtest_setup", "pytest_runtest_call",
+           "pytest_runtest_teardown", "pytest_terminal_summary", "measured"]
+
+_said = []
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds; left out under a sanitizer unless MEERCAT_SLOW is set")
+    config.addinivalue_line("markers", "bound(seconds): time limit of the test, 30 s without")
+    config.addinivalue_line("markers", "no_san: measures what a sanitizer would falsify")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if SAN and item.get_closest_marker("slow") and not os.environ.get("MEERCAT_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="slow, and this is a sanitizer build"))
+        if SAN and item.get_closest_marker("no_san"):
+            item.add_marker(pytest.mark.skip(reason="means nothing under a sanitizer"))
+
+
+def _bounded(item, phase):
+    marker = item.get_closest_marker("bound")
+    limit = (marker.args[0] if marker else 30) * SLOW
+
+    def ring(signum, frame):
+        # an Exception, so that pytest reports this test and goes on with the next
+        raise AssertionError(f"{phase} took longer than {limit:g} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+
+
+def _free():
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    _bounded(item, "set-up")
+    yield
+    _free()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    _bounded(item, "test")
+    yield
+    _free()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item):
+    _bounded(item, "tear-down")
+    yield
+    _free()
+
+
+@pytest.fixture
+def measured(request):
+    """measured("dead after 1.2 s"): a line for people at the end of the run, never a verdict."""
+    return lambda text: _said.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _said:
+        terminalreporter.section("measured")
+    for line in _said:
+        terminalreporter.line(line)
