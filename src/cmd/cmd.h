@@ -34,17 +34,22 @@ typedef int cmd_f(int argc, char **argv);
     X("costs", cmd_costs, "[--socket PATH] [--json]", "what requests need, as it was learned")    \
     X("explain", cmd_explain, "[--socket PATH] [--json] [-H 'NAME: VALUE' ...] METHOD URL",       \
       "where a request would go now, and why not elsewhere")                                      \
-    X("drain", cmd_drain, "[--socket PATH] POOL/SERVER", "let a server finish, send nothing new") \
-    X("ready", cmd_ready, "[--socket PATH] POOL/SERVER", "let a server take requests again")      \
-    X("maint", cmd_maint, "[--socket PATH] POOL/SERVER", "take a server out, checks included")    \
-    X("weight", cmd_weight, "[--socket PATH] POOL/SERVER N", "change the weight of a server")     \
-    X("unset", cmd_unset, "[--socket PATH] POOL/SERVER",                                          \
+    X("drain", cmd_drain, "[--socket PATH] [--json] POOL/SERVER",                                 \
+      "let a server finish, send nothing new")                                                    \
+    X("ready", cmd_ready, "[--socket PATH] [--json] POOL/SERVER",                                 \
+      "let a server take requests again")                                                         \
+    X("maint", cmd_maint, "[--socket PATH] [--json] POOL/SERVER",                                 \
+      "take a server out, checks included")                                                       \
+    X("weight", cmd_weight, "[--socket PATH] [--json] POOL/SERVER N",                             \
+      "change the weight of a server")                                                            \
+    X("unset", cmd_unset, "[--socket PATH] [--json] POOL/SERVER",                                 \
       "take these words back: the server is as configured")                                       \
     X("members", cmd_members, "[--socket PATH] [--json | --quiet]",                               \
       "the balancers of the cluster")                                                             \
-    X("leave", cmd_leave, "[--socket PATH]",                                                      \
+    X("leave", cmd_leave, "[--socket PATH] [--json]",                                             \
       "leave the cluster and end, when requests have ended")                                      \
-    X("reload", cmd_reload, "[--socket PATH]", "read the configuration again, tell its faults")   \
+    X("reload", cmd_reload, "[--socket PATH] [--json]",                                           \
+      "read the configuration again, tell its faults")                                            \
     X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
     X("help", cmd_help, "[COMMAND]", "tell how to use a command")                                 \

@@ -11,57 +11,88 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "cmd/answer.h"
 #include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "control/conf.h"
 
+struct order_options {
+    const char *socket;
+    bool json;
+};
+
 /* Leaves argv[optind...] to the caller; 0 to go on, else the exit status. */
 static int
-read_options(int argc, char **argv, int n_args, const char **socket)
+read_options(int argc, char **argv, int n_args, struct order_options *o)
 {
-    static const struct option options[] = {{"socket", required_argument, NULL, 's'}, {0}};
+    static const struct option options[] = {
+        {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {0}};
     int opt;
 
-    *socket = CONF_DEFAULT_SOCKET;
-    while ((opt = getopt_long(argc, argv, "s:", options, NULL)) != -1) {
-        if (opt != 's')
-            return cmd_bad_usage(argv[0]);
-        *socket = optarg;
+    *o = (struct order_options){.socket = CONF_DEFAULT_SOCKET};
+    while ((opt = getopt_long(argc, argv, "s:j", options, NULL)) != -1) {
+        switch (opt) {
+        case 's': o->socket = optarg; break;
+        case 'j': o->json = true; break;
+        default: return cmd_bad_usage(argv[0]);
+        }
     }
     return argc - optind == n_args ? 0 : cmd_bad_usage(argv[0]);
 }
 
-/* Sends an order; the balancer's words go to standard error when it refuses. */
-static int
-give(const char *socket, const char *path, const char *body, bool show_text)
+/* What the balancer answered, for a script: its JSON as it is, its text as a string. */
+static void
+show_json(const struct client_answer *a, const struct errbuf *e)
 {
-    struct client_answer a;
-    struct errbuf e;
-    json_t *j;
-    int rv = 1;
+    json_t *j = json_loadb(a->body.p ? a->body.p : "", a->body.n, 0, NULL);
 
-    if (client_ask(socket, path, body, &a, &e) != MC_OK) {
-        fprintf(stderr, "meercat: %s\n", e.text);
-        return 1;
-    }
-    j = json_loadb(a.body.p ? a.body.p : "", a.body.n, 0, NULL);
-    if (a.status == 200) {
-        if (show_text && a.body.n > 0)
-            fputs(a.body.p, stdout);
-        rv = 0;
-    } else if (j != NULL) {
-        fprintf(stderr, "meercat: %s\n", json_string_value(json_object_get(j, "error")));
-    } else {
-        fputs(a.body.p ? a.body.p : "meercat: refused\n", stderr);
-    }
+    if (j == NULL && a->body.n > 0)
+        j = json_pack("{s:b, s:s%}", "ok", a->status == 200, "text", a->body.p, a->body.n);
+    if (j == NULL)
+        j = a->status == 200 ? json_pack("{s:b}", "ok", 1) : json_pack("{s:s}", "error", e->text);
+    answer_print(j);
+}
+
+/* For a person: nothing when all is well, but what reload has to say. */
+static void
+show_text(const struct client_answer *a, const struct errbuf *e)
+{
+    json_t *j = json_loadb(a->body.p ? a->body.p : "", a->body.n, 0, NULL);
+
+    if (a->status == 0)
+        fprintf(stderr, "meercat: %s\n", e->text);
+    else if (a->status == 200 && j == NULL && a->body.n > 0)
+        fputs(a->body.p, stdout);
+    else if (a->status != 200 && j != NULL)
+        fprintf(stderr, "meercat: %s\n", answer_word(j, "error"));
+    else if (a->status != 200)
+        fputs(a->body.p ? a->body.p : "meercat: refused\n", stderr);
     json_decref(j);
+}
+
+/* Sends an order; returns the exit status. */
+static int
+give(const struct order_options *o, const char *path, const char *body)
+{
+    struct client_answer a = {0};
+    struct errbuf e = {""};
+    int rv;
+
+    if (client_ask(o->socket, path, body, &a, &e) != MC_OK)
+        a = (struct client_answer){0};
+    if (o->json)
+        show_json(&a, &e);
+    else
+        show_text(&a, &e);
+    rv = a.status == 200 ? 0 : 1;
     buf_free(&a.body);
     return rv;
 }
 
 /* server: POOL/SERVER, checked so far that it can stand in a path. */
 static int
-give_server(const char *command, const char *socket, const char *server, const char *body)
+give_server(const char *command, const struct order_options *o, const char *server,
+            const char *body)
 {
     const char *slash = strchr(server, '/');
     char *path;
@@ -74,7 +105,7 @@ give_server(const char *command, const char *socket, const char *server, const c
         return cmd_bad_usage(command);
     }
     path = mc_printf("/v1/servers/%s", server);
-    rv = give(socket, path, body, false);
+    rv = give(o, path, body);
     free(path);
     return rv;
 }
@@ -91,13 +122,13 @@ who_am_i(void)
 
 /* Takes over the order's value. */
 static int
-give_word(const char *command, const char *socket, const char *server, const char *key,
+give_word(const char *command, const struct order_options *o, const char *server, const char *key,
           json_t *value)
 {
     json_t *j = json_pack("{s:o, s:o}", key, value, "who",
                           json_stringn(who_am_i(), strnlen(who_am_i(), 63)));
     char *body = json_dumps(j, JSON_COMPACT);
-    int rv = give_server(command, socket, server, body);
+    int rv = give_server(command, o, server, body);
 
     free(body);
     json_decref(j);
@@ -107,10 +138,10 @@ give_word(const char *command, const char *socket, const char *server, const cha
 static int
 set_state(int argc, char **argv, const char *state)
 {
-    const char *socket;
-    int rv = read_options(argc, argv, 1, &socket);
+    struct order_options o;
+    int rv = read_options(argc, argv, 1, &o);
 
-    return rv != 0 ? rv : give_word(argv[0], socket, argv[optind], "state", json_string(state));
+    return rv != 0 ? rv : give_word(argv[0], &o, argv[optind], "state", json_string(state));
 }
 
 int
@@ -140,8 +171,8 @@ cmd_maint(int argc, char **argv)
 int
 cmd_weight(int argc, char **argv)
 {
-    const char *socket;
-    int rv = read_options(argc, argv, 2, &socket);
+    struct order_options o;
+    int rv = read_options(argc, argv, 2, &o);
     uint64_t weight;
 
     if (rv != 0)
@@ -151,23 +182,23 @@ cmd_weight(int argc, char **argv)
                 FLEET_WEIGHT_MAX);
         return 2;
     }
-    return give_word(argv[0], socket, argv[optind], "weight", json_integer((json_int_t)weight));
+    return give_word(argv[0], &o, argv[optind], "weight", json_integer((json_int_t)weight));
 }
 
 int
 cmd_reload(int argc, char **argv)
 {
-    const char *socket;
-    int rv = read_options(argc, argv, 0, &socket);
+    struct order_options o;
+    int rv = read_options(argc, argv, 0, &o);
 
-    return rv != 0 ? rv : give(socket, "/v1/reload", "", true);
+    return rv != 0 ? rv : give(&o, "/v1/reload", "");
 }
 
 int
 cmd_leave(int argc, char **argv)
 {
-    const char *socket;
-    int rv = read_options(argc, argv, 0, &socket);
+    struct order_options o;
+    int rv = read_options(argc, argv, 0, &o);
 
-    return rv != 0 ? rv : give(socket, "/v1/leave", "", false);
+    return rv != 0 ? rv : give(&o, "/v1/leave", "");
 }

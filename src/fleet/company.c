@@ -309,6 +309,7 @@ static void
 settle_owners(struct company *c)
 {
     c->counts.owned = 0;
+    c->fleet->n_checked = 0; /* first checks are spread anew: those taken over come soon */
     for (unsigned i = 0; i < c->n_names; i++)
         settle_owner(c, c->names[i].entry);
 }

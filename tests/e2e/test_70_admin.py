@@ -189,3 +189,23 @@ def test_the_same_door_serves_curl(seen):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(seen.socket_path)
     assert Closed
+
+
+def test_orders_answer_scripts_in_json(lab):
+    lb = lab.proxy([lab.origin(ok("x"))])
+    said = lb.cli_json("drain", "app/s1")
+    assert said["state"] == "drain" and said["name"] == "s1"
+    assert lb.cli_json("weight", "app/s1", "9")["weight"] == 9
+    said = lb.cli_json("unset", "app/s1")
+    assert said["state"] == "up" and said["weight"] == 1
+    r = lb.cli("drain", "app/nobody", "--json", ok=False)
+    assert r.returncode == 1 and "nobody" in json.loads(r.stdout)["error"]
+    assert lb.cli_json("reload")["ok"] is True
+    with open(lb.conf_path, "a") as f:
+        f.write("nonsense = 1\n")
+    r = lb.cli("reload", "--json", ok=False)
+    assert r.returncode == 1 and "nonsense" in json.loads(r.stdout)["text"]
+    assert lb.cli_json("leave")["leaving"] is True
+    assert lb.wait_exit() == 0
+    r = command("drain", "--socket", lb.socket_path, "--json", "app/s1")
+    assert r.returncode == 1 and json.loads(r.stdout)["error"]
