@@ -268,8 +268,6 @@ post_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
     pool_z = str_dup(pool);
     server_z = str_dup(server);
     if (give_order(arg, &o, pool_z, server_z, &e) == MC_OK) {
-        if (o.has_weight)
-            log_info("pool %s: server %s has weight %u: operator", pool_z, server_z, o.weight);
         reply_json(r, view_server(arg, pool, server));
     } else {
         httpd_fail(r, 404, "%s", e.text);

@@ -282,13 +282,12 @@ put_word_in_force(struct member *m, const struct word *w)
         rv = fleet_set_admin(f, pool_z, server_z, HEALTH_ADMIN_MAINT, who, NULL);
         break;
     case WORD_WEIGHT: rv = fleet_set_weight(f, pool_z, server_z, w->weight, NULL); break;
-    case WORD_STATE_CONF:
-    case WORD_WEIGHT_CONF: rv = fleet_as_configured(f, pool_z, server_z, who, NULL); break;
+    case WORD_STATE_CONF: rv = fleet_unset_admin(f, pool_z, server_z, who, NULL); break;
+    case WORD_WEIGHT_CONF: rv = fleet_unset_weight(f, pool_z, server_z, NULL); break;
     case WORD_N_SAYS: break;
     }
-    if (rv == MC_OK)
-        log_info("pool %s: server %s: %s%s: %s", pool_z, server_z, word_say_text(w->say),
-                 w->say == WORD_WEIGHT ? " changed" : "", who);
+    if (rv == MC_OK && w->say == WORD_WEIGHT) /* a new state is logged where it is settled */
+        log_info("pool %s: server %s has weight %u: %s", pool_z, server_z, w->weight, who);
     free(pool_z);
     free(server_z);
 }
@@ -353,9 +352,15 @@ member_set_weight(struct node *n, const char *pool, const char *server, unsigned
 {
     struct word w = {.say = WORD_WEIGHT, .weight = weight};
 
+    enum mc_err rv;
+
     if (n->member)
         return say(n, pool, server, &w, who, e);
-    return fleet_set_weight(n->build.fleet, pool, server, weight, e);
+    rv = fleet_set_weight(n->build.fleet, pool, server, weight, e);
+    if (rv == MC_OK)
+        log_info("pool %s: server %s has weight %u: %s", pool, server, weight,
+                 who[0] ? who : "operator");
+    return rv;
 }
 
 enum mc_err
@@ -365,8 +370,10 @@ member_unset(struct node *n, const char *pool, const char *server, const char *w
     struct word state = {.say = WORD_STATE_CONF}, weight = {.say = WORD_WEIGHT_CONF};
     enum mc_err rv;
 
-    if (!n->member)
-        return fleet_as_configured(n->build.fleet, pool, server, who[0] ? who : "operator", e);
+    if (!n->member) {
+        rv = fleet_unset_admin(n->build.fleet, pool, server, who[0] ? who : "operator", e);
+        return rv == MC_OK ? fleet_unset_weight(n->build.fleet, pool, server, e) : rv;
+    }
     rv = say(n, pool, server, &state, who, e);
     return rv == MC_OK ? say(n, pool, server, &weight, who, e) : rv;
 }

@@ -435,17 +435,22 @@ fleet_set_weight(struct fleet *f, const char *pool, const char *server, unsigned
 }
 
 enum mc_err
-fleet_as_configured(struct fleet *f, const char *pool, const char *server, const char *why,
-                    struct errbuf *err)
+fleet_unset_admin(struct fleet *f, const char *pool, const char *server, const char *why,
+                  struct errbuf *err)
 {
     struct entry *e;
     enum mc_err rv = find_member(f, pool, server, &e, err);
 
-    if (rv == MC_OK)
-        rv = fleet_set_admin(f, pool, server, e->conf_state, why, err);
-    if (rv == MC_OK)
-        rv = fleet_set_weight(f, pool, server, e->conf_weight, err);
-    return rv;
+    return rv == MC_OK ? fleet_set_admin(f, pool, server, e->conf_state, why, err) : rv;
+}
+
+enum mc_err
+fleet_unset_weight(struct fleet *f, const char *pool, const char *server, struct errbuf *err)
+{
+    struct entry *e;
+    enum mc_err rv = find_member(f, pool, server, &e, err);
+
+    return rv == MC_OK ? fleet_set_weight(f, pool, server, e->conf_weight, err) : rv;
 }
 
 struct server *

@@ -166,9 +166,11 @@ enum mc_err fleet_set_admin(struct fleet *, const char *pool, const char *server
                             const char *why, struct errbuf *);
 enum mc_err fleet_set_weight(struct fleet *, const char *pool, const char *server, unsigned weight,
                              struct errbuf *);
-/* Takes the operator's words on a server back: state and weight are as configured. */
-enum mc_err fleet_as_configured(struct fleet *, const char *pool, const char *server,
-                                const char *why, struct errbuf *);
+/* Takes the operator's word on a server back: its state, or its weight, is as configured. */
+enum mc_err fleet_unset_admin(struct fleet *, const char *pool, const char *server, const char *why,
+                              struct errbuf *);
+enum mc_err fleet_unset_weight(struct fleet *, const char *pool, const char *server,
+                               struct errbuf *);
 /* A server in force; NULL: there is none, and err says which is missing. */
 struct server *fleet_find(struct fleet *, const char *pool, const char *server, struct errbuf *);
 /* All that is known of pools; for as long as the fleet. */
