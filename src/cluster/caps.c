@@ -17,6 +17,10 @@
 #define DEMAND_MAX  ((uint64_t)CAPS_UNITS_MAX * DEMAND_ONE)
 #define DEMAND_STEP 8      /* a change by 1/8 is told at once, a smaller one ... */
 #define DEMAND_SLOW MC_SEC /* ... after so long */
+/* Words are numbered from the time of the start: more than are told in a millisecond, and in a
+ * life. */
+#define SEQ_MS      (1ull << 20)
+#define SEQ_LIFE    (1ull << 40)
 
 /* What another member said of a limit. */
 struct heard {
@@ -497,6 +501,26 @@ take_word(struct limit *l, struct heard *h, const struct word *w)
     h->acked = w->ack;
 }
 
+/* Confirmed is what we have not said: we did before a restart, by a clock that was ahead of ours.
+ * What we say is older than that to all who heard it, so we go on behind it. */
+static void
+follow_ourselves(struct caps *c, struct word *w)
+{
+    uint64_t ours = w->ack;
+
+    if (ours <= c->seq)
+        return;
+    w->ack = 0;
+    if (ours > UINT64_MAX / 2)
+        return;
+    c->seq = ours + SEQ_LIFE;
+    c->counters.overtaken++;
+    for (unsigned i = 0; i < c->n_limits; i++) {
+        c->limit[i].since = ++c->seq;
+        c->limit[i].news = true;
+    }
+}
+
 void
 caps_hear(struct caps *c, uint64_t member, const void *bytes, size_t n, mc_ns now)
 {
@@ -520,6 +544,7 @@ caps_hear(struct caps *c, uint64_t member, const void *bytes, size_t n, mc_ns no
         return;
     }
     c->counters.heard++;
+    follow_ourselves(c, &w);
     take_word(l, &l->heard[at], &w);
     settle(c, l, now);
 }
@@ -536,7 +561,7 @@ caps_new(const struct caps_conf *conf, mc_ns now)
     MC_ASSERT(conf->id != 0 && conf->tell);
     c->magic = CAPS_MAGIC;
     c->conf = *conf;
-    c->seq = (uint64_t)conf->boot << 32;
+    c->seq = conf->boot_ms * SEQ_MS;
 #define DEFAULT(field, value) c->conf.field = c->conf.field ? c->conf.field : (value)
     DEFAULT(exchange_ns, 100 * MC_MS);
     DEFAULT(smooth_ns, MC_SEC);

@@ -56,8 +56,8 @@
 
 /* Zeros mean the defaults named. */
 struct caps_conf {
-    uint64_t id;       /* of this member; as all ids not 0 */
-    uint32_t boot;     /* greater than at any start before: wall seconds */
+    uint64_t id;      /* of this member; as all ids not 0 */
+    uint64_t boot_ms; /* wall clock at the start; one that is behind what was said costs a moment */
     mc_ns exchange_ns; /* 100 ms: how often it tells, at most */
     mc_ns smooth_ns;   /* 1 s: time constant of the mean of demand */
     mc_ns hold_ns;     /* 10 s */
@@ -76,7 +76,8 @@ struct caps_conf {
     X(raised, "shares raised")                                      \
     X(lowered, "shares lowered")                                    \
     X(taken_over, "members whose share was taken over")             \
-    X(fallbacks, "times that a minority fell to its even share")
+    X(fallbacks, "times that a minority fell to its even share")    \
+    X(overtaken, "times that our words from before a restart were ahead of us")
 
 struct caps_counters {
 #define X(name, text) uint64_t name;

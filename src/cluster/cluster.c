@@ -71,8 +71,9 @@ static struct peer *
 peer_of(const struct cluster *c, const struct swim_member *m)
 {
     struct peer *p = peer_find(c, m->id);
+    bool known = p != NULL;
 
-    if (!p) {
+    if (!known) {
         p = mc_alloc(sizeof(*p));
         p->id = m->id;
     }
@@ -80,6 +81,7 @@ peer_of(const struct cluster *c, const struct swim_member *m)
         memcpy(p->boot, m->boot, sizeof(p->boot));
         p->heard_at = 0;
         p->skew_known = false;
+        p->restarted = known;
     }
     p->addr = m->addr;
     return p;
@@ -343,12 +345,23 @@ next_due(const struct cluster *c)
 }
 
 static void
+tell_restarts(struct cluster *c)
+{
+    for (unsigned i = 0; i < c->n_peers; i++) {
+        if (c->peers[i]->restarted)
+            c->hooks.on_restart(c->hooks.arg, c->peers[i]->id);
+        c->peers[i]->restarted = false;
+    }
+}
+
+static void
 tell_members(struct cluster *c)
 {
     if (!c->members_changed)
         return;
     c->members_changed = false;
     settle_peers(c);
+    tell_restarts(c);
     c->hooks.on_members(c->hooks.arg);
 }
 

@@ -29,6 +29,9 @@ struct cluster;
 /* All but on_members may be called from inside a call of cluster_say() or cluster_fact_*(). */
 struct cluster_hooks {
     void *arg;
+    /* A live member is another process than before, though it was not missed: whatever counts up
+     * in what it says begins anew.  Before on_members(). */
+    void (*on_restart)(void *arg, uint64_t member);
     /* Who is alive has changed, or what one says of itself; once a turn. */
     void (*on_members)(void *arg);
     void (*on_fact)(void *arg, uint64_t owner, struct str key, const void *value, size_t n,

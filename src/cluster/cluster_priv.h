@@ -22,6 +22,7 @@ struct peer {
     mc_ns heard_at; /* 0: never */
     mc_ns skew_ns, skew_at;
     bool skew_known;
+    bool restarted; /* another process has taken its place; to be told */
     uint64_t bytes_in, bytes_out;
     unsigned n; /* of out: frames that leave at the end of the turn */
     uint8_t out[PLAIN_MAX];

@@ -182,6 +182,14 @@ on_load(void *arg, uint64_t from, const void *bytes, size_t n)
  */
 
 static void
+on_restart(void *arg, uint64_t id)
+{
+    struct member *m = arg;
+
+    company_member_restarted(m->node->build.fleet, id);
+}
+
+static void
 on_members(void *arg)
 {
     struct member *m = arg;
@@ -412,7 +420,8 @@ member_open(struct node *n, struct errbuf *e)
         .bytes_per_s = cc->bytes_per_s / FACTS_PART,
         .loop = n->loop,
         .dns = n->dns,
-        .hooks = {.on_members = on_members,
+        .hooks = {.on_restart = on_restart,
+                  .on_members = on_members,
                   .on_fact = on_fact,
                   .on_word = on_word,
                   .on_load = on_load},

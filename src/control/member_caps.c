@@ -249,7 +249,7 @@ member_caps_open(struct member *m)
 {
     struct member_caps *mc = mc_alloc(sizeof(*mc));
     struct caps_conf conf = {.id = cluster_id(m->cluster),
-                             .boot = (uint32_t)(units_wall_ns() / MC_SEC),
+                             .boot_ms = (uint64_t)(units_wall_ns() / MC_MS),
                              .tell = on_tell,
                              .arg = mc};
 

@@ -331,10 +331,11 @@ mind_new(struct brains *bs, const struct pool *p)
 {
     struct mind *m = mc_alloc(sizeof(*m));
     mc_ns now = units_clock_ns() + bs->wall_ns;
-    const struct company *c = bs->fleet->company;
+    struct company *c = bs->fleet->company;
     struct know_conf kc = {
         .id = c ? c->id : 1,
-        .boot = c ? c->boot : (uint64_t)(units_wall_ns() / MC_SEC),
+        /* a later brain of the pool speaks behind this one */
+        .boot = c ? c->boot++ : (uint64_t)(units_wall_ns() / MC_SEC),
         .n_classes = classes_of(&p->conf),
         .window_ns = window_of(&p->conf),
         .tick_ns = c ? TICK_SHARED : TICK_NS,

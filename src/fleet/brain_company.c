@@ -62,6 +62,25 @@ brain_follow_agents(struct mind *m)
     }
 }
 
+/* Whoever is no member for a moment is new in the next. */
+void
+brains_forget(struct brains *bs, uint64_t member)
+{
+    uint64_t *rest = mc_alloc((bs->n_others + 1) * sizeof(*rest));
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < bs->n_others; i++)
+        if (bs->others[i] != member)
+            rest[n++] = bs->others[i];
+    LIST_FOREACH (it, &bs->all) {
+        struct know *k = LIST_ENTRY(it, struct mind, link)->know;
+
+        know_set_members(k, rest, n);
+        know_set_members(k, bs->others, bs->n_others);
+    }
+    free(rest);
+}
+
 void
 brains_members(struct brains *bs, const uint64_t *others, unsigned n)
 {

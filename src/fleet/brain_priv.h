@@ -77,6 +77,8 @@ struct str brain_name(const struct pool *, struct str route, const struct http_h
 
 /* Who the other members are. */
 void brains_members(struct brains *, const uint64_t *others, unsigned n);
+/* What that member has said of load. */
+void brains_forget(struct brains *, uint64_t member);
 /* The one in force of the pool with that key (share_map.h); NULL: none. */
 struct mind *brains_find(struct brains *, uint32_t pool_key);
 /* A word of another member, whose clock is skew before ours. */

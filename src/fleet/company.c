@@ -337,6 +337,12 @@ company_set_members(struct fleet *f, const uint64_t *others, unsigned n)
     brains_members(f->brains, others, n);
 }
 
+void
+company_member_restarted(struct fleet *f, uint64_t member)
+{
+    brains_forget(f->brains, member);
+}
+
 static unsigned
 count_members(const struct fleet *f)
 {

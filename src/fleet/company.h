@@ -43,6 +43,8 @@ struct company_conf {
 void company_join(struct fleet *, const struct company_conf *);
 /* The live members besides us. */
 void company_set_members(struct fleet *, const uint64_t *others, unsigned n);
+/* A live member is another process now: what it says of load counts from the beginning. */
+void company_member_restarted(struct fleet *, uint64_t member);
 /* What a server is called between members: a hash of POOL/NAME. */
 uint64_t company_server_key(const struct server *);
 /* Another owner's word; AGREE_UNKNOWN takes it back. */

@@ -138,6 +138,10 @@ who_is_silent_or_gone_has_nothing_in_flight(void **state)
     share_set_peers(&s, ids, 1);
     assert_int_equal(s.total[2].phi, 0);
     assert_null(share_peer(&s, 9));
+    /* who is back counts from the beginning */
+    share_set_peers(&s, ids, 2);
+    hear(&s, SHARE_SLOW, 9, 1, (struct share_load){.server = 2, .mean = 4}, 3 * MC_SEC);
+    assert_int_equal(s.total[2].phi, 4);
     share_fini(&s);
     share_map_free(&map);
 }

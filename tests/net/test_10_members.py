@@ -13,6 +13,7 @@ from instruments.cluster import Cluster
 from instruments.flood import Flood, sniff
 from instruments.netcluster import ENGINES, PORT, NetCluster
 from instruments.netns import ENDS_WITH_US
+from instruments.origin import ok
 from instruments.wait import SAN, SLOW, Clock, stays, wait_until
 
 pytestmark = pytest.mark.bound(90)
@@ -186,3 +187,25 @@ def test_a_clock_that_is_an_hour_ahead_rules_nobody(lab, net):
     all_say("s1", "up")
     c[0].cli("drain", "app/s0")
     all_say("s0", "drain")
+
+
+@no_faketime
+def test_one_whose_clock_was_set_back_is_heard(lab, net):
+    """It restarts before it is missed; what it says is in order by its boots, and those by the clock."""
+    assert FAKETIME, "there is no libfaketime (tools/deps test)"
+    c = NetCluster(lab, net, 3, origins=1, env={0: FAST}, server={"max_concurrent": 12})
+    c.origins[0].reply = lambda conn, r: time.sleep(0.03) or ok("x")
+    c.wait_alive()
+    wait_hour(c, 0, seen_by=1)
+
+    def shares():
+        return [lb.servers()["app/s0"]["max_concurrent_share"] for lb in c]
+    wait_until(lambda: sum(shares()) == 12 and min(shares()) >= 3, TLIMIT, "shares are even")
+    c.kill(0)
+    c.env = {}
+    c.restart(0)
+    c.wait_alive()
+    wait_until(lambda: abs(clock(c[1], "lb1") or HOUR_MS) < 5000 * SLOW, TLIMIT, "its clock is right")
+    with c.traffic(0, threads=12, pause=0):
+        wait_until(lambda: shares()[0] >= 8, TLIMIT * 2, "its share follows its demand")
+        assert sum(shares()) <= 12
