@@ -5,6 +5,7 @@ Kernels have netem for this, where it was built in; this needs packet sockets on
 """
 
 import collections
+import os
 import select
 import socket
 import threading
@@ -43,6 +44,8 @@ class Relay(threading.Thread):
             s.close()
 
     def run(self):
+        # a wire waits for no processor
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -20)
         while not self.stopping.is_set():
             due = self.waiting[0][0] - time.monotonic() if self.waiting else 0.2
             ready, _, _ = select.select(self.ends, [], [], min(max(due, 0), 0.2))
