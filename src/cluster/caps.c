@@ -59,7 +59,8 @@ struct caps {
     bool settled; /* we know who the members are */
     bool fallen;  /* to an even share */
     struct limit *limit;
-    unsigned n_limits;
+    uint64_t *key; /* [n_limits] theirs side by side: limits are large, and looked for often */
+    unsigned n_limits, n_dropped;
     uint64_t seq;
 };
 
@@ -218,7 +219,7 @@ static struct limit *
 find_limit(struct caps *c, uint64_t key)
 {
     for (unsigned i = 0; i < c->n_limits; i++)
-        if (c->limit[i].units != 0 && c->limit[i].key == key)
+        if (c->key[i] == key && c->limit[i].units != 0)
             return &c->limit[i];
     return NULL;
 }
@@ -226,10 +227,14 @@ find_limit(struct caps *c, uint64_t key)
 static struct limit *
 new_limit(struct caps *c)
 {
-    for (unsigned i = 0; i < c->n_limits; i++)
-        if (c->limit[i].units == 0)
-            return &c->limit[i];
+    for (unsigned i = 0; i < c->n_limits && c->n_dropped > 0; i++) {
+        if (c->limit[i].units != 0)
+            continue;
+        c->n_dropped--;
+        return &c->limit[i];
+    }
     c->limit = mc_realloc(c->limit, (c->n_limits + 1) * sizeof(*c->limit));
+    c->key = mc_realloc(c->key, (c->n_limits + 1) * sizeof(*c->key));
     return &c->limit[c->n_limits++];
 }
 
@@ -245,6 +250,7 @@ caps_set_limit(struct caps *c, uint64_t key, uint32_t units, mc_ns now)
         *l = (struct limit){
             .key = key, .share = 1, .claim = 1, .since = ++c->seq, .set_ns = now, .news = true};
         l->demand_ns = now;
+        c->key[l - c->limit] = key;
     }
     l->units = units;
     settle(c, l, now);
@@ -256,8 +262,10 @@ caps_drop_limit(struct caps *c, uint64_t key)
 {
     struct limit *l = find_limit(c, key);
 
-    if (l)
-        l->units = 0;
+    if (l == NULL)
+        return;
+    l->units = 0;
+    c->n_dropped++;
 }
 
 void
@@ -580,6 +588,7 @@ caps_free(struct caps **cp)
         return;
     MC_CHECK(c, CAPS_MAGIC);
     free(c->limit);
+    free(c->key);
     c->magic = 0;
     free(c);
     *cp = NULL;
