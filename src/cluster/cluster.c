@@ -16,11 +16,14 @@
 /* Several members' bursts, each as large as its queue. */
 #define RECV_BUF      (4u << 20)
 #define QUEUE         1024
-/* What the network delays makes a clock seem behind: the greatest of what was seen lately is the
- * truth.  It is let down slowly, since clocks are set. */
-#define SKEW_LET_DOWN 0.001
-#define SKEW_TELL_MS  1000 /* beyond it a person should know */
-#define SKEW_TELL_NS  (60 * MC_SEC)
+/* What the network delays makes a clock seem behind: the greatest of what was seen in the last one
+ * or two spans is the truth.  Not of all time, since clocks are set. */
+#define SKEW_SPAN_NS  (10 * MC_SEC)
+#define SKEW_TELL_NS  MC_SEC /* beyond it a person should know */
+#define SKEW_AGAIN_NS (60 * MC_SEC)
+/* Of each owner: a verdict on each of 10,000 servers, and as many limits. */
+#define FACTS_MAX     32768
+#define FACTS_BYTES   (8u << 20)
 
 enum frame_kind { FRAME_SWIM = 1, FRAME_FACTS, FRAME_WORDS, FRAME_LOAD };
 
@@ -80,20 +83,11 @@ peer_of(const struct cluster *c, const struct swim_member *m)
     if (memcmp(p->boot, m->boot, sizeof(p->boot)) != 0) {
         memcpy(p->boot, m->boot, sizeof(p->boot));
         p->heard_at = 0;
-        p->skew_known = false;
+        p->skew[0].since = p->skew[1].since = 0;
         p->restarted = known;
     }
     p->addr = m->addr;
     return p;
-}
-
-static bool
-is_among(struct peer *const *peers, unsigned n, const struct peer *p)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (peers[i] == p)
-            return true;
-    return false;
 }
 
 /* The live members as they are now; who stays keeps what is known of it. */
@@ -110,10 +104,10 @@ settle_peers(struct cluster *c)
         if (!m->self && is_live(m))
             now[n++] = peer_of(c, m);
     }
-    for (unsigned i = 0; i < c->n_peers; i++)
-        if (!is_among(now, n, c->peers[i]))
-            free(c->peers[i]);
     qsort(now, n, sizeof(*now), by_id);
+    for (unsigned i = 0; i < c->n_peers; i++)
+        if (!bsearch(&c->peers[i], now, n, sizeof(*now), by_id))
+            free(c->peers[i]);
     free(c->peers);
     c->peers = now;
     c->n_peers = n;
@@ -235,25 +229,37 @@ on_words_send(void *arg, uint64_t to, const void *bytes, size_t n)
 /* --- in -----------------------------------------------------------------------------------------
  */
 
+static mc_ns
+skew_of(const struct peer *p)
+{
+    bool before = p->skew[1].since != 0 && p->skew[1].ns > p->skew[0].ns;
+
+    return p->skew[0].since == 0 ? 0 : p->skew[before].ns;
+}
+
 static void
 note_clock(struct cluster *c, struct peer *p, uint64_t wall_ms)
 {
-    mc_ns now = loop_now(c->loop);
-    int64_t here_ms = units_wall_ns() / MC_MS;
-    mc_ns seen, shown;
+    mc_ns now = loop_now(c->loop), span = now - p->skew[0].since, seen;
+    const struct swim_member *m;
 
     if (wall_ms > INT64_MAX / MC_MS)
         return;
-    seen = ((int64_t)wall_ms - here_ms) * MC_MS;
-    shown = p->skew_ns - (mc_ns)((double)(now - p->skew_at) * SKEW_LET_DOWN);
-    p->skew_ns = !p->skew_known || seen > shown ? seen : shown;
-    p->skew_at = now;
-    p->skew_known = true;
-    if (llabs(p->skew_ns) < SKEW_TELL_MS * MC_MS || now < c->told_skew_at)
+    seen = ((int64_t)wall_ms - units_wall_ns() / MC_MS) * MC_MS;
+    if (p->skew[0].since == 0 || span >= SKEW_SPAN_NS) {
+        p->skew[1] = p->skew[0];
+        if (span >= 2 * SKEW_SPAN_NS)
+            p->skew[1].since = 0;
+        p->skew[0].ns = seen;
+        p->skew[0].since = now;
+    } else if (seen > p->skew[0].ns)
+        p->skew[0].ns = seen;
+    if (llabs(skew_of(p)) < SKEW_TELL_NS || now < c->told_skew_at)
         return;
-    c->told_skew_at = now + SKEW_TELL_NS;
-    log_warn("cluster: the clock of %s is %+.1f s from ours", swim_find_id(c->swim, p->id)->name,
-             (double)p->skew_ns / (double)MC_SEC);
+    c->told_skew_at = now + SKEW_AGAIN_NS;
+    m = swim_find_id(c->swim, p->id); /* NULL: it was forgotten in this turn */
+    log_warn("cluster: the clock of %s is %+.1f s from ours", m ? m->name : "a member",
+             (double)skew_of(p) / (double)MC_SEC);
 }
 
 static void
@@ -366,12 +372,28 @@ tell_members(struct cluster *c)
 }
 
 static void
+end_leaving(struct cluster *c)
+{
+    void (*done)(void *arg) = c->on_left;
+
+    c->left = true;
+    c->on_left = NULL;
+    loop_timer_clear(c->loop, &c->timer);
+    if (done)
+        done(c->on_left_arg);
+}
+
+static void
 be_alone(struct cluster *c)
 {
+    if (c->alone)
+        return;
+    c->alone = true;
     for (unsigned i = 0; i < c->n_peers; i++)
         free(c->peers[i]);
     c->n_peers = 0;
     c->hooks.on_members(c->hooks.arg);
+    end_leaving(c);
 }
 
 static void
@@ -395,14 +417,6 @@ void
 cluster_plan(struct cluster *c)
 {
     loop_defer(c->loop, &c->plan);
-}
-
-static void
-end_leaving(struct cluster *c)
-{
-    c->left = true;
-    loop_timer_clear(c->loop, &c->timer);
-    c->on_left(c->on_left_arg);
 }
 
 static void
@@ -623,6 +637,8 @@ make_cores(struct cluster *c, const struct cluster_conf *conf)
     struct facts_conf fc = {
         .id = id,
         .epoch = (uint64_t)(units_wall_ns() / MC_MS),
+        .facts_max = FACTS_MAX,
+        .bytes_max = FACTS_BYTES,
         .bytes_per_s = conf->bytes_per_s * 3 / 4,
         .seed = rng_next(&c->rng),
         .send = on_facts_send,
@@ -727,7 +743,7 @@ cluster_skew(const struct cluster *c, uint64_t member)
 {
     const struct peer *p = peer_find(c, member);
 
-    return p && p->skew_known ? p->skew_ns : 0;
+    return p ? skew_of(p) : 0;
 }
 
 bool
@@ -741,7 +757,7 @@ cluster_traffic(const struct cluster *c, uint64_t member, struct cluster_traffic
         .heard_ns = p->heard_at ? loop_now(c->loop) - p->heard_at : MC_NEVER_NS,
         .bytes_in = p->bytes_in,
         .bytes_out = p->bytes_out,
-        .skew_ns = p->skew_known ? p->skew_ns : 0,
+        .skew_ns = skew_of(p),
     };
     return true;
 }

@@ -31,6 +31,8 @@ tell_swim(struct cluster *c)
     struct addr all[SWIM_JOIN_MAX];
     size_t n = 0;
 
+    if (c->leaving || c->left)
+        return; /* nobody is looked for any more */
     LIST_FOREACH (it, &c->join_names) {
         const struct join_name *j = LIST_ENTRY(it, struct join_name, link);
 

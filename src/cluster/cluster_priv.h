@@ -20,8 +20,9 @@ struct peer {
     struct addr addr;
     uint8_t boot[SWIM_BOOT_BYTES];
     mc_ns heard_at; /* 0: never */
-    mc_ns skew_ns, skew_at;
-    bool skew_known;
+    struct {
+        mc_ns ns, since; /* since 0: nothing was heard */
+    } skew[2];           /* the greatest of a span of time, of this one and of the one before */
     bool restarted; /* another process has taken its place; to be told */
     uint64_t bytes_in, bytes_out;
     unsigned n; /* of out: frames that leave at the end of the turn */
@@ -47,6 +48,7 @@ struct cluster {
     uint64_t *ids; /* [n_peers] the same, in the order of ids */
     unsigned n_peers;
     bool started, members_changed, leaving, left, conflict;
+    bool alone; /* after a conflict: that nobody is there any more was said */
     void (*on_left)(void *arg);
     void *on_left_arg;
     struct cluster_counters counters;
@@ -55,7 +57,7 @@ struct cluster {
     /* cluster_sync.c */
     struct sync_door *door;
     struct list syncs;
-    unsigned n_syncs;
+    unsigned n_opened, n_accepted;
     /* cluster_join.c */
     struct list join_names;
 };

@@ -15,7 +15,7 @@
 #include "cluster/cluster_priv.h"
 #include "cluster/seal_stream.h"
 
-#define SYNCS_MAX       64
+#define SYNCS_MAX       64           /* each way: who connects takes no place of our own */
 #define SYNC_NS         (5 * MC_SEC) /* for all of it */
 #define STRANGER_MAX    512          /* bytes before the other end is known */
 #define ACCEPT_PAUSE_NS (100 * MC_MS)
@@ -43,14 +43,20 @@ static const struct sock_ops sync_ops;
 /* --- the end ------------------------------------------------------------------------------------
  */
 
+static unsigned *
+sync_count(struct cluster *c, bool opener)
+{
+    return opener ? &c->n_opened : &c->n_accepted;
+}
+
 static void
 sync_end(struct sync *s)
 {
     struct cluster *c = s->c;
 
     s->c = NULL;
+    (*sync_count(c, s->opener))--;
     list_remove(&s->link);
-    c->n_syncs--;
     if (s->done)
         c->counters.syncs++;
     else
@@ -204,7 +210,7 @@ sync_new(struct cluster *c, const struct addr *peer, bool opener)
     s->deadline.fn = on_deadline;
     loop_timer_set(c->loop, &s->deadline, loop_now(c->loop) + SYNC_NS);
     list_push_back(&c->syncs, &s->link);
-    c->n_syncs++;
+    (*sync_count(c, opener))++;
     return s;
 }
 
@@ -231,7 +237,7 @@ sync_open(struct cluster *c, const struct addr *to)
 {
     struct sync *s;
 
-    if (c->n_syncs >= SYNCS_MAX) {
+    if (c->n_opened >= SYNCS_MAX) {
         c->counters.syncs_refused++;
         return;
     }
@@ -241,13 +247,31 @@ sync_open(struct cluster *c, const struct addr *to)
     c->counters.syncs_failed++;
     loop_timer_clear(c->loop, &s->deadline);
     list_remove(&s->link);
-    c->n_syncs--;
+    c->n_opened--;
     seal_stream_free(&s->stream);
     free(s);
 }
 
 /* --- accepting ----------------------------------------------------------------------------------
  */
+
+/* Who has not shown the key for longest goes first, so that strangers who only connect keep nobody
+ * out.  False: all places are taken by members. */
+static bool
+make_room(struct cluster *c)
+{
+    if (c->n_accepted < SYNCS_MAX)
+        return true;
+    LIST_FOREACH (it, &c->syncs) {
+        struct sync *s = LIST_ENTRY(it, struct sync, link);
+
+        if (s->opener || seal_stream_ready(s->stream))
+            continue;
+        sync_end(s);
+        return true;
+    }
+    return false;
+}
 
 static void
 on_accept(struct sock *sock, int fd)
@@ -256,8 +280,7 @@ on_accept(struct sock *sock, int fd)
     struct addr peer = {.len = sizeof(peer.u)};
     struct sync *s;
 
-    if (!d->c || d->c->left || d->c->n_syncs >= SYNCS_MAX ||
-        getpeername(fd, &peer.u.sa, &peer.len) != 0) {
+    if (!d->c || d->c->left || getpeername(fd, &peer.u.sa, &peer.len) != 0 || !make_room(d->c)) {
         if (d->c)
             d->c->counters.syncs_refused++;
         close(fd);
