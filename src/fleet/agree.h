@@ -22,7 +22,7 @@ enum agree_word {
 struct agree {
     unsigned n_owners; /* live ones */
     enum agree_word owner[AGREE_OWNERS];
-    bool own;      /* one of them is this balancer */
+    bool own;      /* one of them is this balancer, and found it down */
     bool succeeds; /* this balancer's requests have succeeded lately */
     bool fails;    /* they have failed lately, the last one included */
 };

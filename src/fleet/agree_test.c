@@ -36,6 +36,9 @@ static const struct {
     {"an owner whose requests succeed, alone with its word",
      {.n_owners = 2, .owner = {D, G}, .own = true, .succeeds = true},
      false},
+    {"an owner that has not looked: hearsay against own success",
+     {.n_owners = 2, .owner = {U, D}, .succeeds = true},
+     false},
     {"nobody owns it", {.n_owners = 0, .owner = {U, U}, .fails = true}, false},
 };
 

@@ -44,27 +44,30 @@ company_server_key(const struct server *s)
 unsigned
 company_owners(const struct server *s, uint64_t owner[AGREE_OWNERS])
 {
-    const struct company *c = company_of(entry_of((struct server *)s));
-    unsigned n;
+    const struct regard *r = &entry_of((struct server *)s)->regard;
 
-    if (!c)
-        return 0;
-    n = c->n_members < AGREE_OWNERS ? c->n_members : AGREE_OWNERS;
-    for (unsigned rank = 0; rank < n; rank++)
-        owner[rank] = c->member[home_owner(c->member, c->n_members, s->name_hash, rank)];
-    return n;
+    memcpy(owner, r->owner, r->n_owners * sizeof(*owner));
+    return r->n_owners;
 }
 
 static bool
-owns(const struct company *c, const struct entry *e)
+is_owner(const struct regard *r, uint64_t member)
 {
-    uint64_t owner[AGREE_OWNERS];
-    unsigned n = company_owners(&e->s, owner);
-
-    for (unsigned i = 0; i < n; i++)
-        if (owner[i] == c->id)
+    for (unsigned i = 0; i < r->n_owners; i++)
+        if (r->owner[i] == member)
             return true;
     return false;
+}
+
+/* Kept, since a verdict is made far more often than members come and go. */
+static void
+choose_owners(const struct company *c, struct entry *e)
+{
+    struct regard *r = &e->regard;
+
+    r->n_owners = c->n_members < AGREE_OWNERS ? c->n_members : AGREE_OWNERS;
+    for (unsigned rank = 0; rank < r->n_owners; rank++)
+        r->owner[rank] = c->member[home_owner(c->member, c->n_members, e->s.name_hash, rank)];
 }
 
 bool
@@ -97,15 +100,13 @@ static struct agree
 what_is_said(const struct company *c, const struct entry *e, const char **why)
 {
     const struct regard *r = &e->regard;
-    struct agree a = {.own = r->mine};
-    uint64_t owner[AGREE_OWNERS];
+    struct agree a = {.n_owners = r->n_owners, .own = r->own == AGREE_DOWN};
     mc_ns now = now_of(c);
 
-    a.n_owners = company_owners(&e->s, owner);
     for (unsigned i = 0; i < a.n_owners; i++) {
         const char *said = NULL;
 
-        a.owner[i] = word_of(c, e, owner[i], &said);
+        a.owner[i] = word_of(c, e, r->owner[i], &said);
         if (a.owner[i] == AGREE_DOWN)
             *why = said;
     }
@@ -118,8 +119,10 @@ what_is_said(const struct company *c, const struct entry *e, const char **why)
 static void
 count_refusal(struct company *c, struct entry *e, const struct agree *a, bool down)
 {
-    bool refused = !down && !a->own && a->succeeds && a->owner[0] == AGREE_DOWN;
+    bool refused = false;
 
+    for (unsigned i = 0; i < a->n_owners && !down && !a->own && a->succeeds; i++)
+        refused |= a->owner[i] == AGREE_DOWN;
     c->counts.hearsay_refused += refused && !e->regard.refused;
     e->regard.refused = refused;
 }
@@ -182,27 +185,22 @@ company_knows(const struct fleet *f, uint64_t server_key)
     return f->company && find(f->company, server_key);
 }
 
-/* The place of a member's word; else a free one, else that of who is no owner. */
+/* The place of a member's word; else a free one, else that of who is no owner: there are more
+ * places than owners. */
 static unsigned
-place_of(const struct company *c, const struct entry *e, uint64_t member)
+place_of(const struct regard *r, uint64_t member)
 {
-    const struct regard *r = &e->regard;
-    uint64_t owner[AGREE_OWNERS];
-    unsigned n = company_owners(&e->s, owner), best = 0;
+    unsigned best = REGARD_HEARD;
 
     for (unsigned i = 0; i < REGARD_HEARD; i++)
         if (r->heard[i].word != AGREE_UNKNOWN && r->heard[i].member == member)
             return i;
     for (unsigned i = 0; i < REGARD_HEARD; i++) {
-        bool is_owner = false;
-
         if (r->heard[i].word == AGREE_UNKNOWN)
             return i;
-        for (unsigned k = 0; k < n; k++)
-            is_owner |= owner[k] == r->heard[i].member;
-        best = is_owner ? best : i;
+        best = is_owner(r, r->heard[i].member) ? best : i;
     }
-    (void)c;
+    MC_ASSERT(best < REGARD_HEARD);
     return best;
 }
 
@@ -219,7 +217,9 @@ company_hear(struct fleet *f, uint64_t member, uint64_t server_key, enum agree_w
             c->counts.unknown_servers++;
         return;
     }
-    at = place_of(c, e, member);
+    at = place_of(&e->regard, member);
+    if (word == AGREE_UNKNOWN && e->regard.heard[at].member != member)
+        return; /* what is taken back was not kept */
     e->regard.heard[at].member = member;
     e->regard.heard[at].word = word;
     snprintf(e->regard.heard[at].why, sizeof(e->regard.heard[at].why), STR_FMT, STR_ARG(why));
@@ -290,18 +290,26 @@ on_sweep(struct timer *t)
  */
 
 static void
+take_word_back(struct company *c, struct entry *e)
+{
+    if (e->regard.own != AGREE_UNKNOWN)
+        c->hooks.tell(c->hooks.arg, &e->s, AGREE_UNKNOWN, "");
+    e->regard.own = AGREE_UNKNOWN;
+}
+
+static void
 settle_owner(struct company *c, struct entry *e)
 {
-    bool mine = owns(c, e), was = e->regard.mine;
+    bool was = e->regard.mine;
 
-    e->regard.mine = mine;
-    c->counts.owned += mine;
-    if (mine != was) {
-        if (!mine && e->regard.own != AGREE_UNKNOWN)
-            c->hooks.tell(c->hooks.arg, &e->s, AGREE_UNKNOWN, "");
-        e->regard.own = AGREE_UNKNOWN;
+    choose_owners(c, e);
+    e->regard.mine = is_owner(&e->regard, c->id);
+    c->counts.owned += e->regard.mine;
+    /* without a check nobody would correct it */
+    if (!e->regard.mine || e->check.kind == POOL_CHECK_NONE)
+        take_word_back(c, e);
+    if (e->regard.mine != was)
         care_owner_changed(e);
-    }
     judge(c, e);
 }
 
@@ -322,18 +330,30 @@ by_id(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* False: they are who they were. */
+static bool
+take_members(struct company *c, const uint64_t *others, unsigned n)
+{
+    uint64_t *member = mc_alloc((n + 1) * sizeof(*member));
+    bool same;
+
+    if (n > 0)
+        memcpy(member, others, n * sizeof(*member));
+    member[n] = c->id;
+    qsort(member, n + 1, sizeof(*member), by_id);
+    same = n + 1 == c->n_members && memcmp(member, c->member, (n + 1) * sizeof(*member)) == 0;
+    free(c->member);
+    c->member = member;
+    c->n_members = n + 1;
+    return !same;
+}
+
 void
 company_set_members(struct fleet *f, const uint64_t *others, unsigned n)
 {
-    struct company *c = f->company;
-
-    c->member = mc_realloc(c->member, (n + 1) * sizeof(*c->member));
-    if (n > 0)
-        memcpy(c->member, others, n * sizeof(*c->member));
-    c->member[n] = c->id;
-    c->n_members = n + 1;
-    qsort(c->member, c->n_members, sizeof(*c->member), by_id);
-    settle_owners(c);
+    if (!take_members(f->company, others, n))
+        return;
+    settle_owners(f->company);
     brains_members(f->brains, others, n);
 }
 
@@ -341,6 +361,15 @@ void
 company_member_restarted(struct fleet *f, uint64_t member)
 {
     brains_forget(f->brains, member);
+}
+
+void
+company_dropped(struct entry *e)
+{
+    const struct regard *r = &e->regard;
+
+    /* what it has served was not served since it came back */
+    e->regard = (struct regard){.responses = r->responses, .fails = r->fails};
 }
 
 static unsigned
@@ -371,6 +400,15 @@ company_adopted(struct fleet *f)
         }
     qsort(c->names, c->n_names, sizeof(*c->names), by_key);
     settle_owners(c);
+}
+
+void
+company_limit(struct server *s, uint32_t share)
+{
+    struct entry *e = entry_of(s);
+
+    if (share != e->conf_max)
+        open_limit(e, share, e->agent_max);
 }
 
 /* --- load ---------------------------------------------------------------------------------------

@@ -52,6 +52,9 @@ void company_hear(struct fleet *, uint64_t member, uint64_t server_key, enum agr
                   struct str why);
 /* Is there a server of that key in force? */
 bool company_knows(const struct fleet *, uint64_t server_key);
+/* Our share of the requests that all members together may have at a server at once, in place of
+ * what the configuration says.  Until the next fleet_adopt(). */
+void company_limit(struct server *, uint32_t share);
 /* A piece of share_wire.h from a member whose clock is skew before ours. */
 void company_recv(struct fleet *, uint64_t member, mc_ns skew, const void *bytes, size_t n);
 

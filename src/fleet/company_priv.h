@@ -33,6 +33,8 @@ struct company {
 bool company_is_mine(const struct entry *);
 /* A check of ours has ended, and the verdict of our checks is what it is now. */
 void company_checked(struct entry *);
+/* It is in force no more: what was said of it is not heard any longer.  Its checks have ended. */
+void company_dropped(struct entry *);
 /* Other servers are in force. */
 void company_adopted(struct fleet *);
 void company_free(struct company **);

@@ -299,8 +299,10 @@ members_drop(struct entry **members, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         struct server *s = &members[i]->s;
 
-        if (!members[i]->member)
+        if (!members[i]->member) {
             care_stop(members[i]);
+            company_dropped(members[i]);
+        }
         server_unref(&s);
     }
     free(members);

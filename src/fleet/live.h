@@ -83,6 +83,8 @@ struct regard {
     uint64_t key; /* company_server_key() */
     bool mine;    /* one of its owners is this balancer */
     enum agree_word own;
+    uint64_t owner[AGREE_OWNERS]; /* [n_owners] live members */
+    unsigned n_owners;
     struct {
         uint64_t member;
         enum agree_word word; /* UNKNOWN: the place is free */
@@ -107,7 +109,7 @@ struct entry {
     bool adopted_once;
     unsigned conf_weight; /* as configured last, to see when the configuration itself changes */
     enum health_admin conf_state;
-    uint32_t conf_max;            /* requests in flight, as configured; 0: no limit */
+    uint32_t conf_max;            /* requests in flight, as configured, or our share; 0: no limit */
     uint32_t agent_max;           /* and as the server's agent says */
     struct follow *words;         /* its agent; NULL: it has none that speaks in words (words.h) */
     struct pool_check_conf check; /* with texts of its own */
