@@ -331,6 +331,21 @@ def test_a_word_is_everybodys_and_outlives_them(lab):
         wait_until(lambda: word(lb, "s2")["weight"] == 1 and not word(lb, "s2")["words"], TLIMIT, "as configured")
 
 
+def test_one_word_taken_back_leaves_the_other(lab):
+    c = Cluster(lab, 2, named(lab, 2), start=False)
+    state = lab.dir("state")
+    at = "at=1700000000000.{}.17 when=1700000000000"
+    with open(os.path.join(state, "words"), "w") as f:  # the older word stands first
+        f.write(f"weight app/s0 {at.format(0)} to=5\nunset-state app/s0 {at.format(1)}\n"
+                f"drain app/s1 {at.format(2)}\nunset-weight app/s1 {at.format(3)}\n")
+    c.confs[0].top["state_dir"] = state
+    c.lbs = [lab.start(conf) for conf in c.confs]
+    c.wait_alive()
+    for lb in c:
+        lb.wait_state("s1", "drain", timeout=TLIMIT)
+        wait_until(lambda: word(lb, "s0")["weight"] == 5, TLIMIT, "the weight is known")
+
+
 def test_who_was_away_hears_it_later(lab):
     c = Cluster(lab, 3, named(lab, 2))
     c.wait_alive()
