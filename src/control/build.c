@@ -115,7 +115,7 @@ set_limits(const struct snapshot *s)
         const struct route *r = &s->routes[i];
 
         if (r->limit != NULL)
-            limit_set(r->limit, r->conf.rate_limit, route_burst(&r->conf));
+            limit_set(r->limit, r->conf.rate_limit, route_burst(&r->conf), units_clock_ns());
     }
 }
 

@@ -49,6 +49,7 @@ on_tell(void *arg, const struct server *s, enum agree_word word, const char *why
     uint8_t key[MEMBER_KEY_N], value[WHY_MAX + 4];
     struct pack_out o = {.p = value, .cap = sizeof(value)};
     struct str k = member_key(MEMBER_FACT_HEALTH, company_server_key(s), key);
+    unsigned swallowed;
 
     if (word == AGREE_UNKNOWN) {
         cluster_fact_del(m->cluster, k);
@@ -56,9 +57,10 @@ on_tell(void *arg, const struct server *s, enum agree_word word, const char *why
     }
     pack_u8(&o, (uint8_t)word);
     pack_str(&o, (struct str){why, strnlen(why, WHY_MAX)});
-    if (cluster_fact_set(m->cluster, k, FACTS_NOW, value, o.n) != MC_OK)
-        log_warn("cluster: no room to tell that server %s/%s is %s", s->pool_name, s->name,
-                 word == AGREE_UP ? "up" : "down");
+    if (cluster_fact_set(m->cluster, k, FACTS_NOW, value, o.n) != MC_OK &&
+        log_limit_ok(&m->no_room, loop_now(m->node->loop), &swallowed))
+        log_warn("cluster: no room to tell that server %s/%s is %s (and %u before)", s->pool_name,
+                 s->name, word == AGREE_UP ? "up" : "down", swallowed);
 }
 
 static void
@@ -94,9 +96,8 @@ on_fact(void *arg, uint64_t owner, struct str key, const void *value, size_t n, 
         member_caps_hear(m, owner, value, n);
 }
 
-/* Servers that were unknown when they were spoken of may be known now. */
-static void
-hear_again(struct member *m)
+void
+member_hear_again(struct member *m)
 {
     mc_ns now = loop_now(m->node->loop);
     struct facts_at at = {0};
@@ -476,7 +477,7 @@ member_reloaded(struct node *n, struct buf *text)
     repeat_words(m);
     member_caps_adopt(m);
     take_back(m);
-    hear_again(m);
+    member_hear_again(m);
 }
 
 static void

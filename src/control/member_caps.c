@@ -14,12 +14,16 @@
 
 #define SAMPLE_NS  (100 * MC_MS)
 #define RATE_UNITS 1000 /* of caps.h in a request a second */
+/* A balancer that starts does not take a limit for its own while it has not met the others; nor
+ * does it wait for long for those that are not there. */
+#define MEET_NS    (3 * MC_SEC)
 
 /* One limit: a server's or a route's. */
 struct cap {
     uint64_t key;
     unsigned index; /* in caps */
-    bool kept;      /* in the configuration in force */
+    uint32_t units;
+    bool kept; /* in the configuration in force */
     const struct pool *pool;
     struct server *server; /* else: */
     const struct route *route;
@@ -30,28 +34,44 @@ struct member_caps {
     struct member *member;
     struct caps *caps;
     struct timer timer;
-    struct cap *cap;
-    unsigned n;
+    struct cap *cap; /* [n], the first n_sorted of them by key */
+    unsigned n, n_sorted;
     mc_ns sampled_at;
+    mc_ns meet_until; /* MC_NEVER_NS: the others are known, or are not waited for */
 };
 
 /* --- the configuration --------------------------------------------------------------------------
  */
 
+static int
+by_key(const void *a, const void *b)
+{
+    const struct cap *x = a, *y = b;
+
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+static struct cap *
+find(const struct member_caps *mc, uint64_t key)
+{
+    struct cap want = {.key = key};
+
+    return mc->n_sorted ? bsearch(&want, mc->cap, mc->n_sorted, sizeof(want), by_key) : NULL;
+}
+
+/* Keys come once each. */
 static struct cap *
 cap_of(struct member_caps *mc, uint64_t key, uint32_t units)
 {
-    struct cap *c = NULL;
+    struct cap *c = find(mc, key);
 
-    for (unsigned i = 0; i < mc->n; i++)
-        if (mc->cap[i].key == key)
-            c = &mc->cap[i];
     if (!c) {
         mc->cap = mc_realloc(mc->cap, (mc->n + 1) * sizeof(*mc->cap));
         c = &mc->cap[mc->n++];
         *c = (struct cap){.key = key};
     }
     c->index = caps_set_limit(mc->caps, key, units, loop_now(mc->member->node->loop));
+    c->units = units;
     c->kept = true;
     return c;
 }
@@ -109,7 +129,9 @@ drop_others(struct member_caps *mc)
         else
             drop(mc, mc->cap[i].key);
     }
-    mc->n = kept;
+    mc->n = mc->n_sorted = kept;
+    if (kept > 0)
+        qsort(mc->cap, kept, sizeof(*mc->cap), by_key);
 }
 
 /* --- demand and shares --------------------------------------------------------------------------
@@ -147,19 +169,33 @@ sample(struct member_caps *mc, mc_ns now)
     }
 }
 
+/* Before the others are known: an even share among those that we are to join. */
+static uint32_t
+first_share(const struct member_caps *mc, uint32_t units)
+{
+    uint32_t share = units / (mc->member->node->conf->cluster.n_join + 1);
+
+    return share > 0 ? share : 1;
+}
+
+static uint32_t
+share_of(const struct member_caps *mc, const struct cap *c)
+{
+    return mc->meet_until == MC_NEVER_NS ? caps_share(mc->caps, c->index)
+                                         : first_share(mc, c->units);
+}
+
 static void
 use_share(const struct member_caps *mc, const struct cap *c)
 {
-    uint32_t share = caps_share(mc->caps, c->index);
-    double whole;
+    uint32_t share = share_of(mc, c);
 
-    if (c->server) {
-        atomic_store_explicit(&c->server->load.max_in_flight, share, memory_order_relaxed);
-        return;
-    }
-    whole = (double)c->route->conf.rate_limit * RATE_UNITS;
-    limit_set(c->route->limit, share / (double)RATE_UNITS,
-              route_burst(&c->route->conf) * share / whole);
+    if (c->server)
+        company_limit(c->server, share);
+    else
+        limit_set(c->route->limit, share / (double)RATE_UNITS,
+                  route_burst(&c->route->conf) * (double)share / c->units,
+                  loop_now(mc->member->node->loop));
 }
 
 static void
@@ -169,12 +205,30 @@ use_shares(struct member_caps *mc)
         use_share(mc, &mc->cap[i]);
 }
 
+/* Of the shares nobody speaks before it is known who is there. */
+static void
+meet(struct member_caps *mc, mc_ns now)
+{
+    const struct cluster *c = mc->member->cluster;
+    const uint64_t *others;
+    unsigned n;
+
+    if (mc->meet_until == MC_NEVER_NS ||
+        (!swim_joined(cluster_swim(c)) && now < mc->meet_until && !cluster_conflict(c)))
+        return;
+    mc->meet_until = MC_NEVER_NS;
+    others = cluster_others(c, &n);
+    caps_set_members(mc->caps, others, n, now);
+    member_hear_again(mc->member);
+}
+
 static void
 on_timer(struct timer *t)
 {
     struct member_caps *mc = container_of(t, struct member_caps, timer);
     mc_ns now = loop_now(mc->member->node->loop);
 
+    meet(mc, now);
     sample(mc, now);
     caps_tick(mc->caps, now);
     use_shares(mc);
@@ -207,6 +261,9 @@ member_caps_members(struct member *m, const uint64_t *others, unsigned n)
     const struct swim *s = cluster_swim(m->cluster);
     mc_ns now = loop_now(m->node->loop);
 
+    meet(m->caps, now);
+    if (m->caps->meet_until != MC_NEVER_NS)
+        return;
     caps_set_members(m->caps->caps, others, n, now);
     for (size_t i = 0; i < swim_count(s); i++)
         if (swim_at(s, i)->state == SWIM_LEFT)
@@ -219,7 +276,7 @@ member_caps_adopt(struct member *m)
     struct member_caps *mc = m->caps;
 
     for (unsigned i = 0; i < mc->n; i++)
-        mc->cap[i] = (struct cap){.key = mc->cap[i].key, .index = mc->cap[i].index};
+        mc->cap[i] = (struct cap){.key = mc->cap[i].key}; /* the rest is of another snapshot */
     take_servers(mc, m->node->current);
     take_routes(mc, m->node->current);
     drop_others(mc);
@@ -232,10 +289,9 @@ member_caps_adopt(struct member *m)
 uint32_t
 member_caps_share(const struct member *m, uint64_t key)
 {
-    for (unsigned i = 0; i < m->caps->n; i++)
-        if (m->caps->cap[i].key == key)
-            return caps_share(m->caps->caps, m->caps->cap[i].index);
-    return 0;
+    const struct cap *c = find(m->caps, key);
+
+    return c ? share_of(m->caps, c) : 0;
 }
 
 const struct caps_counters *
@@ -256,6 +312,7 @@ member_caps_open(struct member *m)
     mc->member = m;
     mc->timer.fn = on_timer;
     mc->sampled_at = loop_now(m->node->loop);
+    mc->meet_until = m->node->conf->cluster.n_join > 0 ? mc->sampled_at + MEET_NS : MC_NEVER_NS;
     mc->caps = caps_new(&conf, mc->sampled_at);
     m->caps = mc;
 }

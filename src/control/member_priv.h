@@ -5,6 +5,7 @@
 #ifndef MC_CONTROL_MEMBER_PRIV_H
 #define MC_CONTROL_MEMBER_PRIV_H
 
+#include "base/log.h"
 #include "cluster/caps.h"
 #include "control/member.h"
 
@@ -18,6 +19,7 @@ struct member {
     bool words_failed;        /* which was said */
     void (*on_left)(struct node *);
     uint64_t n_pieces; /* of load that went out */
+    struct log_limit no_room;
     struct member_caps *caps;
 };
 
@@ -26,6 +28,9 @@ struct member {
 #define MEMBER_FACT_CAP    'c'
 #define MEMBER_KEY_N       9
 struct str member_key(char kind, uint64_t about, uint8_t room[MEMBER_KEY_N]);
+
+/* Facts that meant nothing when they came may mean something now. */
+void member_hear_again(struct member *);
 
 /* --- member_caps.c --- */
 

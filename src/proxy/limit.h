@@ -24,8 +24,10 @@ struct limit {
     _Atomic uint64_t n_taken, n_refused;
 };
 
-/* per_s 0: no limit.  burst: requests that may come at once, at least 1. */
-void limit_set(struct limit *, double per_s, double burst);
+/* per_s 0: no limit.  burst: requests that may come at once, at least 1.  As many requests are
+ * missing in the bucket as before, as far as they fit: what was taken at a slow rate does not take
+ * its time to come back at a fast one. */
+void limit_set(struct limit *, double per_s, double burst, mc_ns now);
 /* One request; false: too many, and *wait_ns tells when the next may come.  hot: once per request
  * of a limited route */
 bool limit_take(struct limit *, mc_ns now, mc_ns *wait_ns);
