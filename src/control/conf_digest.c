@@ -16,14 +16,18 @@ is_shared(struct str section)
            str_eq(section, STR("route"));
 }
 
-/* The value, or the list of them, of a key that was just read. */
+static bool
+is_assignment(struct conf_tok t)
+{
+    return conf_tok_is(t, '=') || t.kind == CONF_TOK_APPEND;
+}
+
+/* The value, or the list of them, behind = or +=. */
 static void
 skip_value(struct conf_lex *lx)
 {
-    struct conf_tok t;
+    struct conf_tok t = conf_lex_next(lx);
 
-    conf_lex_next(lx); /* = or += */
-    t = conf_lex_next(lx);
     if (conf_tok_is(t, '{'))
         while (t.kind != CONF_TOK_END && !conf_tok_is(t, '}'))
             t = conf_lex_next(lx);
@@ -35,18 +39,25 @@ shared_digest(struct str text)
 {
     uint64_t hash = 0;
     unsigned depth = 0;
-    bool shared = false;
+    bool shared = false, named = false; /* the next token is the name of a section */
     struct conf_lex lx;
 
     conf_lex_init(&lx, text);
     for (struct conf_tok t = conf_lex_next(&lx); t.kind != CONF_TOK_END; t = conf_lex_next(&lx)) {
-        if (depth == 0 && t.kind == CONF_TOK_WORD)
-            shared = is_shared(t.text);
+        if (depth == 0 && is_assignment(t)) {
+            skip_value(&lx);
+            continue;
+        }
+        if (depth == 0 && t.kind == CONF_TOK_WORD && !named)
+            named = shared = is_shared(t.text);
+        else
+            named = false;
         depth += conf_tok_is(t, '{');
         depth -= conf_tok_is(t, '}');
-        if (depth == 1 && t.kind == CONF_TOK_WORD && str_eq(t.text, STR("bind")))
+        if (depth == 1 && t.kind == CONF_TOK_WORD && str_eq(t.text, STR("bind"))) {
+            conf_lex_next(&lx); /* = or += */
             skip_value(&lx);
-        else if (shared)
+        } else if (shared)
             hash = str_hash(conf_tok_inside(t), hash + 1);
     }
     return hash;

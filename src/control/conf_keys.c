@@ -101,7 +101,7 @@ const struct conf_key conf_keys[] = {
         "where to find the others, any of them: 10.0.0.2:7707, or a name with several addresses"),
     KEY(CLUSTER, "key-file", FILE, conf_cluster, key_file, "none", NULL,
         "keys that all balancers share, as meercat keygen makes them; needed beyond loopback"),
-    KEY(CLUSTER, "bandwidth", SIZE, conf_cluster, bytes_per_s, "8MiB", "64KiB..1GiB",
+    KEY(CLUSTER, "bandwidth", SIZE, conf_cluster, bytes_per_s, "8MiB", "256KiB..1GiB",
         "bytes a second that this balancer sends to the others at most"),
 
     /* --- listen: struct listener_conf --- */

@@ -214,6 +214,33 @@ static const struct {
     {"", "t:1: no listener, expected listen \"name\" { bind = ... }\n"
          "t:1: no pool, expected pool \"name\" { server ... }\n"
          "t:1: no route, expected route \"name\" { pool = ... }\n"},
+    /* cluster */
+    {"cluster { bind = \"127.0.0.1:7707\" }\n" REST,
+     "t:1: cluster without a name for this balancer, expected node = \"lb1\" or another name of "
+     "its "
+     "own at the top\n"},
+    {"node = \"lb 1\"\ncluster { bind = \"127.0.0.1:7707\" }\n" REST,
+     "t:2: node = \"lb 1\" cannot be a name in a cluster, expected at most 63 of letters, digits, "
+     "'.', '_', '-'\n"},
+    {"node = lb1\ncluster { bind = \"0.0.0.0:7707\" key-file = \"k\" }\n" REST,
+     "t:2: cluster is bound to every address, expected advertise = ADDRESS:PORT to tell the others "
+     "one of them\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" advertise = \"[::]:7707\" }\n" REST,
+     "t:2: advertise is every address, expected one of this host\n"},
+    {"node = lb1\n\ncluster { bind = \"192.0.2.1:7707\" }\n" REST,
+     "t:3: cluster beyond this host without keys, expected key-file = "
+     "\"/etc/meercat/cluster.key\", made by meercat keygen\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" bandwidth = 255KiB }\n" REST,
+     "t:2: bandwidth: \"255KiB\" is out of range, expected 256KiB to 1GiB\n"},
+    {"node = lb1\ncluster { }\n" REST,
+     "t:2: cluster: no bind, expected bind = address:port or none\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" join = \"lb2\" }\n" REST,
+     "t:2: join: \"lb2\" is no address of another balancer, expected HOST:PORT like "
+     "\"10.0.0.2:7707\" or \"balancers.example.org:7707\"\n"},
+    {"node = lb1\ncluster { bind = none }\n" REST,
+     "t:2: bind: \"none\" has no port, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:0\" }\n" REST,
+     "t:2: bind: 127.0.0.1:0 has port 0, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
     /* warnings */
     {REST "route \"late\" { path = \"/x\" pool = \"app\" }\n",
      "t:4: warning: route \"late\" is never reached, expected before route \"all\", which takes "
@@ -412,6 +439,47 @@ an_agent_of_words_goes_with_any_policy(void **state)
 
     assert_ptr_equal(policy_with("", agent), policy_find(STR("least-request")));
     assert_ptr_equal(policy_with("balance = hash", agent), policy_find(STR("hash")));
+}
+
+static uint64_t
+shared_digest_of(const char *text)
+{
+    struct conf *c = good(text);
+    uint64_t digest = c->shared_digest;
+
+    conf_free(&c);
+    return digest;
+}
+
+/* Balancers of a cluster have addresses and names of their own, and serve the same. */
+static void
+what_members_share_has_a_digest(void **state)
+{
+#define HERE(x)                                             \
+    "node = " x " admin { socket = \"/run/" x ".sock\" }\n" \
+    "cluster { bind = \"127.0.0.1:7707\" join = \"" x ":7707\" }\n"
+#define WEB(bind, more) "listen web { bind = " bind " " more "}\n"
+#define APP(balance)    "pool app { balance = " balance " server s { address = \"a:1\" } }\n"
+    uint64_t one = shared_digest_of(HERE("lb1") WEB("\"*:80\"", "") APP("hash") ROUTE);
+
+    assert_int_equal(shared_digest_of(HERE("lb2") WEB("\"*:81\"", "") APP("hash") ROUTE), one);
+    assert_int_equal(
+        shared_digest_of(HERE("lb2") WEB("{\"*:81\", \"[::1]:80\"}", "") APP("hash") ROUTE), one);
+    assert_int_equal(shared_digest_of("# comment\n" HERE("lb1") WEB(
+                         "\"*:80\"", "/* another */\n\n  ") APP("\"hash\"") ROUTE "\n\n"),
+                     one);
+    assert_int_equal(
+        shared_digest_of(HERE("pool") "workers = 3 " WEB("\"*:80\"", "") APP("hash") ROUTE), one);
+    assert_int_not_equal(shared_digest_of(HERE("lb1") WEB("\"*:80\"", "") APP("random") ROUTE),
+                         one);
+    assert_int_not_equal(
+        shared_digest_of(HERE("lb1") WEB("\"*:80\"", "head-max = 8KiB") APP("hash") ROUTE), one);
+    assert_int_not_equal(shared_digest_of(HERE("lb1") WEB("\"*:80\"", "") APP(
+                             "hash") "route all { pool = app path = \"/x\" }\n"),
+                         one);
+#undef APP
+#undef WEB
+#undef HERE
 }
 
 static void
@@ -713,6 +781,7 @@ main(void)
         cmocka_unit_test(faults_of_class_rules_are_told),
         cmocka_unit_test(classes_without_resource_are_warned_of),
         cmocka_unit_test(an_agent_of_words_goes_with_any_policy),
+        cmocka_unit_test(what_members_share_has_a_digest),
         cmocka_unit_test(all_faults_of_a_file_are_told_in_one_run),
         cmocka_unit_test(after_a_broken_file_a_good_one_is_read_well),
         cmocka_unit_test(an_included_file_stands_where_it_is_named),

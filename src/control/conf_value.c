@@ -584,7 +584,9 @@ value_http(const struct conf_key *k, struct str text, void *object, void *field,
 {
     struct addr a = {.len = 0};
 
-    if (!str_eq(text, STR("none")) &&
+    if (k->required && !value_addr(text, &a, "ADDRESS:PORT like \"127.0.0.1:7709\"", e))
+        return false;
+    if (!k->required && !str_eq(text, STR("none")) &&
         !value_addr(text, &a, "ADDRESS:PORT like \"127.0.0.1:7709\", or none", e))
         return false;
     if (a.len != 0 && a.u.sa.sa_family == AF_UNIX) {
