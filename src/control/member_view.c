@@ -209,12 +209,13 @@ static json_t *
 word_view(const struct word *w)
 {
     char who[WORDS_WHO_MAX + 1], where[WORDS_WHO_MAX + 1];
+    int64_t when_ms = w->when_ms < INT64_MAX / MC_MS ? w->when_ms : INT64_MAX / MC_MS;
     json_t *j;
 
     snprintf(who, sizeof(who), STR_FMT, STR_ARG(w->who));
     snprintf(where, sizeof(where), STR_FMT, STR_ARG(w->where));
     j = json_pack("{s:s, s:o, s:o, s:o}", "say", word_say_text(w->say), "who", view_text(who),
-                  "where", view_text(where), "when", view_wall_time(w->when_ms * MC_MS));
+                  "where", view_text(where), "when", view_wall_time(when_ms * MC_MS));
     if (w->say == WORD_WEIGHT)
         json_object_set_new(j, "weight", json_integer(w->weight));
     return j;
