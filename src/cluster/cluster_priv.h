@@ -23,7 +23,7 @@ struct peer {
     struct {
         mc_ns ns, since; /* since 0: nothing was heard */
     } skew[2];           /* the greatest of a span of time, of this one and of the one before */
-    bool restarted; /* another process has taken its place; to be told */
+    bool restarted;      /* another process has taken its place; to be told */
     uint64_t bytes_in, bytes_out;
     unsigned n; /* of out: frames that leave at the end of the turn */
     uint8_t out[PLAIN_MAX];
