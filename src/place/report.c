@@ -19,24 +19,31 @@
 #define NUMBER_MAX 48 /* bytes; a double written with all its digits needs 24 */
 
 static const struct {
-    const char *name; /* as in TEXT */
     size_t offset;
     double max;
 } fields[] = {
-#define X(id, member, text, max) {text, offsetof(struct place_report, member), max},
+#define X(id, member, text, max) {offsetof(struct place_report, member), max},
     REPORT_FIELDS(X)
 #undef X
 };
 
 static const struct {
-    const char *name;
     size_t offset;
     uint64_t below;
 } ints[] = {
-#define X(id, member, text, below) {text, offsetof(struct place_report, member), below},
+#define X(id, member, text, below) {offsetof(struct place_report, member), below},
     REPORT_INTS(X)
 #undef X
 };
+
+/* What they are called in TEXT. */
+static const struct str names[] = {
+#define X(id, member, text, bound) {text, sizeof(text) - 1},
+    REPORT_FIELDS(X) REPORT_INTS(X)
+#undef X
+};
+
+#define NAMED_PREFIX "named_metrics."
 
 static_assert(REPORT_N_FIELDS <= 32, "present has a bit for each field");
 static_assert((int)REPORT_BOOT == (int)MC_COUNT(fields), "whole numbers follow the fields");
@@ -144,19 +151,18 @@ report_begin(struct report_maker *m, struct place_report *out)
 {
     memset(out, 0, sizeof(*out));
     m->out = out;
-    m->n = 0;
+    m->n = m->n_seen = m->next = 0;
 }
 
 /* True when this is the first of that name. */
 static bool
 is_new(struct report_maker *m, enum report_place place, struct str name)
 {
-    for (unsigned i = 0; i < m->n; i++)
+    for (unsigned i = 0; i < m->n_seen; i++)
         if (m->seen[i].place == place && str_eq(m->seen[i].name, name))
             return false;
-    m->seen[m->n].place = place;
-    m->seen[m->n].name = name;
-    m->n++;
+    m->seen[m->n_seen].place = place;
+    m->seen[m->n_seen++].name = name;
     return true;
 }
 
@@ -214,37 +220,37 @@ put_int(struct place_report *r, unsigned i, double value)
 }
 
 static bool
-is_called(const char *field, enum report_place place, struct str name)
+is_called(struct str text, enum report_place place, struct str name)
 {
-    static const struct str prefix = {"named_metrics.", 14};
-    struct str f = str_of(field);
-    bool is_named = str_starts(f, prefix);
+    size_t skip = place == REPORT_NAMED ? sizeof(NAMED_PREFIX) - 1 : 0;
 
-    if (is_named != (place == REPORT_NAMED))
-        return false;
-    if (is_named)
-        f = (struct str){f.p + prefix.n, f.n - prefix.n};
-    return str_eq(f, name);
+    return text.n == skip + name.n && memcmp(text.p + skip, name.p, name.n) == 0 &&
+           str_starts(text, STR(NAMED_PREFIX)) == (skip > 0);
 }
 
-/* False: the name is none of ours. */
-static bool
-put_known(struct report_maker *m, enum report_place place, struct str name, double value,
-          enum report_fault *f)
+/* Agents of ours write in the order of the table: what follows the last one is looked at first.
+ * Returns MC_COUNT(names) when the name is none of ours. */
+static unsigned
+find(struct report_maker *m, enum report_place place, struct str name)
 {
     if (place != REPORT_TOP && place != REPORT_NAMED)
-        return false;
-    for (unsigned i = 0; i < MC_COUNT(fields); i++)
-        if (is_called(fields[i].name, place, name)) {
-            *f = put_field(m->out, i, value);
-            return true;
+        return MC_COUNT(names);
+    for (unsigned i = 0; i < MC_COUNT(names); i++) {
+        unsigned at = (m->next + i) % MC_COUNT(names);
+
+        if (is_called(names[at], place, name)) {
+            m->next = at + 1;
+            return at;
         }
-    for (unsigned i = 0; i < MC_COUNT(ints); i++)
-        if (is_called(ints[i].name, place, name)) {
-            *f = put_int(m->out, i, value);
-            return true;
-        }
-    return false;
+    }
+    return MC_COUNT(names);
+}
+
+static enum report_fault
+put_known(struct place_report *r, unsigned at, double value)
+{
+    return at < MC_COUNT(fields) ? put_field(r, at, value)
+                                 : put_int(r, at - (unsigned)MC_COUNT(fields), value);
 }
 
 enum report_fault
@@ -252,19 +258,21 @@ report_put(struct report_maker *m, enum report_place place, struct str name, dou
 {
     struct place_report *r = m->out;
     enum report_fault f = check_name(name);
+    unsigned known;
 
     if (f != REPORT_F_NONE)
         return f;
-    if (m->n == REPORT_ENTRIES_MAX)
+    if (m->n++ == REPORT_ENTRIES_MAX)
         return REPORT_F_TOO_MANY;
-    if (!is_new(m, place, name))
+    known = find(m, place, name);
+    if (known < MC_COUNT(names) ? report_has(r, (enum report_field)known) : !is_new(m, place, name))
         return REPORT_F_DUPLICATE;
     if (!isfinite(value))
         return REPORT_F_NOT_FINITE;
     if (value < 0)
         return REPORT_F_NEGATIVE;
-    if (put_known(m, place, name, value, &f))
-        return f;
+    if (known < MC_COUNT(names))
+        return put_known(r, known, value);
     switch (place) {
     case REPORT_TOP: return REPORT_F_NAME_UNKNOWN;
     case REPORT_COST: keep(r->cost, &r->n_costs, name, value, false); break;
@@ -369,14 +377,15 @@ report_write_text(const struct place_report *r, char out[REPORT_TEXT_MAX])
 
         memcpy(&v, (const char *)r + fields[i].offset, sizeof(v));
         if (report_has(r, (enum report_field)i)) /* 15 digits: what a double keeps of a decimal */
-            append(out, &n, "%s%s=%.15g", n ? "," : "", fields[i].name, v);
+            append(out, &n, "%s%s=%.15g", n ? "," : "", names[i].p, v);
     }
     for (unsigned i = 0; i < MC_COUNT(ints); i++) {
         uint64_t v;
 
         memcpy(&v, (const char *)r + ints[i].offset, sizeof(v));
         if (report_has(r, (enum report_field)(REPORT_BOOT + i)))
-            append(out, &n, "%s%s=%llu", n ? "," : "", ints[i].name, (unsigned long long)v);
+            append(out, &n, "%s%s=%llu", n ? "," : "", names[REPORT_BOOT + i].p,
+                   (unsigned long long)v);
     }
     for (unsigned i = 0; i < r->n_named; i++) {
         const struct report_named *m = &r->named[i];

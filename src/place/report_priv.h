@@ -14,11 +14,13 @@ enum report_place { REPORT_TOP, REPORT_COST, REPORT_UTILIZATION, REPORT_NAMED };
 
 struct report_maker {
     struct place_report *out;
-    unsigned n; /* entries so far */
+    unsigned n;    /* entries so far */
+    unsigned next; /* of the names that are ours, behind the one that came last */
+    unsigned n_seen;
     struct {
         enum report_place place;
         struct str name;
-    } seen[REPORT_ENTRIES_MAX]; /* for duplicates: names point into the input */
+    } seen[REPORT_ENTRIES_MAX]; /* of others', for duplicates: names point into the input */
 };
 
 void report_begin(struct report_maker *, struct place_report *out);

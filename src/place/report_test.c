@@ -109,6 +109,8 @@ text_that_is_no_report_is_refused(void **state)
         {"named_metrics.a\tb=1", REPORT_F_SYNTAX},
         {"named_metrics.01234567890123456789012345678901234567890123456789=1", REPORT_F_NAME_LONG},
         {"eps=1,eps=1", REPORT_F_DUPLICATE},
+        {"eps=1,rps_fractional=2,eps=1", REPORT_F_DUPLICATE},
+        {"eps=1,named_metrics.a=1,named_metrics.seq=2,named_metrics.a=1", REPORT_F_DUPLICATE},
         {"named_metrics.a=1,named_metrics.a=2", REPORT_F_DUPLICATE},
         {"eps=", REPORT_F_NUMBER},
         {"eps=.", REPORT_F_NUMBER},
