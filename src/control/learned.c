@@ -81,12 +81,17 @@ json_t *
 learned_server(const struct pool *p, unsigned index)
 {
     struct brain_server s;
+    bool any;
 
     if (p->brain == NULL)
         return NULL;
     brain_server_at(p->brain, index, &s);
-    return json_pack("{s:f, s:f, s:o, s:o}", "factor", s.factor, "other_load", s.other, "agent",
-                     s.has_agent ? one_agent(&s) : json_null(), "orca", responses_say(&s.said));
+    any = s.report_age != MC_NEVER_NS;
+    return json_pack("{s:f, s:f, s:o, s:o, s:o, s:o}", "factor", s.factor, "other_load", s.other,
+                     "agent", s.has_agent ? one_agent(&s) : json_null(), "report_seq",
+                     any ? json_integer((json_int_t)s.report_seq) : json_null(), "report_age_ms",
+                     known(any, (double)s.report_age / (double)MC_MS), "orca",
+                     responses_say(&s.said));
 }
 
 json_t *

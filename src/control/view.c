@@ -175,12 +175,12 @@ view_server(const struct node *n, struct str pool, struct str server)
 json_t *
 view_servers(const struct node *n)
 {
-    json_t *list = json_array();
+    json_t *list = json_array(), *time = view_wall_time(units_wall_ns());
 
     for (unsigned i = 0; i < n->current->n_pools; i++)
         for (unsigned k = 0; k < n->current->pools[i]->view.n; k++)
             json_array_append_new(list, one_server(n, n->current->pools[i], k));
-    return json_pack("{s:o}", "servers", list);
+    return json_pack("{s:o, s:o}", "time", time, "servers", list);
 }
 
 /* --- pools, listeners, routes

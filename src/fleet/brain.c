@@ -173,10 +173,13 @@ look_for_silent_agents(struct mind *m, mc_ns now)
             brain_agent_tick(m->agents[i], now);
 }
 
+/* Others wait for what we hear and what is begun here, also when that is seldom. */
 static mc_ns
 tick_of(const struct brains *bs, bool busy)
 {
-    return !busy ? TICK_IDLE : bs->n_others > 0 ? TICK_SHARED : TICK_NS;
+    if (bs->n_others > 0)
+        return busy ? TICK_SHARED : TICK_NS;
+    return busy ? TICK_NS : TICK_IDLE;
 }
 
 static void
@@ -629,15 +632,19 @@ void
 brain_server_at(const struct brain *b, unsigned server, struct brain_server *out)
 {
     const struct mind *m = mind_of((struct brain *)b);
+    const struct know_host *h = &m->know->host[server];
+    mc_ns wall = units_clock_ns() + m->pub.wall_ns;
 
     *out = (struct brain_server){.age = MC_NEVER_NS,
                                  .cores = -1,
                                  .cpu = -1,
                                  .pressure = -1,
                                  .factor = m->know->learn.server[server].factor,
-                                 .other = m->know->host[server].other / (double)COST_ONE,
-                                 .why = ""};
-    show_said(m, server, units_clock_ns() + m->pub.wall_ns, &out->said);
+                                 .other = h->other / (double)COST_ONE,
+                                 .why = "",
+                                 .report_seq = h->seq,
+                                 .report_age = h->at_ns > 0 ? wall - h->at_ns : MC_NEVER_NS};
+    show_said(m, server, wall, &out->said);
     if (m->agents[server])
         brain_agent_show(m->agents[server], loop_now(m->of->fleet->loop), out);
 }

@@ -165,6 +165,9 @@ struct brain_server {
     double share;           /* of its weight, where the agent speaks in words */
     uint32_t max_in_flight; /* as it says, too; 0: no limit */
     const char *why;        /* of the last failure; "": none */
+    /* The newest report known here, its owner's word where that is another member. */
+    uint64_t report_seq;
+    mc_ns report_age; /* since it was true, or was heard; MC_NEVER_NS: none */
     struct brain_said said;
 };
 

@@ -17,6 +17,9 @@
 #define HOME_NS        (500 * MC_MS)
 #define SUMS_NS        MC_SEC
 #define SLOW_NS        (100 * MC_MS)
+/* Agents speak at whole multiples of their interval, and a burst of reports takes a moment: what
+ * comes too late for one message is not to wait for the next burst. */
+#define REPORTS_NS     (20 * MC_MS)
 #define HOLD_FAILED_NS MC_SEC
 /* What control wrote is good for so long: a control thread that hangs longer must not send all to
  * the server that was idle when it last looked. */
@@ -86,6 +89,7 @@ know_new(const struct know_conf *conf, const struct place_view *view, struct loa
     k->next_solve = next_multiple(now, SOLVE_NS);
     k->next_home = next_multiple(now, HOME_NS);
     k->next_slow = next_multiple(now, SLOW_NS) + GRACE_NS;
+    k->next_reports = next_multiple(now, REPORTS_NS) + GRACE_NS;
     k->next_sums = next_multiple(now, SUMS_NS);
     know_set_members(k, NULL, 0);
     return k;
@@ -496,6 +500,7 @@ know_report(struct know *k, uint32_t server, const struct place_report *r, mc_ns
     lean_note(&k->lean[server], said(r, REPORT_CPU_UTILIZATION, fmin(r->cpu_utilization, 1)), at);
     h->boot = r->boot;
     h->seq = r->seq;
+    h->at_ns = at;
     h->cores = (float)lr.cores;
     h->mem_limit =
         report_has(r, REPORT_MEM_LIMIT) ? (uint32_t)(r->mem_limit_bytes / COST_MEM_UNIT) : 0;
@@ -569,8 +574,11 @@ tell(struct know *k, mc_ns now)
     know_tell_late(k, now);
     if (now >= k->next_slow) {
         know_tell_slow(k, now);
-        know_tell_reports(k);
         k->next_slow = next_multiple(now, SLOW_NS) + GRACE_NS;
+    }
+    if (now >= k->next_reports) {
+        know_tell_reports(k);
+        k->next_reports = next_multiple(now, REPORTS_NS) + GRACE_NS;
     }
     if (now >= k->next_sums)
         k->next_sums = next_multiple(now, know_tell_sums(k) ? SUMS_NS : SLOW_NS);

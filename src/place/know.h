@@ -88,6 +88,7 @@ struct know_held {
 /* What REPORT messages and our own agents say of a server. */
 struct know_host {
     uint64_t boot, seq;
+    mc_ns at_ns; /* when our agent's was true, or the owner's was heard; 0: nothing yet */
     float cores;
     uint32_t mem_base, mem_limit;
     int32_t other;
@@ -135,7 +136,7 @@ struct know {
     uint64_t seq;
     struct know_held *held; /* a ring */
     unsigned held_at, n_held, held_cap;
-    mc_ns next_window, next_solve, next_home, next_slow, next_sums;
+    mc_ns next_window, next_solve, next_home, next_slow, next_reports, next_sums;
     void *scratch; /* a message under way; grows */
     size_t scratch_bytes;
     uint64_t n_sent[SHARE_N_KINDS], n_refused; /* messages; reports that were nonsense */

@@ -132,7 +132,7 @@ hear_rows(struct know *k, const struct share_msg *m)
 }
 
 static void
-hear_reports(struct know *k, const struct share_msg *m)
+hear_reports(struct know *k, const struct share_msg *m, mc_ns now)
 {
     for (unsigned i = 0; i < m->n; i++) {
         const struct share_report *r = &m->report[i];
@@ -145,6 +145,7 @@ hear_reports(struct know *k, const struct share_msg *m)
             continue;
         *h = (struct know_host){.boot = r->boot,
                                 .seq = r->seq,
+                                .at_ns = now,
                                 .cores = r->cores,
                                 .mem_base = r->mem_base,
                                 .mem_limit = r->mem_limit,
@@ -249,7 +250,7 @@ know_recv(struct know *k, const struct share_msg *m, mc_ns now)
     case SHARE_HEAVY:
     case SHARE_SLOW: hear_loads(k, m, now); break;
     case SHARE_ROWS: hear_rows(k, m); break;
-    case SHARE_REPORT: hear_reports(k, m); break;
+    case SHARE_REPORT: hear_reports(k, m, now); break;
     case SHARE_SUMS: hear_sums(k, m); break;
     case SHARE_N_KINDS: break;
     }

@@ -244,6 +244,33 @@ what_owners_learn_all_know(void **state)
 }
 
 /* Requests come and go everywhere all the time, and there is room for few words. */
+/* Agents speak all at once, and a burst takes a moment: nothing may wait for the next one. */
+static void
+a_report_is_told_soon_whenever_it_comes(void **state)
+{
+    struct cluster c;
+
+    cluster_init(&c);
+    pass(&c, MC_SEC);
+    for (uint64_t i = 1; i <= 25; i++) {
+        for (unsigned n = 0; n < N_NODES; n++)
+            for (uint32_t s = 0; s < N_SERVERS; s++) {
+                struct place_report r = {.present = 1u << REPORT_CORES, .boot = 1, .seq = i};
+
+                r.cores = 4;
+                know_report(c.node[n].k, s, &r, c.now);
+            }
+        pass(&c, 26 * MC_MS);
+        for (unsigned n = 0; n < N_NODES; n++)
+            for (uint32_t s = 0; s < N_SERVERS; s++) {
+                assert_int_equal(c.node[n].k->host[s].seq, i);
+                assert_true(c.now - c.node[n].k->host[s].at_ns <= 26 * MC_MS);
+            }
+        pass(&c, 78 * MC_MS); /* another moment of the 100 ms than the last one */
+    }
+    cluster_free(&c);
+}
+
 static void
 what_is_told_keeps_to_the_budget_and_comes_round(void **state)
 {
@@ -444,6 +471,7 @@ main(void)
         cmocka_unit_test(who_is_not_heard_any_more_is_forgotten),
         cmocka_unit_test(a_failing_server_is_set_aside_by_all_and_comes_back),
         cmocka_unit_test(what_owners_learn_all_know),
+        cmocka_unit_test(a_report_is_told_soon_whenever_it_comes),
         cmocka_unit_test(what_is_told_keeps_to_the_budget_and_comes_round),
         cmocka_unit_test(failures_are_told_to_the_owner),
         cmocka_unit_test(a_server_that_says_it_is_busy_gets_dear),
