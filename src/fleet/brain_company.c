@@ -10,6 +10,10 @@
 #include "fleet/brain_priv.h"
 #include "fleet/company_priv.h"
 
+/* The second owner of a server listens so seldom: enough to know that the agent is there and can be
+ * reached, when this balancer becomes the first. */
+#define STANDBY_NS MC_SEC
+
 size_t
 brain_share(void *arg, uint64_t to, const struct share_msg *msg)
 {
@@ -49,14 +53,23 @@ brains_find(struct brains *bs, uint32_t pool_key)
     return NULL;
 }
 
+static mc_ns
+interval_at(const struct entry *e, mc_ns wanted)
+{
+    return company_is_first(e) || wanted > STANDBY_NS ? wanted : STANDBY_NS;
+}
+
 void
 brain_follow_agents(struct mind *m)
 {
     const struct pool_conf *c = &m->pool->conf;
 
     for (unsigned i = 0; i < m->view.n; i++) {
-        if (company_is_mine(entry_of(m->servers[i])))
-            brain_agent_follow(&m->agents[i], m, i, &c->servers[i], c->report_interval_ns);
+        const struct entry *e = entry_of(m->servers[i]);
+
+        if (company_is_mine(e))
+            brain_agent_follow(&m->agents[i], m, i, &c->servers[i],
+                               interval_at(e, c->report_interval_ns));
         else
             brain_agent_free(&m->agents[i]);
     }

@@ -76,6 +76,14 @@ company_is_mine(const struct entry *e)
     return !company_of(e) || e->regard.mine;
 }
 
+bool
+company_is_first(const struct entry *e)
+{
+    const struct company *c = company_of(e);
+
+    return !c || (e->regard.n_owners > 0 && e->regard.owner[0] == c->id);
+}
+
 /* --- the verdict --------------------------------------------------------------------------------
  */
 

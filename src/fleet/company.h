@@ -3,8 +3,9 @@
  * company.h - servers that several balancers look after together.
  *
  * Each server has two owners among the live members (rendezvous hashing, place/home.h): they check
- * it and follow its agent, and tell the others what they find; agree.h makes a verdict of it.  The
- * words come and go through hooks: fleet knows no network.
+ * it and follow its agent (the second one seldom: only the first learns from it), and tell the
+ * others what they find; agree.h makes a verdict of it.  The words come and go through hooks:
+ * fleet knows no network.
  *
  * Control thread.
  */

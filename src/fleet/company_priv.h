@@ -31,6 +31,8 @@ struct company {
 
 /* True without a company. */
 bool company_is_mine(const struct entry *);
+/* The first of its owners is the one that learns from its agent; true without a company. */
+bool company_is_first(const struct entry *);
 /* A check of ours has ended, and the verdict of our checks is what it is now. */
 void company_checked(struct entry *);
 /* It is in force no more: what was said of it is not heard any longer.  Its checks have ended. */

@@ -273,7 +273,7 @@ def test_a_verdict_is_everybodys(lab):
         lb.wait_state("s0", "up", timeout=TLIMIT)
 
 
-def test_agents_are_followed_by_two(lab):
+def test_agents_are_followed_by_two_and_one_of_them_closely(lab):
     agents = [lab.add(FakeAgent()) for _ in range(4)]
     servers = named(lab, 4)
     for s, a in zip(servers.values(), agents):
@@ -281,12 +281,19 @@ def test_agents_are_followed_by_two(lab):
     c = Cluster(lab, 4, servers, pool={"balance": "auto"})
     c.wait_alive()
 
-    def followers():
-        return [len([k for k in a.conns if k.fileno() >= 0 and not a.gone(k)]) for a in agents]
-    wait_until(lambda: followers() == [2, 2, 2, 2], TLIMIT, "two follow each agent")
+    def paces():
+        """Seconds between the reports that each agent's followers asked for."""
+        return [sorted(a.paces.get(k, 0) for k in a.conns if k.fileno() >= 0 and not a.gone(k)) for a in agents]
+    wait_until(lambda: paces() == [[0.1, 1]] * 4, TLIMIT, "two follow each agent")
     c.kill(0)
     c.wait_seen("lb1", "dead", by=[1, 2, 3])
-    wait_until(lambda: followers() == [2, 2, 2, 2], TLIMIT, "two follow each agent again")
+    wait_until(lambda: paces() == [[0.1, 1]] * 4, TLIMIT, "two follow each agent again")
+
+    def newest(lb):
+        return [s["learned"]["report_seq"] for s in lb.cli_json("servers")["servers"]]
+    told = [a.seq for a in agents]
+    for lb in list(c)[1:]:
+        wait_until(lambda: all(n and n > t for n, t in zip(newest(lb), told)), TLIMIT, "all hear of new reports")
     agents[1].busy = 3.9
     for lb in list(c)[1:]:
         wait_until(lambda: next(s for s in lb.cli_json("servers")["servers"] if s["name"] == "s1")

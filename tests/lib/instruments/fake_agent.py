@@ -22,6 +22,7 @@ class FakeAgent:
         self.port = self.sock.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.conns = []
+        self.paces = {}  # seconds between reports, by connection
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _report(self):
@@ -52,8 +53,8 @@ class FakeAgent:
                     return
                 head += got
             interval = head.split(b"interval=")[1].split()[0].decode()
-            assert interval.endswith("ms"), interval
-            pause = float(interval[:-2]) / 1000
+            pause = float(interval[:-2]) / 1000 if interval.endswith("ms") else float(interval[:-1])
+            self.paces[c] = pause
             c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n")
             while not self.stopping.wait(pause):
                 c.sendall((self.line or self._report()).encode() + b"\n")
