@@ -6,6 +6,7 @@
 #   make test            unit, end-to-end and network tests make fuzz    every fuzz target, bounded
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
 #   make bench-placement placement on real servers, beside HAProxy and nginx
+#   make bench-cluster   what a cluster of balancers costs, and how soon its members know
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
 #   make deps            only install the Debian packages that building and testing need
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
@@ -80,8 +81,8 @@ SUBMAKE   = $(MAKE) --no-print-directory
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .SECONDARY:
-.PHONY: all run test unit units soak e2e bench bench-placement fuzz fuzzers lint lint-format lint-floors lint-man \
-        lint-cppcheck format shape install deps clean floors
+.PHONY: all run test unit units soak e2e bench bench-placement bench-cluster fuzz fuzzers lint \
+        lint-format lint-floors lint-man lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
 
@@ -192,6 +193,12 @@ bench-placement:
 	+@$(SUBMAKE) all
 	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
 	@$(PYTHON) bench/placement --meercat $(BIN) $(BENCH_ARGS)
+
+bench-cluster:
+	@tools/deps build bench
+	+@$(SUBMAKE) all
+	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
+	@$(PYTHON) bench/cluster --meercat $(BIN) $(BENCH_ARGS)
 
 shape:
 	@tools/shape

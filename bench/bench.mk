@@ -1,9 +1,9 @@
-# The programs that bench/run, bench/placement and tools/demo need, from the top:
+# The programs that bench/run, bench/placement, bench/cluster and tools/demo need, from the top:
 # make -f bench/bench.mk bench-tools.  Complete by itself, so that they can be started without the
 # Makefile.
 
 BENCH_DIR   := build/release/bench
-BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load place_origin place_load)
+BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load place_origin place_load agents)
 
 .PHONY: bench-tools place-bench
 bench-tools: $(BENCH_TOOLS)
