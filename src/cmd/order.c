@@ -125,8 +125,9 @@ static int
 give_word(const char *command, const struct order_options *o, const char *server, const char *key,
           json_t *value)
 {
-    json_t *j = json_pack("{s:o, s:o}", key, value, "who",
-                          json_stringn(who_am_i(), strnlen(who_am_i(), 63)));
+    json_t *who = json_stringn(who_am_i(), strnlen(who_am_i(), 63));
+    /* a name that is not UTF-8, or was cut within a letter, is left out */
+    json_t *j = json_pack("{s:o, s:o}", key, value, "who", who ? who : json_string(""));
     char *body = json_dumps(j, JSON_COMPACT);
     int rv = give_server(command, o, server, body);
 

@@ -270,9 +270,29 @@ said_by(const struct word *w, char out[WORDS_WHO_MAX + SWIM_NAME_MAX + 8])
              STR_ARG(w->where));
 }
 
-static void
-put_word_in_force(struct member *m, const struct word *w)
+static enum mc_err
+put_state_in_force(struct fleet *f, const char *pool, const char *server, enum health_admin state,
+                   bool again, const char *who)
 {
+    struct server *s = fleet_find(f, pool, server, NULL);
+    struct health h;
+
+    if (s == NULL)
+        return MC_ENOENT;
+    server_health_copy(s, &h);
+    /* said once more, it would overrule what the server's agent said after it */
+    if (again && h.admin == state)
+        return MC_OK;
+    return fleet_set_admin(f, pool, server, state, who, NULL);
+}
+
+/* again: it was heard before. */
+static void
+put_word_in_force(struct member *m, const struct word *w, bool again)
+{
+    static const enum health_admin states[] = {[WORD_READY] = HEALTH_ADMIN_READY,
+                                               [WORD_DRAIN] = HEALTH_ADMIN_DRAIN,
+                                               [WORD_MAINT] = HEALTH_ADMIN_MAINT};
     struct str server = w->name, pool = str_cut(&server, '/');
     char *pool_z = str_dup(pool), *server_z = str_dup(server);
     char who[WORDS_WHO_MAX + SWIM_NAME_MAX + 8];
@@ -282,20 +302,17 @@ put_word_in_force(struct member *m, const struct word *w)
     said_by(w, who);
     switch (w->say) {
     case WORD_READY:
-        rv = fleet_set_admin(f, pool_z, server_z, HEALTH_ADMIN_READY, who, NULL);
-        break;
     case WORD_DRAIN:
-        rv = fleet_set_admin(f, pool_z, server_z, HEALTH_ADMIN_DRAIN, who, NULL);
-        break;
     case WORD_MAINT:
-        rv = fleet_set_admin(f, pool_z, server_z, HEALTH_ADMIN_MAINT, who, NULL);
+        rv = put_state_in_force(f, pool_z, server_z, states[w->say], again, who);
         break;
     case WORD_WEIGHT: rv = fleet_set_weight(f, pool_z, server_z, w->weight, NULL); break;
     case WORD_STATE_CONF: rv = fleet_unset_admin(f, pool_z, server_z, who, NULL); break;
     case WORD_WEIGHT_CONF: rv = fleet_unset_weight(f, pool_z, server_z, NULL); break;
     case WORD_N_SAYS: break;
     }
-    if (rv == MC_OK && w->say == WORD_WEIGHT) /* a new state is logged where it is settled */
+    if (rv == MC_OK && w->say == WORD_WEIGHT &&
+        !again) /* a new state is logged where it is settled */
         log_info("pool %s: server %s has weight %u: %s", pool_z, server_z, w->weight, who);
     free(pool_z);
     free(server_z);
@@ -306,7 +323,7 @@ on_word(void *arg, const struct word *w)
 {
     struct member *m = arg;
 
-    put_word_in_force(m, w);
+    put_word_in_force(m, w, false);
     if (m->words_file && !timer_is_set(&m->words_timer))
         loop_timer_set(m->node->loop, &m->words_timer, loop_now(m->node->loop) + WORDS_SAVE_NS);
 }
@@ -319,7 +336,7 @@ repeat_words(struct member *m)
 
     while ((w = words_next(cluster_words(m->cluster), &at)) != NULL)
         if (w->say != WORD_STATE_CONF && w->say != WORD_WEIGHT_CONF)
-            put_word_in_force(m, w);
+            put_word_in_force(m, w, true);
 }
 
 static enum mc_err

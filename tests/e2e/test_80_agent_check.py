@@ -73,6 +73,22 @@ def server(lb, name="s0"):
     return next(s for s in lb.cli_json("servers")["servers"] if s["name"] == name)
 
 
+def test_an_operators_word_of_before_does_not_overrule_it(lab):
+    agent = lab.add(WordAgent())
+    servers = {f"s{i}": {"address": lab.origin(ok(f"s{i}")).address} for i in range(2)}
+    servers["s0"].update(agent=agent.address, agent_type="agent-check")
+    lb = lab.start(lab.conf(servers, node="lb1", cluster={"bind": f"127.0.0.1:{free_port()}"},
+                            pool={"balance": "round-robin", "report_interval": "20ms"}))
+    lb.cli("drain", "app/s0")
+    lb.cli("ready", "app/s0")
+    agent.say(b"drain\n")
+    lb.wait_state("s0", "drain")
+    n = lb.cli_json("status")["config"]["reloads"]
+    lb.reload()
+    wait_until(lambda: lb.cli_json("status")["config"]["reloads"] > n, 10, "reloaded")
+    assert server(lb)["state"] == "drain"
+
+
 def wait_reason(lb, state, reason):
     def is_so():
         s = server(lb)
