@@ -35,6 +35,8 @@
     X(X_FORWARDED_HOST, "x-forwarded-host", false)           \
     X(X_FORWARDED_PORT, "x-forwarded-port", false)           \
     X(X_REQUEST_ID, "x-request-id", false)                   \
+    X(CLIENT_CERT, "client-cert", false)                     \
+    X(CLIENT_CERT_CHAIN, "client-cert-chain", false)         \
     X(COOKIE, "cookie", false)                               \
     X(SET_COOKIE, "set-cookie", false)                       \
     X(DATE, "date", false)                                   \

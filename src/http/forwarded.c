@@ -16,6 +16,8 @@
     (FIELD_BIT(X_FORWARDED_FOR) | FIELD_BIT(X_FORWARDED_PROTO) | FIELD_BIT(X_FORWARDED_HOST) | \
      FIELD_BIT(X_FORWARDED_PORT))
 
+#define RECEIVED_CERT (FIELD_BIT(CLIENT_CERT) | FIELD_BIT(CLIENT_CERT_CHAIN))
+
 struct builder {
     const struct forwarded_in *in;
     struct http_field *add;
@@ -199,7 +201,11 @@ forwarded_build(const struct forwarded_in *in, struct http_field *add, field_set
     struct builder b = {.in = in, .add = add, .arena = a};
 
     if (!in->peer_trusted)
-        b.drop = RECEIVED_X | FIELD_BIT(FORWARDED);
+        b.drop = RECEIVED_X | FIELD_BIT(FORWARDED) | RECEIVED_CERT;
+    if (in->client_cert.n) {
+        b.drop |= RECEIVED_CERT;
+        add_field(&b, "Client-Cert", FIELD_CLIENT_CERT, in->client_cert);
+    }
     if (in->send_x)
         build_x(&b);
     if (in->send_forwarded)

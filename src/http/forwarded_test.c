@@ -119,6 +119,21 @@ a_unix_socket_has_no_address(void **state)
 }
 
 static void
+a_clients_certificate_is_told_and_never_believed(void **state)
+{
+    struct forwarded_in in = {.peer_ip = "192.0.2.1"};
+
+    assert_sent(in, "Client-Cert: :AAAA:\r\nClient-Cert-Chain: :BBBB:\r\nX: 1\r\n", "X: 1\r\n");
+    in.client_cert = STR(":CCCC:");
+    assert_sent(in, "Client-Cert: :AAAA:\r\nX: 1\r\n", "X: 1\r\nClient-Cert: :CCCC:\r\n");
+    in.peer_trusted = true; /* what it saw was not this connection */
+    assert_sent(in, "Client-Cert: :AAAA:\r\nClient-Cert-Chain: :BBBB:\r\n",
+                "Client-Cert: :CCCC:\r\n");
+    in.client_cert = STR_NONE;
+    assert_sent(in, "Client-Cert: :AAAA:\r\n", "Client-Cert: :AAAA:\r\n");
+}
+
+static void
 via_is_appended(void **state)
 {
     struct forwarded_in in = {.peer_ip = "192.0.2.1", .via = "meercat"};
@@ -199,6 +214,7 @@ main(void)
         cmocka_unit_test(a_trusted_peer_is_extended),
         cmocka_unit_test(a_trusted_peer_that_says_nothing_is_named),
         cmocka_unit_test(a_unix_socket_has_no_address),
+        cmocka_unit_test(a_clients_certificate_is_told_and_never_believed),
         cmocka_unit_test(via_is_appended),
         cmocka_unit_test(a_host_is_quoted_so_that_it_cannot_break_out),
         cmocka_unit_test(the_client_is_the_nearest_that_is_not_ours),
