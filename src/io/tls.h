@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * tls.h - TLS towards clients (RFC 5246, RFC 8446), by OpenSSL: certificates by name, the keys of
+ * session tickets, and what stream.h asks of a stream with TLS.
+ *
+ * A struct tls_domain is what one listener offers: immutable once workers have it, counted by
+ * references of any thread.  It is built on the control thread, from files.
+ */
+#ifndef MC_IO_TLS_H
+#define MC_IO_TLS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/stats.h"
+#include "base/str.h"
+#include "io/block.h"
+#include "io/loop.h"
+
+struct sock_ops;
+struct stream;
+struct tls;
+struct tls_domain;
+
+/* --- session tickets (tls_tickets.c) -------------------------------------------------------------
+ */
+#define TLS_TICKET_KEYS_MAX 24
+#define TLS_TICKET_BYTES    80
+
+/* name, AES-256 and HMAC-SHA-256 key of RFC 5077 4, as they come out of a key derivation */
+struct tls_ticket_key {
+    uint8_t name[16], cipher[32], mac[32];
+};
+
+struct tls_tickets;
+
+/* Without keys at first: nothing is resumed then. */
+struct tls_tickets *tls_tickets_new(void);
+void tls_tickets_free(struct tls_tickets **);
+/* Replaces all keys: the first one seals, all of them open.  n <= TLS_TICKET_KEYS_MAX.  Any thread.
+ */
+void tls_tickets_set(struct tls_tickets *, const struct tls_ticket_key *, unsigned n);
+
+/* --- what a listener offers (tls_domain.c, tls_cert.c) -------------------------------------------
+ */
+enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
+
+/* Tells what is wrong ("FILE: text") or, as a warning, noteworthy. */
+typedef void tls_note_f(void *arg, bool warning, const char *text);
+
+/* name: of the listener; sessions are resumed under the same name only. */
+struct tls_domain *tls_domain_new(const char *name);
+struct tls_domain *tls_domain_ref(struct tls_domain *);
+void tls_domain_unref(struct tls_domain **); /* NULL is fine */
+
+/* All of these are told before tls_domain_seal().  False: a note or e says what is wrong. */
+/* A PEM file with a chain, leaf first, and its key; or a directory whose *.pem are such files.  The
+ * leaf's names, of alternative names or else its common name, lead to it; the first certificate of
+ * all is for clients that name none of them.  Of two for one name and kind of key the first stands.
+ * ocsp: FILE.ocsp, in DER, is stapled while it is valid. */
+bool tls_domain_add(struct tls_domain *, const char *path, bool ocsp, tls_note_f *, void *arg);
+bool tls_domain_set_min_version(struct tls_domain *, unsigned minor); /* TLS 1.minor */
+bool tls_domain_set_ciphers(struct tls_domain *, const char *list, struct errbuf *);
+bool tls_domain_set_ciphersuites(struct tls_domain *, const char *list, struct errbuf *);
+bool tls_domain_add_client_ca(struct tls_domain *, const char *path, struct errbuf *);
+bool tls_domain_add_crl(struct tls_domain *, const char *path, tls_note_f *, void *arg);
+void tls_domain_set_verify(struct tls_domain *, enum tls_verify);
+/* protocols: as on the wire (RFC 7301 3.1), ours to choose from in this order; static. */
+void tls_domain_set_alpn(struct tls_domain *, const uint8_t *protocols, unsigned n);
+/* Ready for connections.  tickets live longer than the domain; NULL: no resumption. */
+void tls_domain_seal(struct tls_domain *, struct tls_tickets *);
+unsigned tls_domain_names(const struct tls_domain *);
+/* Is there a certificate for this name, exact or by a wildcard? */
+bool tls_domain_knows(const struct tls_domain *, const char *name);
+
+/* --- handshakes of a worker ----------------------------------------------------------------------
+ */
+/* X(name, label, help) */
+#define TLS_FAILURES(X)                                                                     \
+    X(CLOSED, "closed", "the client went away")                                             \
+    X(UNFINISHED, "unfinished", "it did not end in time, or the balancer had to end")       \
+    X(NOT_TLS, "not_tls", "what came was not TLS")                                          \
+    X(VERSION, "version", "no version of TLS in common")                                    \
+    X(CIPHER, "cipher", "no cipher, group or signature algorithm in common")                \
+    X(ALPN, "alpn", "no application protocol in common")                                    \
+    X(CLIENT_CERTIFICATE, "client_certificate", "none, or one that was not accepted")       \
+    X(ALERT, "alert", "the client refused, because of the certificate more often than not") \
+    X(OTHER, "other", "anything else")
+
+enum tls_failure {
+#define X(name, label, help) TLS_FAILURE_##name,
+    TLS_FAILURES(X)
+#undef X
+        TLS_N_FAILURES
+};
+
+#define TLS_VERSIONS 2 /* 1.2, 1.3 */
+
+struct tls_stats {
+    stat_u64 handshakes[TLS_VERSIONS][2]; /* by version; [1]: resumed */
+    stat_u64 failures[TLS_N_FAILURES];
+    stat_u64 truncated; /* connections that clients ended without close_notify */
+};
+
+const char *tls_failure_label(enum tls_failure);
+
+/* One a loop: handshakes that have bytes to work on wait here for their turn. */
+struct tls_turns {
+    struct loop *loop;
+    struct list waiting; /* struct tls */
+    struct task task;
+    struct tls_stats stats;
+};
+
+void tls_turns_init(struct tls_turns *, struct loop *);
+void tls_turns_fini(struct tls_turns *); /* all streams are closed */
+
+/* --- what a stream's owner may know --------------------------------------------------------------
+ */
+struct tls_facts {
+    const char *version;    /* "TLSv1.3" */
+    const char *cipher;     /* OpenSSL's name */
+    struct str alpn;        /* empty: the client offered none */
+    struct str sni;         /* as the client wrote it; empty: none */
+    struct str client_cert; /* value of Client-Cert (RFC 9440 2.2); empty: none was given */
+};
+
+/* --- stream.h's ---------------------------------------------------------------------------------
+ */
+void tls_open(struct stream *, struct loop *, int fd, const struct sock_ops *, struct tls_domain *,
+              struct tls_turns *);
+void tls_recv(struct stream *, bool on);
+void tls_send(struct stream *, struct block **);
+void tls_write(struct stream *, const void *, size_t n);
+char *tls_reserve(struct stream *, size_t n);
+void tls_commit(struct stream *, size_t n);
+void tls_push(struct stream *);
+uint32_t tls_unsent(const struct stream *);
+void tls_finish(struct stream *);
+void tls_shutdown(struct stream *);
+void tls_close(struct stream *, bool reset);
+const struct tls_facts *tls_facts(const struct stream *);
+
+#endif
