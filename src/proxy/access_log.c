@@ -300,6 +300,9 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "reason", str_of(r->reason));
     buf_str(b, r->reused ? STR(",\"reused\":true") : STR(",\"reused\":false"));
     NUMBER(b, "conn_requests", r->conn_requests);
+    TEXT(b, "tls_version", str_of(r->tls_version));
+    TEXT(b, "tls_cipher", str_of(r->tls_cipher));
+    TEXT(b, "sni", r->sni);
     TEXT(b, "referer", r->referer);
     TEXT(b, "user_agent", r->user_agent);
     PUT(b, "}\n");

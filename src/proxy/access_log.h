@@ -45,6 +45,8 @@ struct access_record {
     mc_ns connect_ns;       /* until connected (0 when reused) */
     mc_ns first_byte_ns;    /* from sending the request until the response head */
     mc_ns total_ns;
+    const char *tls_version, *tls_cipher; /* NULL: a plain connection */
+    struct str sni;
     const char *end; /* how it ended: name of the close reason, "ok" */
 };
 

@@ -87,6 +87,21 @@ a_json_line_tells_all_that_is_known(void **state)
 }
 
 static void
+a_json_line_tells_of_tls(void **state)
+{
+    struct access_record r = record();
+    struct buf b;
+
+    r.tls_version = "TLSv1.3";
+    r.tls_cipher = "TLS_AES_128_GCM_SHA256";
+    r.sni = STR("a\"b");
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(strstr(b.p, ",\"tls_version\":\"TLSv1.3\",\"tls_cipher\":"
+                                "\"TLS_AES_128_GCM_SHA256\",\"sni\":\"a\\\"b\",\"user_agent\""));
+    buf_free(&b);
+}
+
+static void
 a_json_line_survives_hostile_bytes(void **state)
 {
     struct access_record r = record();
@@ -259,6 +274,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_json_line_tells_all_that_is_known),
+        cmocka_unit_test(a_json_line_tells_of_tls),
         cmocka_unit_test(a_json_line_survives_hostile_bytes),
         cmocka_unit_test(a_request_that_could_not_be_read_still_makes_a_line),
         cmocka_unit_test(common_and_combined_are_what_other_tools_read),

@@ -113,6 +113,9 @@ log_request(struct txn *t, mc_ns now)
         .connect_ns = phase(t->at.placed, t->at.connected),
         .first_byte_ns = phase(t->at.sent, t->at.first_byte),
         .total_ns = phase(t->at.begun, now),
+        .tls_version = t->tls != NULL ? t->tls->version : NULL,
+        .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
+        .sni = t->tls != NULL ? t->tls->sni : STR_NONE,
         .end = end_reason_name(t->end),
     };
 

@@ -30,11 +30,12 @@ static void conn_run(struct conn *);
 static struct txn *open_txn(struct conn *);
 static void conn_next(struct conn *);
 static void discard(struct conn *, struct block *);
+static void await_first(struct conn *);
 
 static struct conn *
 conn_of(struct sock *s)
 {
-    struct conn *c = container_of(s, struct conn, sock);
+    struct conn *c = container_of(s, struct conn, stream.sock);
 
     MC_CHECK(c, CONN_MAGIC);
     return c;
@@ -61,7 +62,7 @@ conn_close(struct conn *c, bool reset)
     loop_timer_clear(c->worker->loop, &c->timer);
     if (c->in != NULL)
         block_give(loop_blocks(c->worker->loop), &c->in);
-    sock_close(&c->sock, reset);
+    stream_close(&c->stream, reset);
 }
 
 /* Closes after everything queued has been sent.  linger: the client may still be sending. */
@@ -77,21 +78,22 @@ conn_finish(struct conn *c, bool linger)
     }
     if (c->eof)
         linger = false;
-    if (!linger && sock_unsent(&c->sock) == 0) {
+    stream_finish(&c->stream);
+    if (!linger && stream_unsent(&c->stream) == 0) {
         conn_close(c, false);
         return;
     }
     c->state = linger ? CONN_LINGER : CONN_FLUSH;
     c->discard_left = LINGER_BYTES;
-    if (sock_unsent(&c->sock) > 0) {
-        c->untaken_seen = untaken_bytes(&c->sock);
+    if (stream_unsent(&c->stream) > 0) {
+        c->untaken_seen = untaken_bytes(&c->stream);
         set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
     } else {
         set_deadline(c, worker_now(c->worker) + LINGER_NS);
     }
     if (linger) {
-        sock_shutdown(&c->sock);
-        sock_recv(&c->sock, true);
+        stream_shutdown(&c->stream);
+        stream_recv(&c->stream, true);
     }
 }
 
@@ -130,9 +132,9 @@ flush_goes_on(struct conn *c)
 {
     const uint64_t before = c->untaken_seen;
 
-    if (sock_unsent(&c->sock) == 0)
+    if (stream_unsent(&c->stream) == 0)
         return false;
-    c->untaken_seen = untaken_bytes(&c->sock);
+    c->untaken_seen = untaken_bytes(&c->stream);
     if (c->untaken_seen >= before)
         return false;
     conn_refresh_listener(c);
@@ -152,10 +154,12 @@ on_timer(struct timer *timer)
         loop_timer_set(c->worker->loop, &c->timer, c->deadline_ns);
         return;
     }
-    if (c->state == CONN_IDLE || c->state == CONN_HEAD)
+    if (c->state == CONN_HANDSHAKE)
+        conn_close(c, false);
+    else if (c->state == CONN_IDLE || c->state == CONN_HEAD)
         head_timed_out(c);
     else if (c->state == CONN_DISCARD || !flush_goes_on(c))
-        conn_close(c, sock_unsent(&c->sock) > 0);
+        conn_close(c, stream_unsent(&c->stream) > 0);
 }
 
 /* --- gathering input ----------------------------------------------------------------------------
@@ -261,6 +265,7 @@ open_txn(struct conn *c)
         inet_ntop(c->peer_family, &c->peer_ip, text, sizeof(text));
     t->peer_ip = t->client_ip = arena_str(&t->arena, str_of(text));
     t->peer_trusted = peer_is_trusted(c);
+    t->tls = stream_facts(&c->stream);
     return t;
 }
 
@@ -322,7 +327,7 @@ feed_body(struct conn *c, struct block **b)
         c->state = CONN_WAIT;
         if (used < (*b)->len) {
             gather(c, block_at(*b) + used, (*b)->len - used);
-            sock_recv(&c->sock, false);
+            stream_recv(&c->stream, false);
         }
     }
     (*b)->len = (uint32_t)payload;
@@ -370,7 +375,7 @@ take_request(struct conn *c, const char *head, size_t head_len, struct block **r
 static bool
 takes_answers(const struct conn *c)
 {
-    return sock_unsent(&c->sock) <= ANSWERS_BYTES;
+    return stream_unsent(&c->stream) <= ANSWERS_BYTES;
 }
 
 /* Answers as much of c->in as can be answered now. */
@@ -406,9 +411,10 @@ conn_run(struct conn *c)
     }
     c->parsing = false;
     if (c->state == CONN_WAIT && c->in == NULL)
-        sock_recv(&c->sock, true); /* off since the request before: to hear when the client goes */
+        stream_recv(&c->stream,
+                    true); /* off since the request before: to hear when the client goes */
     else if (c->state != CONN_CLOSED && c->in != NULL)
-        sock_recv(&c->sock, c->state == CONN_HEAD || c->state == CONN_LINGER);
+        stream_recv(&c->stream, c->state == CONN_HEAD || c->state == CONN_LINGER);
 }
 
 static void
@@ -463,10 +469,11 @@ on_recv(struct sock *s, struct block **b)
     case CONN_BODY: feed_body(c, b); return;
     case CONN_WAIT: /* pipelined: one block's worth is kept, then the client has to wait */
         gather(c, block_at(*b), (*b)->len);
-        sock_recv(&c->sock, false);
+        stream_recv(&c->stream, false);
         return;
     case CONN_DISCARD:
     case CONN_LINGER: discard(c, *b); return;
+    case CONN_HANDSHAKE:
     case CONN_FLUSH:
     case CONN_CLOSED: return;
     }
@@ -483,7 +490,7 @@ on_eof(struct sock *s)
     case CONN_HEAD:
     case CONN_DISCARD:
     case CONN_LINGER:
-        if (sock_unsent(&c->sock) == 0 || c->state == CONN_HEAD)
+        if (c->state == CONN_HEAD)
             conn_close(c, false);
         else
             conn_finish(c, false);
@@ -494,9 +501,20 @@ on_eof(struct sock *s)
         if (!c->listener->conf.half_close)
             txn_down_gone(c->txn, END_CLIENT_GONE);
         return;
+    case CONN_HANDSHAKE:
     case CONN_FLUSH:
     case CONN_CLOSED: return;
     }
+}
+
+/* With TLS: the handshake has ended. */
+static void
+on_connect(struct sock *s, int err)
+{
+    struct conn *c = conn_of(s);
+
+    conn_refresh_listener(c);
+    await_first(c);
 }
 
 static void
@@ -543,6 +561,7 @@ on_closed(struct sock *s)
 }
 
 static const struct sock_ops conn_ops = {
+    .on_connect = on_connect,
     .on_recv = on_recv,
     .on_eof = on_eof,
     .on_drained = on_drained,
@@ -563,7 +582,7 @@ begin_discard(struct conn *c, const struct txn *t)
     c->state = CONN_DISCARD;
     c->discard_left = (uint32_t)t->req_body.left;
     set_deadline(c, worker_now(c->worker) + c->listener->conf.body_timeout_ns);
-    sock_recv(&c->sock, true);
+    stream_recv(&c->stream, true);
     return true;
 }
 
@@ -605,14 +624,14 @@ conn_next(struct conn *c)
     }
     if (!takes_answers(c)) { /* on_drained() goes on */
         set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
-        sock_recv(&c->sock, false);
+        stream_recv(&c->stream, false);
         return;
     }
     set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
     if (c->in != NULL)
         conn_run(c);
     else
-        sock_recv(&c->sock, true);
+        stream_recv(&c->stream, true);
 }
 
 /* --- birth and end of the worker ----------------------------------------------------------------
@@ -637,8 +656,20 @@ learn_peer(struct conn *c, int fd)
     }
 }
 
+/* Nothing was asked yet on this connection. */
+static void
+await_first(struct conn *c)
+{
+    struct worker *w = c->worker;
+
+    c->state = CONN_IDLE;
+    set_deadline(c, worker_now(w) +
+                        (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
+}
+
 struct conn *
-conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local_port)
+conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls, int fd,
+            uint16_t local_port)
 {
     struct conn *c = slab_take(&w->conn_slab);
 
@@ -654,10 +685,14 @@ conn_accept(struct worker *w, struct listener_live *live, int fd, uint16_t local
     w->n_conns++;
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
-    sock_open(&c->sock, w->loop, fd, &conn_ops);
-    set_deadline(c, worker_now(w) +
-                        (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
-    sock_recv(&c->sock, true);
+    stream_open(&c->stream, w->loop, fd, &conn_ops, tls, &w->tls_turns);
+    if (tls == NULL) {
+        await_first(c);
+    } else {
+        c->state = CONN_HANDSHAKE;
+        set_deadline(c, worker_now(w) + c->listener->conf.head_timeout_ns);
+    }
+    stream_recv(&c->stream, true);
     return c;
 }
 
@@ -670,9 +705,9 @@ conn_drain_all(struct worker *w, bool now)
         if (now && c->txn != NULL)
             txn_down_gone(c->txn, END_DRAINED);
         if (now)
-            conn_close(c, sock_unsent(&c->sock) > 0);
-        else if (c->state == CONN_IDLE && c->requests > 0 && sock_unsent(&c->sock) == 0)
-            conn_close(c, false);
+            conn_close(c, stream_unsent(&c->stream) > 0);
+        else if (c->state == CONN_IDLE && c->requests > 0 && stream_unsent(&c->stream) == 0)
+            conn_finish(c, false);
         else if (c->state == CONN_IDLE)
             set_deadline(c, worker_now(w) + DRAIN_GRACE_NS);
     }

@@ -8,12 +8,13 @@
 #ifndef MC_PROXY_CONN_H
 #define MC_PROXY_CONN_H
 
-#include "io/sock.h"
+#include "io/stream.h"
 #include "proxy/exchange.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker_priv.h"
 
 #define CONN_STATES(X)                                  \
+    X(HANDSHAKE, "agreeing on TLS")                     \
     X(IDLE, "waiting for a request")                    \
     X(HEAD, "reading a request head")                   \
     X(BODY, "reading a request body")                   \
@@ -32,7 +33,7 @@ enum conn_state {
 #define CONN_MAGIC 0x434f4e4eu
 
 struct conn {
-    struct sock sock;
+    struct stream stream;
     uint32_t magic;
     uint8_t state;
     bool close_after : 1; /* no further request on this connection */

@@ -7,6 +7,7 @@
 #include "proxy/conn.h"
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
+#include "proxy/untaken.h"
 
 static struct conn *
 conn_of_txn(const struct txn *t)
@@ -21,9 +22,9 @@ static void
 write_head(struct conn *c, const struct http_head *head, const struct h1_write *w)
 {
     size_t bound = h1_write_bound(head, w);
-    char *p = sock_reserve(&c->sock, bound);
+    char *p = stream_reserve(&c->stream, bound);
 
-    sock_commit(&c->sock, h1_write_response(p, head, w));
+    stream_commit(&c->stream, h1_write_response(p, head, w));
 }
 
 static void
@@ -67,7 +68,7 @@ h1_data(struct txn *t, struct block **b)
 {
     struct conn *c = conn_of_txn(t);
 
-    h1_frame_send(&c->sock, b, c->resp_chunked);
+    h1_frame_send(&c->stream, b, c->resp_chunked);
 }
 
 static void
@@ -76,7 +77,8 @@ h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
     struct conn *c = conn_of_txn(t);
 
     if (c->resp_chunked)
-        h1_frame_end(&c->sock, trailers, n);
+        h1_frame_end(&c->stream, trailers, n);
+    stream_push(&c->stream);
 }
 
 static void
@@ -100,19 +102,25 @@ h1_want(struct txn *t, bool on)
     struct conn *c = conn_of_txn(t);
 
     if (c->state == CONN_BODY)
-        sock_recv(&c->sock, on);
+        stream_recv(&c->stream, on);
 }
 
 static uint32_t
 h1_unsent(const struct txn *t)
 {
-    return sock_unsent(&conn_of_txn(t)->sock);
+    return stream_unsent(&conn_of_txn(t)->stream);
+}
+
+static uint64_t
+h1_untaken(const struct txn *t)
+{
+    return untaken_bytes(&conn_of_txn(t)->stream);
 }
 
 static struct sock *
 h1_raw(const struct txn *t)
 {
-    return &conn_of_txn(t)->sock;
+    return stream_raw(&conn_of_txn(t)->stream);
 }
 
 static void
@@ -124,7 +132,7 @@ h1_spliced_in(struct txn *t, uint64_t n)
     t->req_body.total_bytes += n;
     if (t->req_body.left == 0) {
         c->state = CONN_WAIT;
-        sock_recv(&c->sock, true); /* to hear when the client goes */
+        stream_recv(&c->stream, true); /* to hear when the client goes */
     }
 }
 
@@ -142,6 +150,7 @@ const struct down_ops down_h1 = {
     .done = h1_done,
     .want = h1_want,
     .unsent = h1_unsent,
+    .untaken = h1_untaken,
     .raw = h1_raw,
     .spliced_in = h1_spliced_in,
     .spliced_out = h1_spliced_out,

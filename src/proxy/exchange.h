@@ -43,6 +43,8 @@ struct down_ops {
     /* Reception of the request body on or off. */
     void (*want)(struct txn *, bool on);
     uint32_t (*unsent)(const struct txn *);
+    /* As untaken_bytes(). */
+    uint64_t (*untaken)(const struct txn *);
     /* The socket whose bytes are the body's bytes, or NULL when splice cannot be used. */
     struct sock *(*raw)(const struct txn *);
     /* n bytes of the request body went by splice. */
@@ -60,6 +62,7 @@ struct up_ops {
     void (*release)(struct txn *, bool reuse);
     void (*want)(struct txn *, bool on);
     uint32_t (*unsent)(const struct txn *);
+    uint64_t (*untaken)(const struct txn *);
     struct sock *(*raw)(const struct txn *);
     /* Bytes of the response body that are still to come, when its length is known; else 0. */
     uint64_t (*left)(const struct txn *);

@@ -26,7 +26,7 @@ frame_in_place(struct block *b)
 }
 
 void
-h1_frame_send(struct sock *s, struct block **b, bool chunked)
+h1_frame_send(struct stream *s, struct block **b, bool chunked)
 {
     bool around = chunked && !can_frame_in_place(*b);
 
@@ -34,22 +34,22 @@ h1_frame_send(struct sock *s, struct block **b, bool chunked)
         char header[20];
         size_t n = h1_chunk_header(header + sizeof(header), (*b)->len);
 
-        sock_write(s, header + sizeof(header) - n, n);
+        stream_write(s, header + sizeof(header) - n, n);
     } else if (chunked) {
         frame_in_place(*b);
     }
     if ((*b)->len < COPY_BELOW)
-        sock_write(s, block_at(*b), (*b)->len);
+        stream_write(s, block_at(*b), (*b)->len);
     else
-        sock_send(s, b);
+        stream_send(s, b);
     if (around)
-        sock_write(s, "\r\n", 2);
+        stream_write(s, "\r\n", 2);
 }
 
 void
-h1_frame_end(struct sock *s, const struct http_field *trailers, unsigned n)
+h1_frame_end(struct stream *s, const struct http_field *trailers, unsigned n)
 {
-    char *p = sock_reserve(s, h1_last_chunk_bound(trailers, n));
+    char *p = stream_reserve(s, h1_last_chunk_bound(trailers, n));
 
-    sock_commit(s, h1_last_chunk(p, trailers, n));
+    stream_commit(s, h1_last_chunk(p, trailers, n));
 }

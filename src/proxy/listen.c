@@ -30,6 +30,7 @@ struct listen_port {
     struct list link; /* worker's ports */
     uint64_t bind_id;
     struct listener_live *live;
+    struct tls_domain *tls;   /* a reference; NULL: plain */
     uint32_t max_connections; /* of the listener; 0: no limit */
     uint16_t port;
     bool paused, closing;
@@ -126,7 +127,7 @@ take_in(struct listen_port *p, int fd)
             pause_port(p);
         return;
     }
-    conn_accept(p->worker, p->live, fd, p->port);
+    conn_accept(p->worker, p->live, p->tls, fd, p->port);
 }
 
 /* Connections that were accepted before the pause took effect come first. */
@@ -136,7 +137,7 @@ take_held(struct listen_port *p)
     while (p->n_held > 0) {
         if (!claim(p))
             return false;
-        conn_accept(p->worker, p->live, p->held[--p->n_held], p->port);
+        conn_accept(p->worker, p->live, p->tls, p->held[--p->n_held], p->port);
     }
     return true;
 }
@@ -167,7 +168,7 @@ take_queued(struct listen_port *p)
             stat_add(&p->worker->stats.connections_refused, 1);
             return;
         }
-        conn_accept(p->worker, p->live, fd, p->port);
+        conn_accept(p->worker, p->live, p->tls, fd, p->port);
     }
 }
 
@@ -216,6 +217,7 @@ on_closed(struct sock *s)
     for (unsigned i = 0; i < p->n_held; i++)
         close(p->held[i]);
     list_remove(&p->link);
+    tls_domain_unref(&p->tls);
     free(p->held);
     p->magic = 0;
     free(p);
@@ -234,6 +236,8 @@ port_configure(struct listen_port *p, const struct bind_fd *b)
     const struct listener *l = &p->worker->current->snap->listeners[b->listener];
 
     p->live = l->live;
+    tls_domain_unref(&p->tls);
+    p->tls = tls_domain_ref(l->conf.tls.domain);
     p->max_connections = l->conf.max_connections;
 }
 

@@ -9,7 +9,6 @@
 #include "http/forwarded.h"
 #include "proxy/load_report.h"
 #include "proxy/txn.h"
-#include "proxy/untaken.h"
 #include "proxy/worker_priv.h"
 
 #define RELAY_HIGH  65536u /* stop reading from one side when the other has this much unsent */
@@ -93,6 +92,8 @@ request_fields(struct txn *t, struct http_field *add, field_set *drop)
         .request = &t->req,
         .peer_ip = t->peer_ip.p,
         .local_port = t->local_port,
+        .https = t->tls != NULL,
+        .client_cert = t->tls != NULL ? t->tls->client_cert : STR_NONE,
         .peer_trusted = t->peer_trusted,
         .send_x = (l->forward & FORWARD_X) != 0,
         .send_forwarded = (l->forward & FORWARD_RFC7239) != 0,
@@ -413,11 +414,10 @@ static void
 look_for_progress(struct txn *t)
 {
     const mc_ns now = worker_now(t->worker);
-    const struct sock *up = t->up->raw(t);
     const uint64_t moved =
         t->splicing_down || t->splicing_up ? sock_splice_moved(t->down->raw(t)) : 0;
-    const uint64_t in = up != NULL && up_is_blocked(t) ? untaken_bytes(up) : 0;
-    const uint64_t out = down_is_blocked(t) ? untaken_bytes(t->down->raw(t)) : 0;
+    const uint64_t in = up_is_blocked(t) ? t->up->untaken(t) : 0;
+    const uint64_t out = down_is_blocked(t) ? t->down->untaken(t) : 0;
 
     if (moved > t->spliced_seen)
         t->in_progress_ns = t->out_progress_ns = now;

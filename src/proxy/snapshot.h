@@ -11,10 +11,23 @@
 #include "fleet/pool.h"
 #include "http/h1.h"
 #include "io/addr.h"
+#include "io/tls.h"
 #include "proxy/access_log.h"
 #include "proxy/route.h"
 
 enum forward_style { FORWARD_X = 1, FORWARD_RFC7239 = 2 };
+
+/* Files as configured; what became of them is the domain. */
+struct tls_conf {
+    bool given; /* else the listener is plain */
+    char **certificates, **client_cas;
+    unsigned n_certificates, n_client_cas;
+    unsigned min_version;               /* 0: 1.2, 1: 1.3 */
+    char *ciphers, *ciphersuites, *crl; /* NULL: OpenSSL's or none */
+    enum tls_verify verify;
+    bool ocsp;
+    struct tls_domain *domain; /* a reference; NULL: plain, or the files were not looked at */
+};
 
 struct listener_conf {
     char *name;
@@ -36,6 +49,7 @@ struct listener_conf {
     struct addr_net *trusted; /* peers whose X-Forwarded-*, Forwarded and X-Request-ID count */
     unsigned n_trusted;
     char *server_header; /* Server of our own answers; NULL: none */
+    struct tls_conf tls;
 };
 
 struct listener {

@@ -69,9 +69,10 @@ struct txn {
 
     /* the request */
     struct http_head req;
-    struct h1_body req_body; /* decoder, used by an HTTP/1 client side */
-    struct str peer_ip;      /* who is connected */
-    struct str client_ip;    /* who asks, as trusted peers tell; else the peer */
+    struct h1_body req_body;     /* decoder, used by an HTTP/1 client side */
+    struct str peer_ip;          /* who is connected */
+    struct str client_ip;        /* who asks, as trusted peers tell; else the peer */
+    const struct tls_facts *tls; /* of the client's connection; NULL: it is plain */
     uint16_t client_port, local_port;
     bool peer_trusted;
     struct str request_id;

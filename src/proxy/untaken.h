@@ -9,10 +9,10 @@
 #ifndef MC_PROXY_UNTAKEN_H
 #define MC_PROXY_UNTAKEN_H
 
-#include "io/sock.h"
+#include "io/stream.h"
 
 /* Bytes in our queue and in the kernel's that the peer has not acknowledged.  A system call: for
  * time limits, not for each event. */
-uint64_t untaken_bytes(const struct sock *);
+uint64_t untaken_bytes(const struct stream *);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
+#include "proxy/untaken.h"
 
 static const struct up_ops up_h1;
 static const struct sock_ops upconn_ops;
@@ -18,7 +19,7 @@ static const struct sock_ops upconn_ops;
 static struct upconn *
 upconn_of(struct sock *s)
 {
-    struct upconn *u = container_of(s, struct upconn, sock);
+    struct upconn *u = container_of(s, struct upconn, stream.sock);
 
     MC_CHECK(u, UPCONN_MAGIC);
     return u;
@@ -47,7 +48,7 @@ upconn_close(struct upconn *u)
     u->state = UPCONN_CLOSED;
     u->txn = NULL;
     /* a reset: whatever is still queued for the server, or on its way from it, is for nobody */
-    sock_close(&u->sock, sock_unsent(&u->sock) > 0);
+    stream_close(&u->stream, stream_unsent(&u->stream) > 0);
 }
 
 /* The lease ends because the connection did. */
@@ -350,7 +351,7 @@ upconn_dial(struct txn *t)
     u->server = server_ref(t->server);
     u->idle.server = u->server;
     u->idle.addr_generation = generation;
-    if (sock_connect(&u->sock, w->loop, &a, &upconn_ops) != MC_OK) {
+    if (sock_connect(&u->stream.sock, w->loop, &a, &upconn_ops) != MC_OK) {
         enum end_reason why = connect_reason(errno);
 
         u->magic = 0;
@@ -384,15 +385,15 @@ h1_request(struct txn *t, const struct h1_write *w)
 {
     struct upconn *u = upconn_of_txn(t);
     size_t bound = h1_write_bound(&t->req, w);
-    char *p = sock_reserve(&u->sock, bound);
+    char *p = stream_reserve(&u->stream, bound);
 
-    sock_commit(&u->sock, h1_write_request(p, &t->req, w));
+    stream_commit(&u->stream, h1_write_request(p, &t->req, w));
     u->req_chunked = w->body == HTTP_BODY_CHUNKED;
     u->keep = false; /* until a response says so */
     u->scanned = 0;
     u->state = UPCONN_HEAD;
     stat_add(&counters(u)->requests, 1);
-    sock_recv(&u->sock, true);
+    stream_recv(&u->stream, true);
 }
 
 static void
@@ -400,7 +401,7 @@ h1_data(struct txn *t, struct block **b)
 {
     struct upconn *u = upconn_of_txn(t);
 
-    h1_frame_send(&u->sock, b, u->req_chunked);
+    h1_frame_send(&u->stream, b, u->req_chunked);
 }
 
 static void
@@ -409,7 +410,7 @@ h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
     struct upconn *u = upconn_of_txn(t);
 
     if (u->req_chunked)
-        h1_frame_end(&u->sock, trailers, n);
+        h1_frame_end(&u->stream, trailers, n);
 }
 
 static void
@@ -424,7 +425,7 @@ h1_release(struct txn *t, bool reuse)
     u->txn = NULL;
     if (!reuse || u->state != UPCONN_WHOLE || !u->keep || conf->idle_max == 0 || w->draining ||
         t->gen != w->current || /* the server may be gone from the configuration */
-        sock_unsent(&u->sock) > 0 ||
+        stream_unsent(&u->stream) > 0 ||
         (conf->requests_per_conn != 0 && u->requests >= conf->requests_per_conn)) {
         upconn_close(u);
         return;
@@ -433,7 +434,7 @@ h1_release(struct txn *t, bool reuse)
     u->idle.until_ns = worker_now(w) + conf->idle_conn_timeout_ns;
     stat_add(&w->stats.idle_upstream, 1);
     stat_add(&counters(u)->idle_conns, 1);
-    sock_recv(&u->sock, true); /* to hear when the server closes it */
+    stream_recv(&u->stream, true); /* to hear when the server closes it */
     idle_put(w->idle, &u->idle, conf->idle_max);
 }
 
@@ -443,13 +444,19 @@ h1_want(struct txn *t, bool on)
     struct upconn *u = upconn_of_txn(t);
 
     if (u->state == UPCONN_HEAD || u->state == UPCONN_BODY)
-        sock_recv(&u->sock, on);
+        stream_recv(&u->stream, on);
 }
 
 static uint32_t
 h1_unsent(const struct txn *t)
 {
-    return sock_unsent(&upconn_of_txn(t)->sock);
+    return stream_unsent(&upconn_of_txn(t)->stream);
+}
+
+static uint64_t
+h1_untaken(const struct txn *t)
+{
+    return untaken_bytes(&upconn_of_txn(t)->stream);
 }
 
 static struct sock *
@@ -457,7 +464,7 @@ h1_raw(const struct txn *t)
 {
     struct upconn *u = upconn_of_txn(t);
 
-    return u->state == UPCONN_BODY || u->state == UPCONN_HEAD ? &u->sock : NULL;
+    return u->state == UPCONN_BODY || u->state == UPCONN_HEAD ? stream_raw(&u->stream) : NULL;
 }
 
 static uint64_t
@@ -491,6 +498,7 @@ static const struct up_ops up_h1 = {
     .release = h1_release,
     .want = h1_want,
     .unsent = h1_unsent,
+    .untaken = h1_untaken,
     .raw = h1_raw,
     .left = h1_left,
     .spliced_in = h1_spliced_in,

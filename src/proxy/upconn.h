@@ -8,7 +8,7 @@
 #define MC_PROXY_UPCONN_H
 
 #include "fleet/idle.h"
-#include "io/sock.h"
+#include "io/stream.h"
 #include "proxy/exchange.h"
 #include "proxy/reason.h"
 #include "proxy/worker_priv.h"
@@ -30,7 +30,7 @@ enum upconn_state {
 #define UPCONN_MAGIC 0x5550434eu
 
 struct upconn {
-    struct sock sock;
+    struct stream stream; /* plain */
     uint32_t magic;
     uint8_t state;
     bool keep : 1;        /* the server lets the connection be used again */

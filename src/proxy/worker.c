@@ -226,6 +226,7 @@ make_loop(struct worker *w)
         log_warn("%s", note.text);
     w->idle = idle_new(upconn_idle_evict, w);
     w->idle_timer.fn = sweep_idle;
+    tls_turns_init(&w->tls_turns, w->loop);
     loop_on_wake(w->loop, on_wake, w);
     loop_timer_set(w->loop, &w->idle_timer, worker_now(w) + IDLE_SWEEP_NS);
     return true;
@@ -248,6 +249,7 @@ tear_down(struct worker *w)
     if (w->current != NULL && w->current->snap->access_log != NULL)
         access_log_flush(w->current->snap->access_log, &w->log_buf);
     loop_undefer(w->loop, &w->log_task);
+    tls_turns_fini(&w->tls_turns);
     gen_free_all(w);
     wait_free_all(w);
 }
@@ -352,6 +354,12 @@ const struct worker_stats *
 worker_stats(const struct worker *w)
 {
     return &w->stats;
+}
+
+const struct tls_stats *
+worker_tls_stats(const struct worker *w)
+{
+    return &w->tls_turns.stats;
 }
 
 const char *

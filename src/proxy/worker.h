@@ -7,6 +7,7 @@
 
 #include "base/stats.h"
 #include "io/loop.h"
+#include "io/tls.h"
 #include "proxy/snapshot.h"
 
 #define WORKER_COUNTERS(X)                                                         \
@@ -68,6 +69,7 @@ void worker_drain(struct worker *, mc_ns deadline_ns);
 /* Ends at once, joins the thread, frees. */
 void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);
+const struct tls_stats *worker_tls_stats(const struct worker *);
 const char *worker_engine(const struct worker *);
 /* Queued requests may go on: a server became available.  Any thread. */
 void worker_wake(struct worker *);

@@ -10,6 +10,7 @@
 #include "base/rand.h"
 #include "base/slab.h"
 #include "fleet/idle.h"
+#include "io/tls.h"
 #include "proxy/worker.h"
 
 #define WORKER_MAX 64
@@ -73,6 +74,8 @@ struct worker {
     struct idle *idle;
     struct timer idle_timer;
 
+    struct tls_turns tls_turns;
+
     struct buf log_buf;
     struct task log_task;
 
@@ -135,7 +138,9 @@ bool budget_spend(struct retry_budget *);
 void upconn_idle_evict(void *worker, struct idle_conn *);
 
 /* conn.c */
-struct conn *conn_accept(struct worker *, struct listener_live *, int fd, uint16_t local_port);
+/* tls NULL: plain. */
+struct conn *conn_accept(struct worker *, struct listener_live *, struct tls_domain *tls, int fd,
+                         uint16_t local_port);
 void conn_drain_all(struct worker *, bool now);
 
 /* worker.c */
