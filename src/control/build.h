@@ -15,9 +15,10 @@ struct build {
     struct fleet *fleet;
     struct binds *binds;
     struct access_log *access_log; /* NULL: none */
-    struct map listeners;          /* name to struct listener_live; these live as long as we do:
-                                      connections count on them after their listener is gone */
-    struct map limits;             /* name of a route to struct limit; likewise */
+    struct tls_tickets *tickets;
+    struct map listeners; /* name to struct listener_live; these live as long as we do:
+                             connections count on them after their listener is gone */
+    struct map limits;    /* name of a route to struct limit; likewise */
     uint64_t last_generation;
 };
 

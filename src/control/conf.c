@@ -62,6 +62,8 @@ on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
         conf_run_bind(running, value, at);
     else if (k->kind == CONF_POOL_REF)
         conf_run_pool_ref(running, value, at);
+    else if (k->place == CONF_TLS)
+        conf_run_tls_value(running, cfg, k, at);
     return 0;
 }
 
@@ -239,6 +241,22 @@ fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
 }
 
 static void
+fill_listener(struct conf_run *run, cfg_t *cfg, unsigned i, struct listener_conf *l)
+{
+    cfg_t *tls = one_section(cfg, conf_place_name(CONF_TLS));
+    struct conf_at at;
+
+    l->name = mc_strdup(cfg_title(cfg));
+    fill(run, cfg, CONF_LISTEN, section_at(run, CONF_LISTEN, i), l);
+    l->tls.given = tls != NULL;
+    if (tls == NULL)
+        return;
+    at = section_at(run, CONF_TLS, run->next_tls++);
+    fill(run, tls, CONF_TLS, at, l);
+    conf_tls_load(run, tls, at, l);
+}
+
+static void
 fill_admin(struct conf_run *run, cfg_t *cfg, struct conf *c)
 {
     cfg_t *sec = one_section(cfg, conf_place_name(CONF_ADMIN));
@@ -289,12 +307,8 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
     fill_admin(run, cfg, c);
     fill_cluster(run, cfg, c);
     c->listeners = section_array(cfg, CONF_LISTEN, sizeof(*c->listeners), &c->n_listeners);
-    for (unsigned i = 0; i < c->n_listeners; i++) {
-        cfg_t *sec = cfg_getnsec(cfg, "listen", i);
-
-        c->listeners[i].name = mc_strdup(cfg_title(sec));
-        fill(run, sec, CONF_LISTEN, section_at(run, CONF_LISTEN, i), &c->listeners[i]);
-    }
+    for (unsigned i = 0; i < c->n_listeners; i++)
+        fill_listener(run, cfg_getnsec(cfg, "listen", i), i, &c->listeners[i]);
     c->pools = section_array(cfg, CONF_POOL, sizeof(*c->pools), &c->n_pools);
     for (unsigned i = 0; i < c->n_pools; i++)
         fill_pool(run, cfg_getnsec(cfg, "pool", i), i, &c->pools[i]);
@@ -329,10 +343,10 @@ make(struct conf_run *run, const char *file)
 }
 
 static enum mc_err
-finish(struct conf_text *t, bool walked, const char *file, struct conf **out,
+finish(struct conf_text *t, bool walked, bool with_files, const char *file, struct conf **out,
        struct conf_faults *faults)
 {
-    struct conf_run run = {.text = t, .faults = faults};
+    struct conf_run run = {.text = t, .faults = faults, .with_files = with_files};
     struct conf *c = walked ? make(&run, file) : NULL;
 
     conf_run_fini(&run);
@@ -352,7 +366,7 @@ conf_load(const char *path, struct conf **out, struct conf_faults *faults)
 {
     struct conf_text t = {0};
 
-    return finish(&t, conf_text_load(&t, path, faults), path, out, faults);
+    return finish(&t, conf_text_load(&t, path, faults), true, path, out, faults);
 }
 
 enum mc_err
@@ -360,15 +374,35 @@ conf_parse(const char *name, struct str text, struct conf **out, struct conf_fau
 {
     struct conf_text t = {0};
 
-    return finish(&t, conf_text_parse(&t, name, text, faults), name, out, faults);
+    return finish(&t, conf_text_parse(&t, name, text, faults), false, name, out, faults);
 }
 
 /* --- memory ------------------------------------------------------------------------------------
  */
 
+static void
+free_list(char **list, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        free(list[i]);
+    free(list);
+}
+
+static void
+tls_fini(struct tls_conf *t)
+{
+    free_list(t->certificates, t->n_certificates);
+    free_list(t->client_cas, t->n_client_cas);
+    free(t->ciphers);
+    free(t->ciphersuites);
+    free(t->crl);
+    tls_domain_unref(&t->domain);
+}
+
 void
 conf_listener_fini(struct listener_conf *l)
 {
+    tls_fini(&l->tls);
     free(l->name);
     free(l->binds);
     free(l->trusted);
@@ -379,9 +413,7 @@ conf_listener_fini(struct listener_conf *l)
 void
 conf_route_fini(struct route_conf *r)
 {
-    for (unsigned i = 0; i < r->n_hosts; i++)
-        free(r->hosts[i]);
-    free(r->hosts);
+    free_list(r->hosts, r->n_hosts);
     free(r->name);
     free(r->path);
     free(r->pool);
@@ -414,9 +446,7 @@ conf_free(struct conf **cp)
     free(c->resolvers);
     free(c->access_log.file);
     free(c->admin.socket);
-    for (unsigned i = 0; i < c->cluster.n_join; i++)
-        free(c->cluster.join[i]);
-    free(c->cluster.join);
+    free_list(c->cluster.join, c->cluster.n_join);
     free(c->cluster.key_file);
     free(c);
 }

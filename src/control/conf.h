@@ -71,7 +71,8 @@ struct conf {
 /* Reads path and what it includes.  MC_OK: *out is the caller's; there may be warnings.  Otherwise
  * faults tell every error that was found, sorted by place. */
 enum mc_err conf_load(const char *path, struct conf **out, struct conf_faults *);
-/* The same from memory; name stands for the file in faults, include() is refused. */
+/* The same from memory; name stands for the file in faults, include() is refused, and files that
+ * values name (certificates) are not looked at. */
 enum mc_err conf_parse(const char *name, struct str text, struct conf **out, struct conf_faults *);
 void conf_free(struct conf **);
 

@@ -36,11 +36,8 @@ conf_run_fault(struct conf_run *run, struct conf_at at, const char *fmt, ...)
     va_end(ap);
 }
 
-static void warning(struct conf_run *, struct conf_at, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void
-warning(struct conf_run *run, struct conf_at at, const char *fmt, ...)
+void
+conf_run_warning(struct conf_run *run, struct conf_at at, const char *fmt, ...)
 {
     va_list ap;
 
@@ -80,8 +77,18 @@ conf_run_pool_ref(struct conf_run *run, const char *text, struct conf_at at)
 }
 
 void
+conf_run_tls_value(struct conf_run *run, const void *section, const struct conf_key *k,
+                   struct conf_at at)
+{
+    run->tls_values =
+        mc_realloc(run->tls_values, (run->n_tls_values + 1) * sizeof(*run->tls_values));
+    run->tls_values[run->n_tls_values++] = (struct conf_tls_value){section, k, at};
+}
+
+void
 conf_run_fini(struct conf_run *run)
 {
+    free(run->tls_values);
     mentions_free(&run->binds);
     mentions_free(&run->pool_refs);
 }
@@ -229,12 +236,14 @@ check_pools(struct conf_run *run, const struct conf *c)
         if (p->policy == NULL)
             p->policy = policy_of(p);
         if (has_reports(p) && p->policy != policy_find(STR("resource")))
-            warning(run, at, "pool \"%s\": agent has no effect, expected balance = \"resource\"",
-                    p->name);
+            conf_run_warning(run, at,
+                             "pool \"%s\": agent has no effect, expected balance = \"resource\"",
+                             p->name);
 
         if (p->rules.n > 0 && p->policy != policy_find(STR("resource")))
-            warning(run, at, "pool \"%s\": class has no effect, expected balance = \"resource\"",
-                    p->name);
+            conf_run_warning(run, at,
+                             "pool \"%s\": class has no effect, expected balance = \"resource\"",
+                             p->name);
         if (p->n_servers == 0)
             conf_run_fault(run, at, "pool \"%s\" has no server, expected server \"name\" {...}",
                            p->name);
@@ -242,8 +251,9 @@ check_pools(struct conf_run *run, const struct conf *c)
             conf_run_fault(run, at, "pool \"%s\": eject-max is less than eject-time, expected more",
                            p->name);
         if (p->hash_by != POOL_HASH_ADDRESS && p->policy != policy_find(STR("hash")))
-            warning(run, at, "pool \"%s\": hash-by has no effect, expected balance = \"hash\"",
-                    p->name);
+            conf_run_warning(run, at,
+                             "pool \"%s\": hash-by has no effect, expected balance = \"hash\"",
+                             p->name);
     }
 }
 
@@ -300,10 +310,11 @@ check_routes(struct conf_run *run, const struct conf *c)
         for (unsigned j = 0; j < i; j++) {
             if (!covers(&c->routes[j], &c->routes[i]))
                 continue;
-            warning(run, run->text->sections[CONF_ROUTE][i],
-                    "route \"%s\" is never reached, expected before route \"%s\", which takes all "
-                    "its requests",
-                    c->routes[i].name, c->routes[j].name);
+            conf_run_warning(
+                run, run->text->sections[CONF_ROUTE][i],
+                "route \"%s\" is never reached, expected before route \"%s\", which takes all "
+                "its requests",
+                c->routes[i].name, c->routes[j].name);
             break;
         }
 }

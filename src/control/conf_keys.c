@@ -41,6 +41,8 @@
         .titled = has_title, .help = what                                                \
     }
 
+static_assert(TLS_VERIFY_NONE == 0 && TLS_VERIFY_OPTIONAL == 1 && TLS_VERIFY_REQUIRED == 2,
+              "the words of client-verify");
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
@@ -143,6 +145,25 @@ const struct conf_key conf_keys[] = {
         "networks of proxies whose word on the client is taken: 10.0.0.0/8, ::1, unix"),
     KEY(LISTEN, "server-header", TEXT, listener_conf, server_header, NULL, NULL,
         "Server field of answers that the balancer itself makes"),
+    SECTION(LISTEN, "tls", TLS, false, "clients speak TLS here; without it they must not"),
+
+    /* --- tls: struct listener_conf --- */
+    LIST(TLS, "certificate", FILES, listener_conf, tls.certificates, tls.n_certificates, true,
+        "PEM files, each a chain, leaf first, with its key; or directories of *.pem"),
+    KEY(TLS, "min-version", WORD, listener_conf, tls.min_version, "1.2", "1.2|1.3",
+        "oldest version of TLS that is spoken"),
+    KEY(TLS, "ciphers", TEXT, listener_conf, tls.ciphers, NULL, NULL,
+        "of TLS 1.2, as openssl-ciphers(1) has them; those with ECDHE and AEAD when not given"),
+    KEY(TLS, "ciphersuites", TEXT, listener_conf, tls.ciphersuites, NULL, NULL,
+        "of TLS 1.3; those of OpenSSL when not given"),
+    KEY(TLS, "client-verify", WORD, listener_conf, tls.verify, "none", "none|optional|required",
+        "are clients asked for a certificate; servers get it as Client-Cert"),
+    LIST(TLS, "client-ca", FILES, listener_conf, tls.client_cas, tls.n_client_cas, false,
+        "PEM files with the authorities whose client certificates are accepted"),
+    KEY(TLS, "crl", FILE, listener_conf, tls.crl, "none", NULL,
+        "PEM file with what these authorities have revoked, a list of each of them"),
+    KEY(TLS, "ocsp", BOOL, listener_conf, tls.ocsp, "no", NULL,
+        "staple the OCSP response in FILE.ocsp, in DER, beside a certificate's file"),
 
     /* --- pool: struct pool_conf --- */
     KEY(POOL, "balance", BALANCE, pool_conf, policy, "auto", NULL,
@@ -273,9 +294,10 @@ const struct conf_key conf_keys[] = {
 static const char *const place_names[CONF_N_PLACES] = {
     [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
     [CONF_ADMIN] = "admin",   [CONF_CLUSTER] = "cluster",
-    [CONF_LISTEN] = "listen", [CONF_POOL] = "pool",
-    [CONF_CHECK] = "check",   [CONF_SERVER] = "server",
-    [CONF_CLASS] = "class",   [CONF_ROUTE] = "route",
+    [CONF_LISTEN] = "listen", [CONF_TLS] = "tls",
+    [CONF_POOL] = "pool",     [CONF_CHECK] = "check",
+    [CONF_SERVER] = "server", [CONF_CLASS] = "class",
+    [CONF_ROUTE] = "route",
 };
 
 const char *

@@ -22,6 +22,7 @@ enum conf_place {
     CONF_ADMIN,
     CONF_CLUSTER,
     CONF_LISTEN,
+    CONF_TLS,
     CONF_POOL,
     CONF_CHECK,
     CONF_SERVER,
@@ -35,6 +36,7 @@ enum conf_kind {
     CONF_SECTION,
     CONF_TEXT,     /* char * */
     CONF_FILE,     /* char *; "none" leaves it NULL */
+    CONF_FILES,    /* list of char * */
     CONF_WORD,     /* any integer or enum: index into the words of `range` */
     CONF_FLAGS,    /* any integer: bits, word i of `range` is 1 << i; "none" is no bit */
     CONF_BOOL,     /* bool */

@@ -103,8 +103,8 @@ static const struct {
     {"\nworker = 2\n" REST, "t:2: unknown option \"worker\", expected \"workers\" perhaps\n"},
     {"xyzzy = {1, 2}\n" REST,
      "t:1: unknown option \"xyzzy\", expected an option that meercat.conf(5) lists\n"},
-    {"tls { a = 1 b { c = \"}\" } }\nfoo(1, 2)\n" REST,
-     "t:1: unknown option \"tls\", expected an option that meercat.conf(5) lists\n"
+    {"quux { a = 1 b { c = \"}\" } }\nfoo(1, 2)\n" REST,
+     "t:1: unknown option \"quux\", expected an option that meercat.conf(5) lists\n"
      "t:2: unknown option \"foo\", expected an option that meercat.conf(5) lists\n"},
     {"weight = 2\n" REST, "t:1: unknown option \"weight\", expected in server\n"},
     {"max-concurrent = 2\n" REST,

@@ -380,6 +380,16 @@ value_file(const struct conf_key *k, struct str text, void *object, void *field,
 }
 
 static bool
+value_files(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    if (!value_text(k, text, NULL, NULL, e))
+        return false;
+    if (object != NULL)
+        *(char **)list_grow(k, object, sizeof(char *)) = str_dup(text);
+    return true;
+}
+
+static bool
 value_method(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
 {
     if (!is_token(text)) {
@@ -748,6 +758,7 @@ static const struct {
     [CONF_SECTION] = {"section", NULL},
     [CONF_TEXT] = {"text", value_text},
     [CONF_FILE] = {"file", value_file},
+    [CONF_FILES] = {"file", value_files},
     [CONF_WORD] = {"word", value_word},
     [CONF_FLAGS] = {"words", value_flags},
     [CONF_BOOL] = {"yes or no", value_bool},

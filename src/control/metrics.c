@@ -193,6 +193,43 @@ process_times(const struct node *n, struct buf *b)
     histogram(b, "meercat_process_request_time_seconds", "", &times);
 }
 
+/* --- TLS
+ * ---------------------------------------------------------------------------------------- */
+
+/* The sum over all workers of the counter at this offset into struct tls_stats. */
+static uint64_t
+sum_tls(const struct node *n, size_t offset)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n->n_workers; i++)
+        sum += stat_get(
+            (const stat_u64 *)(const void *)((const char *)worker_tls_stats(n->workers[i]) +
+                                             offset));
+    return sum;
+}
+
+static void
+tls(const struct node *n, struct buf *b)
+{
+    static const char *const versions[TLS_VERSIONS] = {"1.2", "1.3"};
+
+    family(b, "meercat_tls_handshakes_total", "counter", "handshakes with clients that ended well");
+    for (unsigned v = 0; v < TLS_VERSIONS; v++)
+        for (unsigned resumed = 0; resumed < 2; resumed++)
+            buf_printf(b,
+                       "meercat_tls_handshakes_total{version=\"%s\",resumed=\"%s\"} %" PRIu64 "\n",
+                       versions[v], resumed ? "true" : "false",
+                       sum_tls(n, offsetof(struct tls_stats, handshakes[v][resumed])));
+    family(b, "meercat_tls_handshake_failures_total", "counter", "those that did not, by reason");
+    for (unsigned i = 0; i < TLS_N_FAILURES; i++)
+        buf_printf(b, "meercat_tls_handshake_failures_total{reason=\"%s\"} %" PRIu64 "\n",
+                   tls_failure_label(i), sum_tls(n, offsetof(struct tls_stats, failures[i])));
+    simple(b, "meercat_tls_truncated_total", "counter",
+           "connections that clients ended without saying so in TLS",
+           (double)sum_tls(n, offsetof(struct tls_stats, truncated)));
+}
+
 /* --- listeners and pools
  * ---------------------------------------------------------------------------- */
 
@@ -359,6 +396,7 @@ metrics_text(const struct node *n, struct buf *b)
     process_gauges(n, b);
     process_counters(n, b);
     process_times(n, b);
+    tls(n, b);
     listeners(n, b);
     pools(n, b);
     servers(n, b);

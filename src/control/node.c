@@ -217,6 +217,7 @@ reload(struct node *n, struct buf *text)
     log_setup(c->log_level, notify_has_journal());
     put_in_force(n, s);
     member_reloaded(n, text);
+    tickets_refresh(n); /* the cluster's keys may be others */
     return true;
 }
 
@@ -506,6 +507,8 @@ start_as_root(struct node *n, struct errbuf *e)
     if (rv == MC_OK)
         rv = member_open(n, e);
     if (rv == MC_OK)
+        tickets_refresh(n);
+    if (rv == MC_OK)
         rv = build_snapshot(&n->build, n->conf, &s, e);
     if (rv != MC_OK)
         return rv;
@@ -562,6 +565,8 @@ start(struct node *n, struct errbuf *e)
         return rv;
     n->n_workers = worker_count(n->conf);
     n->build.binds = binds_new(n->n_workers);
+    tickets_open(n);
+    n->build.tickets = n->tickets.shared;
     n->build.fleet = fleet_new(n->n_workers, n->loop, n->dns, on_open, n);
     brains_set_dir(fleet_brains(n->build.fleet), n->conf->state_dir);
     rv = start_as_root(n, e);
@@ -612,7 +617,8 @@ stop_workers(struct node *n)
 static void
 stop_loop(struct node *n)
 {
-    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->end_timer};
+    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->end_timer,
+                              &n->tickets.timer};
 
     admin_stop(n);
     if (n->dns != NULL)
@@ -649,6 +655,7 @@ node_stop(struct node *n)
     if (n->conf != NULL && n->conf->pid_file != NULL)
         unlink(n->conf->pid_file);
     conf_free(&n->conf);
+    tickets_close(n);
     pthread_mutex_destroy(&n->wake_lock);
 }
 

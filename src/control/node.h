@@ -13,6 +13,7 @@
 #include "control/build.h"
 #include "control/conf.h"
 #include "control/privs.h"
+#include "control/tickets.h"
 #include "io/dns.h"
 #include "io/loop.h"
 #include "proxy/worker.h"
@@ -58,6 +59,7 @@ struct node {
     int64_t started_wall_ns;
     struct node_reload reload;
     struct admin *admin;
+    struct tickets tickets;
     struct member *member; /* NULL: this balancer is alone */
 };
 

@@ -221,10 +221,11 @@ view_listeners(const struct node *n)
 
         for (unsigned k = 0; k < l->conf.n_binds; k++)
             json_array_append_new(binds, view_text(addr_text(&l->conf.binds[k], addr)));
-        json_array_append_new(list, json_pack("{s:o, s:o, s:i, s:i}", "name",
-                                              view_text(l->conf.name), "bind", binds, "connections",
-                                              (int)atomic_load(&l->live->connections),
-                                              "max_connections", (int)l->conf.max_connections));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o, s:i, s:i, s:b}", "name",
+                                        view_text(l->conf.name), "bind", binds, "connections",
+                                        (int)atomic_load(&l->live->connections), "max_connections",
+                                        (int)l->conf.max_connections, "tls", l->conf.tls.given));
     }
     return json_pack("{s:o}", "listeners", list);
 }

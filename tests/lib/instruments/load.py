@@ -12,13 +12,15 @@ class Load:
     """with Load(to, threads=4) as load: ...; assert not load.failures
 
     per_connection: requests before the client opens a new connection (1: one each; 0: no end).
-    check(response) may raise AssertionError.  pause: seconds between requests of a thread."""
+    check(response) may raise AssertionError.  pause: seconds between requests of a thread.
+    connect() makes a client, a plain one otherwise."""
 
     def __init__(self, to, threads=4, path="/", method="GET", body=b"", per_connection=0, pause=0.0, check=None,
-                 fields=(), timeout=10, limit=100000):
+                 fields=(), timeout=10, limit=100000, connect=None):
         self.to, self.path, self.method, self.body = to, path, method, body
         self.per_connection, self.pause, self.verify, self.fields = per_connection, pause, check, list(fields)
         self.timeout, self.limit = timeout, limit
+        self.connect = connect or (lambda: Client(self.to, timeout=self.timeout))
         self.done, self.failures, self.statuses = 0, [], collections.Counter()
         self.servers = collections.Counter()
         self.stopping = threading.Event()
@@ -48,7 +50,7 @@ class Load:
                 break
             try:
                 if client is None:
-                    client, used = Client(self.to, timeout=self.timeout), 0
+                    client, used = self.connect(), 0
                 used += 1
                 last = self.per_connection and used >= self.per_connection
                 fields = self.fields + ([("Content-Length", len(self.body))] if self.body else [])

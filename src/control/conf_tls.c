@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conf_tls.c - the files that a tls section names, read and made into what a listener offers.
+ *
+ * They are read with the configuration, so that a fault in one of them has the line of the value
+ * that names it, and keeps the configuration from being used, at the start, in `meercat check` and
+ * at a reload alike.
+ */
+#include "control/conf_check.h"
+
+/* ALPN, RFC 7301: what the balancer speaks behind TLS. */
+static const uint8_t protocols[] = "\x08http/1.1";
+
+/* Where notes go, and the place that they are about. */
+struct told {
+    struct conf_run *run;
+    const char *key;
+    struct conf_at at;
+    bool bad;
+};
+
+static void
+on_note(void *arg, bool warning, const char *text)
+{
+    struct told *t = arg;
+
+    if (warning) {
+        conf_run_warning(t->run, t->at, "%s: %s", t->key, text);
+        return;
+    }
+    t->bad = true;
+    conf_run_fault(t->run, t->at, "%s: %s%s", t->key, text,
+                   strstr(text, "expected") != NULL ? "" : ", expected a file that can be read");
+}
+
+/* Where the i-th value of a key stands; its section when it is not given. */
+static void
+look_at(struct told *t, const void *section, struct conf_at otherwise, const char *key, unsigned i)
+{
+    t->key = key;
+    t->at = otherwise;
+    for (unsigned k = 0; k < t->run->n_tls_values; k++) {
+        const struct conf_tls_value *v = &t->run->tls_values[k];
+
+        if (v->section == section && strcmp(v->key->name, key) == 0 && i-- == 0) {
+            t->at = v->at;
+            return;
+        }
+    }
+}
+
+static void
+take(struct told *t, bool good, const struct errbuf *e)
+{
+    if (!good)
+        on_note(t, false, e->text);
+}
+
+static void
+add_certificates(struct told *t, const void *sec, struct conf_at at, const struct tls_conf *c,
+                 struct tls_domain *d)
+{
+    for (unsigned i = 0; i < c->n_certificates; i++) {
+        look_at(t, sec, at, "certificate", i);
+        tls_domain_add(d, c->certificates[i], c->ocsp, on_note, t);
+    }
+}
+
+static void
+set_ciphers(struct told *t, const void *sec, struct conf_at at, const struct tls_conf *c,
+            struct tls_domain *d)
+{
+    struct errbuf e;
+
+    look_at(t, sec, at, "ciphers", 0);
+    take(t, c->ciphers == NULL || tls_domain_set_ciphers(d, c->ciphers, &e), &e);
+    look_at(t, sec, at, "ciphersuites", 0);
+    take(t, c->ciphersuites == NULL || tls_domain_set_ciphersuites(d, c->ciphersuites, &e), &e);
+    tls_domain_set_min_version(d, 2 + c->min_version);
+}
+
+static void
+set_clients(struct told *t, const void *sec, struct conf_at at, const struct tls_conf *c,
+            struct tls_domain *d)
+{
+    struct errbuf e;
+
+    look_at(t, sec, at, "client-verify", 0);
+    if (c->verify != TLS_VERIFY_NONE && c->n_client_cas == 0)
+        on_note(t, false, "nobody could have issued a client's certificate, expected client-ca");
+    if (c->verify == TLS_VERIFY_NONE && (c->n_client_cas > 0 || c->crl != NULL))
+        on_note(t, true, "client-ca and crl have no effect, expected optional or required");
+    for (unsigned i = 0; i < c->n_client_cas; i++) {
+        look_at(t, sec, at, "client-ca", i);
+        take(t, tls_domain_add_client_ca(d, c->client_cas[i], &e), &e);
+    }
+    look_at(t, sec, at, "crl", 0);
+    if (c->crl != NULL)
+        tls_domain_add_crl(d, c->crl, on_note, t);
+    tls_domain_set_verify(d, c->verify);
+}
+
+void
+conf_tls_load(struct conf_run *run, const void *section, struct conf_at at, struct listener_conf *l)
+{
+    struct told t = {.run = run};
+    struct tls_domain *d;
+
+    if (!run->with_files)
+        return;
+    d = tls_domain_new(l->name);
+    tls_domain_set_alpn(d, protocols, sizeof(protocols) - 1);
+    set_ciphers(&t, section, at, &l->tls, d);
+    set_clients(&t, section, at, &l->tls, d);
+    add_certificates(&t, section, at, &l->tls, d);
+    if (t.bad || l->tls.n_certificates == 0) /* which was said */
+        tls_domain_unref(&d);
+    l->tls.domain = d;
+}
