@@ -429,6 +429,21 @@ def test_a_rate_holds_for_all_together(lab):
     assert 120 / took < 60 * 1.4, took
 
 
+def test_who_is_asked_before_it_has_a_share_gets_one(lab):
+    c = Cluster(lab, 2, named(lab, 1), routes=False, start=False)
+    for conf in c.confs:
+        conf.route("all", "app", rate_limit=60, rate_burst=6)
+
+    def either(r):
+        assert r.status in (200, 429), r.status
+    c.lbs = [lab.start(c.confs[0])]
+    with Load(c[0].to, threads=2, pause=0.01, check=either) as first:
+        c.lbs.append(lab.start(c.confs[1]))
+        with Load(c[1].to, threads=2, pause=0.01, check=either) as late:  # they do not know each other yet
+            wait_until(lambda: late.statuses[200] >= 30, TLIMIT, "the late one has its share")
+    assert not first.failures and not late.failures, (first.failures[:3], late.failures[:3])
+
+
 # --- costs -------------------------------------------------------------------------------------------------------
 
 def test_a_new_balancer_knows_what_the_others_learned(lab):
