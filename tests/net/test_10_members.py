@@ -143,6 +143,10 @@ def clock(lb, of):
     return next(m for m in Cluster.view(lb)["members"] if m["name"] == of).get("clock_ms")
 
 
+def is_right(clock_ms):
+    return clock_ms is not None and abs(clock_ms) < 5000 * SLOW
+
+
 def wait_hour(c, i, seen_by):
     wait_until(lambda: clock(c[seen_by], f"lb{i + 1}"), TLIMIT, "its clock is heard")
     assert clock(c[seen_by], f"lb{i + 1}") == pytest.approx(HOUR_MS, abs=5000 * SLOW), "the clock is not as the test wants"
@@ -181,7 +185,7 @@ def test_a_clock_that_is_an_hour_ahead_rules_nobody(lab, net):
     c.env = {}
     c.restart(0)
     c.wait_alive()
-    wait_until(lambda: abs(clock(c[1], "lb1") or HOUR_MS) < 5000 * SLOW, TLIMIT, "its clock is right")
+    wait_until(lambda: is_right(clock(c[1], "lb1")), TLIMIT, "its clock is right")
     all_say("s1", "maint")
     c[0].cli("ready", "app/s1")
     all_say("s1", "up")
@@ -205,7 +209,7 @@ def test_one_whose_clock_was_set_back_is_heard(lab, net):
     c.env = {}
     c.restart(0)
     c.wait_alive()
-    wait_until(lambda: abs(clock(c[1], "lb1") or HOUR_MS) < 5000 * SLOW, TLIMIT, "its clock is right")
+    wait_until(lambda: is_right(clock(c[1], "lb1")), TLIMIT, "its clock is right")
     with c.traffic(0, threads=12, pause=0):
         wait_until(lambda: shares()[0] >= 8, TLIMIT * 2, "its share follows its demand")
         assert sum(shares()) <= 12
