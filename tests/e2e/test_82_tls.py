@@ -162,6 +162,32 @@ def test_stapling(lab, pki):
     assert "no response sent" in asked(secure(lab, lab.origin(), [pem]))
 
 
+def test_what_is_off(lab, pki):
+    lb = secure(lab, lab.origin(), [pki.a_ec])
+    base = ["openssl", "s_client", "-connect", f"127.0.0.1:{lb.port}", "-servername", "a.test", "-CAfile", pki.pem]
+    p = subprocess.Popen([*base, "-tls1_2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    p.stdin.write(b"R\n")  # renegotiate
+    p.stdin.flush()
+    out = b""
+    while b"no renegotiation" not in out:
+        more = os.read(p.stdout.fileno(), 4096)
+        assert more, out
+        out += more
+    p.stdin.close()
+    p.wait(10)
+    p.stdout.close()
+    p = subprocess.Popen([*base, "-tls1_3", "-msg"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    out = b""
+    while b"Max Early Data" not in out:
+        more = os.read(p.stdout.fileno(), 4096)
+        assert more, out
+        out += more
+    assert b"Max Early Data: 0" in out
+    p.stdin.close()
+    p.wait(10)
+    p.stdout.close()
+
+
 # --- sessions ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("version", [V12, V13])
