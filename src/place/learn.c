@@ -27,7 +27,9 @@
 #define LAMBDA      0.2
 /* MB per request change little from one to the next; idle noise of memory is large. */
 #define LAMBDA_MEM  4.0
-#define ENDED_LEAST 3.0  /* requests before a cost is believed */
+#define ENDED_LEAST 3.0 /* requests before a cost is believed */
+/* And until what is left of them it is: half of 42 s each, so a quarter of an hour after many. */
+#define ENDED_KEPT  0.01
 #define REMEMBERED  50.0 /* requests that a cost from before the restart counts for */
 
 void
@@ -238,6 +240,32 @@ solve_mem(struct learn *l)
         l->class[k].mem_mb = l->x[k];
 }
 
+/* What was known once is better than nothing, for long. */
+static double
+enough(const struct learn *l, unsigned class)
+{
+    return l->class[class].known ? ENDED_KEPT : ENDED_LEAST;
+}
+
+static bool
+has_cpu(const struct learn *l, unsigned class)
+{
+    return !l->no_presence && l->all.ended[class] >= enough(l, class) && l->all.cpu_s[class] > 0;
+}
+
+static bool
+has_latency(const struct learn *l, unsigned class)
+{
+    return l->class[class].latency_n >= enough(l, class) && l->class[class].latency_s > 0;
+}
+
+static void
+note_known(struct learn *l)
+{
+    for (unsigned k = 0; k < l->n_classes; k++)
+        l->class[k].known = has_cpu(l, k) || has_latency(l, k);
+}
+
 void
 learn_solve(struct learn *l, const struct learn_sums *const *others, unsigned n_others, mc_ns now)
 {
@@ -249,18 +277,7 @@ learn_solve(struct learn *l, const struct learn_sums *const *others, unsigned n_
             sums_join(&l->all, others[i], l->n_classes);
     solve_phi(l);
     solve_mem(l);
-}
-
-static bool
-has_cpu(const struct learn *l, unsigned class)
-{
-    return !l->no_presence && l->all.ended[class] >= ENDED_LEAST && l->all.cpu_s[class] > 0;
-}
-
-static bool
-has_latency(const struct learn *l, unsigned class)
-{
-    return l->class[class].latency_n >= ENDED_LEAST && l->class[class].latency_s > 0;
+    note_known(l);
 }
 
 struct place_cost

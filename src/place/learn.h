@@ -78,6 +78,7 @@ struct learn_class {
     struct learn_told told;
     double phi, mem_mb; /* present solutions */
     double phi_prior;
+    bool known;                  /* it has a cost since so many requests were seen */
     double phi_error, mem_error; /* their standard errors, at errors_at */
 };
 

@@ -18,7 +18,7 @@ drop(void *arg, uint64_t key, const void *bytes, size_t n)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    struct caps_conf conf = {.id = 1000, .boot = 5, .tell = drop};
+    struct caps_conf conf = {.id = 1000, .tell = drop};
     struct caps *c = caps_new(&conf, 0);
     struct pack_in in = {.p = data, .n = n};
     mc_ns now = 0;
