@@ -594,6 +594,18 @@ a_cut_does_not_look_whole(void **state)
     far_end(&f);
 }
 
+/* What the kernel holds of a connection is little, whatever this machine was told. */
+static void
+small_buffers(struct far *f)
+{
+    int small = 65536;
+
+    setsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    setsockopt(f->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    setsockopt(f->s.sock.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    setsockopt(f->s.sock.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+}
+
 /* Nothing is received that the owner does not want, and nothing is lost. */
 static void
 back_pressure_reaches_the_client(void **state)
@@ -605,6 +617,7 @@ back_pressure_reaches_the_client(void **state)
     size_t n;
 
     far_open(&f, domain);
+    small_buffers(&f);
     f.lazy = true;
     while (sent < PIECES && stuck < 50) {
         pattern_fill(piece, PIECE, (uint64_t)sent * PIECE);
@@ -662,6 +675,7 @@ a_slow_reader_makes_the_queue_grow_and_drain(void **state)
     struct far f;
 
     far_open(&f, domain);
+    small_buffers(&f);
     for (unsigned i = 0; i < BLOCKS; i++) {
         struct block *b = block_take(loop_blocks(L), BLOCK_BULK);
 
@@ -699,11 +713,10 @@ key_updates_do_not_fill_the_memory(void **state)
 {
     struct far f;
     uint32_t most = 0;
-    int rv = 1, small = 4096;
+    int rv = 1;
 
     far_open(&f, domain);
-    setsockopt(f.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    setsockopt(f.s.sock.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    small_buffers(&f);
     for (unsigned i = 0; i < 100000 && rv == 1; i++) {
         assert_int_equal(SSL_key_update(f.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
         rv = SSL_do_handshake(f.ssl);

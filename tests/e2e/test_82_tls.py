@@ -365,12 +365,15 @@ def test_slow_handshakes_end(lab, pki):
     silent.expect_close(5)
     started.expect_close(5)
     wait_until(lambda: failed(lb, "unfinished") == 2, what="both are counted")
-    gone = lb.client()
-    gone.close()
-    wait_until(lambda: failed(lb, "closed") == 1, what="who went away is counted")
     c = connect(lb, pki)
     stays(c.sock.fileno, 0.5)  # longer than head-timeout, which is over with the handshake
     assert c.request().status == 200
+
+
+def test_who_goes_away_in_a_handshake_is_counted(lab, pki):
+    lb = secure(lab, lab.origin(), [pki.a_ec])
+    lb.client().close()
+    wait_until(lambda: failed(lb, "closed") == 1, what="who went away is counted")
 
 
 def test_many_handshakes_at_once(lab, pki):
