@@ -518,7 +518,8 @@ classes_in_use(const struct know *k, struct class_place *out)
     for (unsigned c = 0; c < k->conf.n_classes; c++)
         if ((uint32_t)k->class_key[c] && k->learn.own.ended[c] > 0)
             out[n++] = (struct class_place){(uint32_t)k->class_key[c], (uint16_t)c};
-    qsort(out, n, sizeof(*out), by_class_key);
+    if (n > 0)
+        qsort(out, n, sizeof(*out), by_class_key);
     for (unsigned i = 0; i < n; i++)
         if (n_single == 0 || out[i].key != out[n_single - 1].key)
             out[n_single++] = out[i];

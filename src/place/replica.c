@@ -75,7 +75,7 @@ replica_note(struct replica *r, uint32_t server, uint32_t crowd, mc_ns latency, 
 static uint32_t
 median(const struct bin *b)
 {
-    uint32_t sorted[KEPT];
+    uint32_t sorted[KEPT] = {0};
     unsigned n = b->n < KEPT ? b->n : KEPT;
 
     for (unsigned i = 0; i < n; i++) {
@@ -85,7 +85,7 @@ median(const struct bin *b)
             sorted[k] = sorted[k - 1];
         sorted[k] = b->latency_us[i];
     }
-    return sorted[(n - 1) / 2];
+    return n > 0 ? sorted[(n - 1) / 2] : 0;
 }
 
 static bool
