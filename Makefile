@@ -34,7 +34,7 @@ ROOMS    := $(shell awk '{print $$1}' src/FLOORS)
 # lower(room): the room itself and every room on a lower floor, top floor first
 lower     = $(shell awk -v r=$(1) '{f[$$1]=$$2; n[NR]=$$1} END {for (i=NR;i>0;i--) if (n[i]==r || f[n[i]]<f[r]) print n[i]}' src/FLOORS)
 
-PKGS     := liburing libconfuse jansson libcares libcap libsystemd libssl libcrypto
+PKGS     := liburing libconfuse jansson libcares libcap libsystemd libssl libcrypto libnghttp2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 CSTD     := -std=gnu17
