@@ -101,6 +101,12 @@ is_control(unsigned char c)
     return (c < 0x20 && c != '\t') || c == 0x7f;
 }
 
+static bool
+is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
 /* Length of "\..." in a string of double quotes, 0 when libconfuse would refuse it or make a NUL.
  */
 static size_t
@@ -113,7 +119,7 @@ escape_length(struct str s)
     if (s.p[1] == 'x') {
         unsigned v = 0;
 
-        for (n = 2; n < s.n && n < 4 && strchr("0123456789abcdefABCDEF", s.p[n]); n++)
+        for (n = 2; n < s.n && n < 4 && is_hex(s.p[n]); n++)
             v |= (unsigned)s.p[n] ^ '0';
         return n == 2 || v != 0 ? n : 0;
     }
@@ -158,6 +164,19 @@ single_quoted_length(struct str s)
     return is_control((unsigned char)s.p[0]) ? 0 : 1;
 }
 
+/* Why the string cannot go on with these bytes. */
+static const char *
+string_fault(struct str at)
+{
+    if (memchr(at.p, '\0', line_length(at)) != NULL)
+        return "a NUL byte in a string, expected text";
+    if (at.n > 1 && at.p[0] == '\\' && at.p[1] != '\n')
+        return "no such escape in a string, expected one like \\\" or \\\\";
+    if (at.n > 0 && at.p[0] == '$')
+        return "variable is not closed, expected \"}\" before the end of the string";
+    return "string is not closed, expected a quote before the end of the line";
+}
+
 static struct conf_tok
 next_string(struct conf_lex *lx)
 {
@@ -168,18 +187,12 @@ next_string(struct conf_lex *lx)
         struct str at = {lx->rest.p + i, lx->rest.n - i};
 
         n = quote == '"' ? double_quoted_length(at) : single_quoted_length(at);
-        if (n > 0) {
-            i += n;
-            continue;
-        }
-        if (at.p[0] == '\\' && at.n > 1 && at.p[1] != '\n')
-            return bad(lx, "no such escape in a string, expected one like \\\" or \\\\");
-        if (at.p[0] == '$')
-            return bad(lx, "variable is not closed, expected \"}\" before the end of the string");
-        break;
+        if (n == 0)
+            return bad(lx, string_fault(at));
+        i += n;
     }
-    if (i >= lx->rest.n || lx->rest.p[i] != quote)
-        return bad(lx, "string is not closed, expected a quote before the end of the line");
+    if (i >= lx->rest.n)
+        return bad(lx, string_fault((struct str){lx->rest.p + i, 0}));
     return take(lx, CONF_TOK_STRING, i + 1);
 }
 
@@ -224,6 +237,8 @@ conf_lex_next(struct conf_lex *lx)
         return take(lx, CONF_TOK_APPEND, 2);
     if (c == '*' || c == '+')
         return bad(lx, "\"*\" or \"+\" outside a string, expected the value in quotes");
+    if (c == '\0')
+        return bad(lx, "a NUL byte, expected text");
     if (is_control((unsigned char)c))
         return bad(lx, "control character, expected text");
     return next_word(lx);

@@ -266,6 +266,35 @@ each_fault_is_told_with_its_line(void **state)
 }
 
 static void
+a_nul_byte_is_told_with_its_line(void **state)
+{
+    static const struct {
+        struct str text;
+        const char *fault;
+    } rows[] = {
+        {STR("\nnode = \"a\0b\"\n"), "t:2: a NUL byte in a string, expected text\n"},
+        {STR("\nnode = 'a\0b'\n"), "t:2: a NUL byte in a string, expected text\n"},
+        /* behind an escape of one digit, and within one or a variable */
+        {STR("node = \"a\\x4\0b\"\n"), "t:1: a NUL byte in a string, expected text\n"},
+        {STR("node = \"a\\\0b\"\n"), "t:1: a NUL byte in a string, expected text\n"},
+        {STR("node = \"${HO\0ME}\"\n"), "t:1: a NUL byte in a string, expected text\n"},
+        {STR("node = \0\n"), "t:1: a NUL byte, expected text\n"},
+    };
+
+    for (size_t i = 0; i < MC_COUNT(rows); i++) {
+        struct conf_faults faults = {0};
+        struct buf b = {0};
+        struct conf *c;
+
+        assert_int_not_equal(conf_parse("t", rows[i].text, &c, &faults), MC_OK);
+        conf_faults_text(&faults, &b);
+        assert_string_equal(b.p, rows[i].fault);
+        buf_free(&b);
+        conf_faults_free(&faults);
+    }
+}
+
+static void
 an_unknown_policy_is_told_all_that_there_are(void **state)
 {
     char *faults = faults_of(POOL_WITH("balance = \"best\""));
@@ -774,6 +803,7 @@ main(void)
         cmocka_unit_test(each_option_reaches_its_field),
         cmocka_unit_test(every_default_in_the_table_is_a_good_value),
         cmocka_unit_test(each_fault_is_told_with_its_line),
+        cmocka_unit_test(a_nul_byte_is_told_with_its_line),
         cmocka_unit_test(an_unknown_policy_is_told_all_that_there_are),
         cmocka_unit_test(an_agent_makes_resource_the_default),
         cmocka_unit_test(agents_are_read),
