@@ -93,6 +93,15 @@ on_timer(struct timer *timer)
 /* --- birth and end ------------------------------------------------------------------------------
  */
 
+static void
+on_turn(struct waiter *m)
+{
+    struct txn *t = container_of(m, struct txn, wait);
+
+    txn_enter(t, TXN_PLACE);
+    txn_run(t);
+}
+
 struct txn *
 txn_new(struct worker *w, struct gen *g, const struct listener *l, const struct down_ops *down,
         void *down_side)
@@ -110,7 +119,7 @@ txn_new(struct worker *w, struct gen *g, const struct listener *l, const struct 
     t->timer.fn = on_timer;
     t->deadline_total_ns = t->phase_deadline_ns = MC_NEVER_NS;
     t->at.begun_wall = units_wall_ns();
-    list_init(&t->wait_link);
+    wait_init(&t->wait, on_turn);
     arena_init(&t->arena, &w->arenas);
     gen_pin(g);
     stat_add(&w->stats.active_requests, 1);
@@ -125,7 +134,7 @@ txn_finish(struct txn *t)
     if (t->state != TXN_DONE)
         txn_enter(t, TXN_DONE);
     loop_timer_clear(w->loop, &t->timer);
-    wait_leave(t);
+    wait_leave(t->worker, &t->wait);
     txn_end_attempt(t, t->resp_done && t->req_ended);
     relay_drop_hold(t);
     account_done(t);
@@ -239,9 +248,9 @@ find_key(const struct txn *t, struct place_ask *ask)
 static enum step
 wait_for_server(struct txn *t)
 {
-    const bool waited = t->waiting != NULL;
+    const bool waited = t->wait.queue != NULL;
 
-    if (!wait_enter(t))
+    if (!wait_enter(t->worker, t->pool, &t->wait))
         return reply(t, END_QUEUE_FULL);
     txn_enter(t, TXN_WAIT);
     if (!waited)
@@ -255,7 +264,7 @@ place(struct txn *t)
     struct place_ask ask = {.tried = t->tried, .n_tried = t->n_tried};
     struct pool_pick pick;
 
-    if (t->pool->queue->n > 0 && t->waiting == NULL && t->attempts == 0 && !t->fresh_only)
+    if (t->pool->queue->n > 0 && t->wait.queue == NULL && t->attempts == 0 && !t->fresh_only)
         return wait_for_server(t); /* nobody overtakes those who wait */
     find_key(t, &ask);
     find_need(t, &ask);
@@ -264,7 +273,7 @@ place(struct txn *t)
             return wait_for_server(t);
         return reply(t, END_NO_SERVER);
     }
-    wait_leave(t);
+    wait_leave(t->worker, &t->wait);
     t->server = pick.server;
     t->server_index = pick.index;
     t->crowd = pick.crowd;
@@ -383,7 +392,7 @@ txn_fail(struct txn *t, enum end_reason why)
         txn_finish(t);
         return;
     }
-    wait_leave(t);
+    wait_leave(t->worker, &t->wait);
     txn_end_attempt(t, false);
     txn_enter(t, TXN_REPLY);
     txn_run(t);

@@ -16,6 +16,7 @@
 #include "proxy/exchange.h"
 #include "proxy/reason.h"
 #include "proxy/snapshot.h"
+#include "proxy/worker_priv.h"
 
 #define TO(s) (1u << TXN_##s)
 #define TXN_STATES(X)                                                                    \
@@ -103,8 +104,7 @@ struct txn {
     struct str class_name;             /* there, when it goes into the log */
 
     /* waiting in a pool's queue */
-    struct list wait_link;
-    struct wait_queue *waiting; /* NULL: not queued */
+    struct waiter wait;
 
     /* time limits */
     struct timer timer;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * wait.c - requests for which every server of their pool is at its limit.
+ * wait.c - requests and connections for which every server of their pool is at its limit.
  *
  * One queue a worker and pool, oldest first, bounded in number and time.  A slot that comes free
  * wakes one queue: this worker's own, or another's in turn, so that no worker starves.  A wake that
@@ -9,7 +9,6 @@
  */
 #include <stdlib.h>
 
-#include "proxy/txn.h"
 #include "proxy/worker_priv.h"
 
 #define LOOK_AGAIN_NS (20 * MC_MS)
@@ -26,7 +25,7 @@ wait_queue_of(struct worker *w, struct pool_live *live)
     }
     q = mc_alloc(sizeof(*q));
     q->live = live;
-    list_init(&q->txns);
+    list_init(&q->waiters);
     list_push_back(&w->queues, &q->link);
     return q;
 }
@@ -51,19 +50,25 @@ arm(struct worker *w)
         loop_timer_set(w->loop, &w->queue_timer, worker_now(w) + LOOK_AGAIN_NS);
 }
 
-bool
-wait_enter(struct txn *t)
+void
+wait_init(struct waiter *m, void (*turn)(struct waiter *))
 {
-    struct worker *w = t->worker;
-    struct wait_queue *q = t->pool->queue;
+    *m = (struct waiter){.turn = turn};
+    list_init(&m->link);
+}
 
-    if (t->waiting != NULL)
+bool
+wait_enter(struct worker *w, struct pool_rt *pool, struct waiter *m)
+{
+    struct wait_queue *q = pool->queue;
+
+    if (m->queue != NULL)
         return true;
-    if (q->n >= t->pool->pool->conf.queue_max)
+    if (q->n >= pool->pool->conf.queue_max)
         return false;
     stat_add(&w->stats.queued, 1);
-    list_push_back(&q->txns, &t->wait_link);
-    t->waiting = q;
+    list_push_back(&q->waiters, &m->link);
+    m->queue = q;
     if (q->n++ == 0)
         atomic_fetch_or(&q->live->waiting_workers, worker_bit(w));
     atomic_fetch_add(&q->live->queued, 1);
@@ -74,17 +79,17 @@ wait_enter(struct txn *t)
 }
 
 void
-wait_leave(struct txn *t)
+wait_leave(struct worker *w, struct waiter *m)
 {
-    struct wait_queue *q = t->waiting;
+    struct wait_queue *q = m->queue;
 
     if (q == NULL)
         return;
-    t->waiting = NULL;
-    list_remove(&t->wait_link);
+    m->queue = NULL;
+    list_remove(&m->link);
     atomic_fetch_sub(&q->live->queued, 1);
     if (--q->n == 0)
-        atomic_fetch_and(&q->live->waiting_workers, ~worker_bit(t->worker));
+        atomic_fetch_and(&q->live->waiting_workers, ~worker_bit(w));
 }
 
 void
@@ -108,11 +113,10 @@ static void
 wake_queue(struct wait_queue *q)
 {
     while (q->n > 0) {
-        struct txn *t = LIST_ENTRY(q->txns.next, struct txn, wait_link);
+        struct waiter *m = LIST_ENTRY(q->waiters.next, struct waiter, link);
 
-        txn_enter(t, TXN_PLACE);
-        txn_run(t);
-        if (q->n > 0 && LIST_ENTRY(q->txns.next, struct txn, wait_link) == t)
+        m->turn(m);
+        if (q->n > 0 && LIST_ENTRY(q->waiters.next, struct waiter, link) == m)
             return; /* still full */
     }
 }

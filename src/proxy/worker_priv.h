@@ -17,12 +17,19 @@
 
 struct txn;
 
-/* Requests of one worker that wait for a free server of a pool; lives as long as the worker. */
+/* Those of one worker who wait for a free server of a pool; lives as long as the worker. */
 struct wait_queue {
     struct list link; /* worker's queues */
     struct pool_live *live;
-    struct list txns; /* oldest first */
+    struct list waiters; /* oldest first */
     unsigned n;
+};
+
+/* Embedded in who waits. */
+struct waiter {
+    struct list link;
+    struct wait_queue *queue;      /* NULL: not queued */
+    void (*turn)(struct waiter *); /* may try again: leaves the queue, or stays where it is */
 };
 
 /* Tokens for attempts after the first (a budget keeps retries from becoming an avalanche). */
@@ -122,8 +129,10 @@ void listen_conn_closed(struct listener_live *);
 
 /* wait.c */
 struct wait_queue *wait_queue_of(struct worker *, struct pool_live *);
-bool wait_enter(struct txn *); /* false: the queue is full */
-void wait_leave(struct txn *);
+void wait_init(struct waiter *, void (*turn)(struct waiter *));
+/* False: the queue is full. */
+bool wait_enter(struct worker *, struct pool_rt *, struct waiter *);
+void wait_leave(struct worker *, struct waiter *);
 /* A slot of the pool came free here: whoever waits may try again. */
 void wait_kick(struct worker *, const struct pool *);
 /* Lets all queues try again. */
