@@ -202,6 +202,8 @@ const struct conf_key conf_keys[] = {
         "without progress of a response body"),
     KEY(POOL, "total-timeout", DURATION, pool_conf, total_timeout_ns, "0", "0..1d",
         "of a request with all its attempts; 0 is no limit"),
+    KEY(POOL, "grpc-timeout-max", DURATION, pool_conf, grpc_timeout_max_ns, "365d", "0..365d",
+        "calls of gRPC end when their grpc-timeout is over, and by this; 0 leaves it to the servers"),
     KEY(POOL, "idle-connections", UINT, pool_conf, idle_max, "100", "0..100000",
         "connections kept for reuse, for each worker and server"),
     KEY(POOL, "idle-connection-timeout", DURATION, pool_conf, idle_conn_timeout_ns, "30s",

@@ -352,6 +352,24 @@ server_counter(const struct node *n, const struct pool *p, unsigned index, struc
     buf_printf(b, "} %" PRIu64 "\n", view_sum_server(n, p->servers[index], s->offset));
 }
 
+/* What never happened is left out: most servers speak no gRPC, and those that do know few ends. */
+static void
+server_calls(const struct node *n, const struct pool *p, unsigned index, struct buf *b,
+             const void *arg)
+{
+    for (unsigned i = 0; i < GRPC_N_STATUSES; i++) {
+        const struct server *s = p->servers[index];
+        uint64_t calls = view_sum_server(n, s, offsetof(struct server_counters, grpc[i]));
+
+        if (calls == 0)
+            continue;
+        buf_printf(b, "meercat_server_grpc_calls_total{");
+        server_labels(b, s);
+        buf_printf(b, ",status=\"%s\"} %" PRIu64 "\n", grpc_status_name((enum grpc_status)i),
+                   calls);
+    }
+}
+
 static void
 server_times(const struct node *n, const struct pool *p, unsigned index, struct buf *b,
              const void *arg)
@@ -388,6 +406,9 @@ servers(const struct node *n, struct buf *b)
     family(b, "meercat_server_response_time_seconds", "histogram",
            "from the request to the head of its response");
     each_server(n, b, server_times, NULL);
+    family(b, "meercat_server_grpc_calls_total", "counter",
+           "calls of gRPC by the grpc-status that the server gave");
+    each_server(n, b, server_calls, NULL);
 }
 
 void

@@ -62,6 +62,7 @@ struct pool_conf {
     mc_ns first_byte_timeout_ns;   /* request sent to response head; default 60 s */
     mc_ns idle_timeout_ns;         /* no progress of a body; default 30 s */
     mc_ns total_timeout_ns;        /* of a request with all its attempts; 0: none */
+    mc_ns grpc_timeout_max_ns;     /* of what calls of gRPC ask for themselves; 0: not looked at */
     unsigned idle_max;             /* kept connections per worker and server; default 100 */
     mc_ns idle_conn_timeout_ns;    /* kept at most this long; default 30 s */
     unsigned requests_per_conn;    /* 0: no limit */

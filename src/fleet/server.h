@@ -13,6 +13,7 @@
 #include "base/stats.h"
 #include "base/units.h"
 #include "fleet/health.h"
+#include "http/grpc.h"
 #include "io/addr.h"
 #include "place/policy.h"
 
@@ -40,6 +41,7 @@ struct server_counters {
     SERVER_COUNTERS(X)
 #undef X
     struct stat_hist response_time; /* request sent to response head */
+    stat_u64 grpc[GRPC_N_STATUSES]; /* calls of gRPC, by how the server said that they went */
 } __attribute__((aligned(64)));
 
 /* Addresses behind the server's name; replaced as a whole when DNS says something new. */

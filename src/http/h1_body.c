@@ -239,9 +239,9 @@ trailer_gather(struct h1_body *b, struct window *w)
 
 /* Trailer fields that may be sent on: all but those that we know, since what we know frames,
  * routes, authenticates or describes the content (RFC 9110 6.5.1), except these that report. */
-#define TRAILER_OK                                                                   \
-    (FIELD_BIT(OTHER) | FIELD_BIT(PROXY_STATUS) | FIELD_BIT(ENDPOINT_LOAD_METRICS) | \
-     FIELD_BIT(ENDPOINT_LOAD_METRICS_BIN))
+#define TRAILER_OK                                                         \
+    (FIELD_BIT(OTHER) | FIELD_BIT(PROXY_STATUS) | FIELD_BIT(GRPC_STATUS) | \
+     FIELD_BIT(ENDPOINT_LOAD_METRICS) | FIELD_BIT(ENDPOINT_LOAD_METRICS_BIN))
 
 /* Room for that many fields is enough; the empty line is one too many. */
 static unsigned

@@ -284,6 +284,7 @@ add_json(struct buf *b, const struct access_record *r)
     PUT(b, "\"");
     NUMBER(b, "status", r->status);
     TEXT(b, "end", str_of(r->end));
+    TEXT(b, "grpc_status", str_of(r->grpc_status));
     NUMBER(b, "bytes_in", r->bytes_in);
     NUMBER(b, "bytes_out", r->bytes_out);
     MS(b, "head_ms", r->head_ns);

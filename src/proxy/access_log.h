@@ -47,7 +47,8 @@ struct access_record {
     mc_ns total_ns;
     const char *tls_version, *tls_cipher; /* NULL: a plain connection */
     struct str sni;
-    const char *end; /* how it ended: name of the close reason, "ok" */
+    const char *grpc_status; /* "UNAVAILABLE"; NULL: no call of gRPC, or nothing was said */
+    const char *end;         /* how it ended: name of the close reason, "ok" */
 };
 
 /* Worker: appends a line to its buffer. */

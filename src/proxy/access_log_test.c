@@ -87,6 +87,18 @@ a_json_line_tells_all_that_is_known(void **state)
 }
 
 static void
+a_json_line_tells_how_a_call_went(void **state)
+{
+    struct access_record r = record();
+    struct buf b;
+
+    r.grpc_status = "UNAVAILABLE";
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(strstr(b.p, "\"end\":\"ok\",\"grpc_status\":\"UNAVAILABLE\","));
+    buf_free(&b);
+}
+
+static void
 a_json_line_tells_of_tls(void **state)
 {
     struct access_record r = record();
@@ -274,6 +286,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_json_line_tells_all_that_is_known),
+        cmocka_unit_test(a_json_line_tells_how_a_call_went),
         cmocka_unit_test(a_json_line_tells_of_tls),
         cmocka_unit_test(a_json_line_survives_hostile_bytes),
         cmocka_unit_test(a_request_that_could_not_be_read_still_makes_a_line),

@@ -116,6 +116,7 @@ log_request(struct txn *t, mc_ns now)
         .tls_version = t->tls != NULL ? t->tls->version : NULL,
         .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
         .sni = t->tls != NULL ? t->tls->sni : STR_NONE,
+        .grpc_status = t->grpc_said ? grpc_status_name(t->grpc_status) : NULL,
         .end = end_reason_name(t->end),
     };
 

@@ -11,8 +11,9 @@
 static const struct {
     const char *ident, *error, *text;
     unsigned status;
+    enum grpc_status grpc;
 } reasons[] = {
-#define X(name, status, error, text) [END_##name] = {#name, error, text, status},
+#define X(name, status, grpc, error, text) [END_##name] = {#name, error, text, status, GRPC_##grpc},
     END_REASONS(X)
 #undef X
 };
@@ -58,4 +59,11 @@ end_reason_status(enum end_reason r)
 {
     MC_ASSERT(r < MC_COUNT(reasons));
     return reasons[r].status;
+}
+
+enum grpc_status
+end_reason_grpc(enum end_reason r)
+{
+    MC_ASSERT(r < MC_COUNT(reasons));
+    return reasons[r].grpc;
 }

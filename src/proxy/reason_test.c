@@ -54,6 +54,20 @@ who_answers_says_why(void **state)
     }
 }
 
+/* What has an answer of its own is no success, and told from the others as gRPC wants it. */
+static void
+callers_are_told_in_their_own_words(void **state)
+{
+    for (int r = 0; r < N_REASONS; r++)
+        if (end_reason_status((enum end_reason)r) != 0)
+            assert_int_not_equal(end_reason_grpc((enum end_reason)r), GRPC_OK);
+    assert_int_equal(end_reason_grpc(END_NO_SERVER), GRPC_UNAVAILABLE);
+    assert_int_equal(end_reason_grpc(END_REFUSED), GRPC_UNAVAILABLE);
+    assert_int_equal(end_reason_grpc(END_TOTAL_TIMEOUT), GRPC_DEADLINE_EXCEEDED);
+    assert_int_equal(end_reason_grpc(END_RATE_LIMITED), GRPC_RESOURCE_EXHAUSTED);
+    assert_int_equal(end_reason_grpc(END_NO_ROUTE), GRPC_UNIMPLEMENTED);
+}
+
 int
 main(void)
 {
@@ -61,6 +75,7 @@ main(void)
         cmocka_unit_test(names_are_words_of_the_log),
         cmocka_unit_test(texts_need_no_escape),
         cmocka_unit_test(who_answers_says_why),
+        cmocka_unit_test(callers_are_told_in_their_own_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

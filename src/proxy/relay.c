@@ -7,6 +7,7 @@
  * splice.
  */
 #include "http/forwarded.h"
+#include "proxy/call.h"
 #include "proxy/load_report.h"
 #include "proxy/txn.h"
 #include "proxy/worker_priv.h"
@@ -127,11 +128,13 @@ count_hop(struct txn *t, struct http_field *add, field_set *drop)
 void
 relay_start(struct txn *t)
 {
-    struct http_field add[FORWARDED_MAX + 2];
+    struct http_field add[FORWARDED_MAX + 3];
     struct h1_write w = {.add = add, .body = t->req.body, .content_length = t->req.content_length};
 
     w.n_add = request_fields(t, add, &w.drop);
     w.n_add += count_hop(t, add + w.n_add, &w.drop);
+    if (t->grpc)
+        w.n_add += call_send(t, add + w.n_add, &w.drop);
     t->head_sent = true;
     t->in_progress_ns = t->out_progress_ns = worker_now(t->worker);
     t->up->request(t, &w);
@@ -216,6 +219,15 @@ txn_interim(struct txn *t, const struct http_head *head)
     t->down->interim(t, &out);
 }
 
+/* Passive health. */
+static void
+note_health(struct txn *t, bool failed)
+{
+    if (failed)
+        t->attempt_end = PLACE_END_FAILED;
+    server_note(t->server, failed ? SERVER_ERROR_STATUS : SERVER_OK, worker_now(t->worker));
+}
+
 static void
 note_response(struct txn *t, unsigned status)
 {
@@ -227,9 +239,17 @@ note_response(struct txn *t, unsigned status)
     if (status <= 599)
         stat_add(by_class[status / 100 - 2], 1);
     stat_hist_add(&c->response_time, t->at.first_byte - t->at.sent);
-    if (failed)
-        t->attempt_end = PLACE_END_FAILED;
-    server_note(t->server, failed ? SERVER_ERROR_STATUS : SERVER_OK, worker_now(t->worker));
+    if (failed || !t->grpc) /* how a call went is told at its end */
+        note_health(t, failed);
+}
+
+static void
+end_call(struct txn *t, const struct http_field *trailers, unsigned n)
+{
+    call_hear(t, trailers, n);
+    call_count(t);
+    if (t->attempt_end != PLACE_END_FAILED)
+        note_health(t, call_was_unavailable(t));
 }
 
 void
@@ -253,6 +273,8 @@ txn_response_head(struct txn *t, const struct http_head *head)
     t->status = head->status;
     t->resp_begun = true;
     note_response(t, head->status);
+    if (t->grpc)
+        call_hear(t, head->fields, head->n_fields);
     if (bodyless)
         d.body = HTTP_BODY_NONE;
     else if (d.body == HTTP_BODY_NONE)
@@ -281,6 +303,8 @@ txn_response_end(struct txn *t, const struct http_field *trailers, unsigned n)
 {
     t->resp_done = true;
     t->end = END_OK;
+    if (t->grpc)
+        end_call(t, trailers, n);
     if (t->attempt_end == PLACE_END_VOID && !t->client_slow)
         t->attempt_end = PLACE_END_OK;
     n = load_report_trailers(t, &trailers, n);

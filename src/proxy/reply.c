@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * reply.c - answers of the balancer's own: a status, one sentence, and Proxy-Status (RFC 9209).
+ * reply.c - answers of the balancer's own: a status, one sentence, and Proxy-Status (RFC 9209);
+ * to calls of gRPC in its own words.
  *
  * What they say is for the person who sees them: what went wrong and the request's id, by which the
  * operator finds the line in the log; nothing of the inside.
@@ -37,6 +38,17 @@ proxy_status(struct txn *t)
     return arena_printf(&t->arena, "%s; error=%s; details=\"%s\"", node, error, details);
 }
 
+/* What a caller of gRPC sees beside the code. */
+static struct str
+grpc_text(struct txn *t)
+{
+    struct str text =
+        arena_printf(&t->arena, "%s%s%s (request id " STR_FMT ")", end_reason_text(t->end),
+                     t->detail ? ": " : "", t->detail ? t->detail : "", STR_ARG(t->request_id));
+
+    return grpc_message(text, &t->arena);
+}
+
 static struct str
 body_text(struct txn *t, unsigned status)
 {
@@ -64,24 +76,69 @@ retry_after(struct txn *t)
     return arena_printf(&t->arena, "%lld", (long long)(t->wait_ns / MC_SEC) + 1);
 }
 
+/* A head that is too large is no fault of the protocol. */
+static enum grpc_status
+grpc_status_of(const struct txn *t, unsigned status)
+{
+    return status == 431 || status == 414 ? GRPC_RESOURCE_EXHAUSTED : end_reason_grpc(t->end);
+}
+
+/* A head alone, that is all "Trailers-Only" of gRPC over HTTP2: the callers' libraries look at
+ * nothing else. */
+static void
+add_call_fields(struct txn *t, struct fields *fs, unsigned status)
+{
+    t->grpc_said = true;
+    t->grpc_status = grpc_status_of(t, status);
+    add(fs, "Content-Type", FIELD_CONTENT_TYPE, STR("application/grpc"));
+    add(fs, "grpc-status", FIELD_GRPC_STATUS,
+        arena_printf(&t->arena, "%u", (unsigned)t->grpc_status));
+    add(fs, "grpc-message", FIELD_OTHER, grpc_text(t));
+}
+
+static void
+add_page_fields(struct fields *fs)
+{
+    add(fs, "Content-Type", FIELD_CONTENT_TYPE, STR("text/plain; charset=utf-8"));
+    add(fs, "Cache-Control", FIELD_OTHER, STR("no-store"));
+}
+
+static void
+send_body(struct txn *t, struct str body)
+{
+    struct block *b = block_take(loop_blocks(t->worker->loop), body.n);
+
+    memcpy(block_at(b), body.p, body.n);
+    b->len = (uint32_t)body.n;
+    t->down->data(t, &b);
+    if (b != NULL)
+        block_give(loop_blocks(t->worker->loop), &b);
+    t->bytes_out = body.n;
+}
+
 void
 reply_send(struct txn *t)
 {
+    const bool call = t->req.method == HTTP_M_POST && grpc_is_call(&t->req);
     struct fields fs = {.n = 0};
     unsigned status = status_of(t, &fs);
-    struct http_head head = {.is_response = true, .minor = 1, .status = (uint16_t)status};
-    struct str body;
+    struct http_head head = {.is_response = true, .minor = 1};
+    struct str body = STR_NONE;
     struct down_head d = {.head = &head, .add = fs.f, .body = HTTP_BODY_LENGTH};
 
     MC_ASSERT(status != 0);
     account_request_id(t);
-    body = body_text(t, status);
-    head.reason = str_of(http_reason(status));
+    if (!call)
+        body = body_text(t, status);
+    t->status = head.status = (uint16_t)(call ? 200 : status);
+    head.reason = str_of(http_reason(head.status));
     add(&fs, "Date", FIELD_DATE, worker_date(t->worker));
     if (t->listener->conf.server_header != NULL)
         add(&fs, "Server", FIELD_SERVER, str_of(t->listener->conf.server_header));
-    add(&fs, "Content-Type", FIELD_CONTENT_TYPE, STR("text/plain; charset=utf-8"));
-    add(&fs, "Cache-Control", FIELD_OTHER, STR("no-store"));
+    if (call)
+        add_call_fields(t, &fs, status);
+    else
+        add_page_fields(&fs);
     add(&fs, "X-Request-ID", FIELD_X_REQUEST_ID, t->request_id);
     if (*end_reason_error(t->end) != '\0')
         add(&fs, "Proxy-Status", FIELD_PROXY_STATUS, proxy_status(t));
@@ -91,19 +148,10 @@ reply_send(struct txn *t)
     d.content_length = body.n;
     /* what follows a CONNECT may be meant for a tunnel: it must not be read as a request */
     d.close = t->end == END_BAD_REQUEST || t->end == END_METHOD || !t->req_done;
-    t->status = (uint16_t)status;
     t->resp_begun = true;
     stat_add(&t->worker->stats.own_responses, 1);
     t->down->head(t, &d);
-    if (t->req.method != HTTP_M_HEAD) {
-        struct block *b = block_take(loop_blocks(t->worker->loop), body.n);
-
-        memcpy(block_at(b), body.p, body.n);
-        b->len = (uint32_t)body.n;
-        t->down->data(t, &b);
-        if (b != NULL)
-            block_give(loop_blocks(t->worker->loop), &b);
-        t->bytes_out = body.n;
-    }
+    if (body.n > 0 && t->req.method != HTTP_M_HEAD)
+        send_body(t, body);
     t->down->end(t, NULL, 0);
 }

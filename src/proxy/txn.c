@@ -13,6 +13,7 @@
  */
 #include "proxy/txn.h"
 
+#include "proxy/call.h"
 #include "proxy/upconn.h"
 #include "proxy/worker_priv.h"
 
@@ -78,7 +79,7 @@ on_timer(struct timer *timer)
 
     MC_CHECK(t, TXN_MAGIC);
     if (t->deadline_total_ns <= now)
-        txn_fail(t, END_TOTAL_TIMEOUT);
+        txn_fail(t, call_is_over(t) ? END_GRPC_TIMEOUT : END_TOTAL_TIMEOUT);
     else if (t->state == TXN_RELAY)
         relay_tick(t);
     else if (t->phase_deadline_ns > now)
@@ -216,6 +217,8 @@ route(struct txn *t)
     budget_earn(&t->pool->budget, &t->pool->pool->conf, worker_now(t->worker));
     if (t->pool->pool->conf.total_timeout_ns > 0)
         t->deadline_total_ns = t->at.head + t->pool->pool->conf.total_timeout_ns;
+    if (t->req.method == HTTP_M_POST) /* as every call of gRPC */
+        call_begin(t);
     if (t->pool->pool->brain != NULL)
         weigh_request(t);
     txn_enter(t, TXN_PLACE);

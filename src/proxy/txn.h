@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/rand.h"
 #include "fleet/pool.h"
+#include "http/grpc.h"
 #include "http/h1.h"
 #include "io/timer.h"
 #include "proxy/exchange.h"
@@ -76,6 +77,9 @@ struct txn {
     const struct tls_facts *tls; /* of the client's connection; NULL: it is plain */
     uint16_t client_port, local_port;
     bool peer_trusted;
+    bool grpc;      /* it is a call */
+    bool grpc_said; /* how that ended is known, and this: */
+    enum grpc_status grpc_status;
     struct str request_id;
     struct block *hold; /* body bytes that came before a server was ready */
     uint32_t hold_bytes;
@@ -109,6 +113,7 @@ struct txn {
     /* time limits */
     struct timer timer;
     mc_ns deadline_total_ns; /* MC_NEVER_NS: none */
+    mc_ns deadline_grpc_ns;  /* of a call, as its client has it */
     mc_ns phase_deadline_ns; /* of WAIT, CONNECT and the first byte */
     mc_ns in_progress_ns;    /* last time that request bytes moved on */
     mc_ns out_progress_ns;   /* last time that response bytes moved on */
