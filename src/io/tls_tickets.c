@@ -102,7 +102,8 @@ unseal(struct tls_ticket_key *k, const uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_
 }
 
 /* For SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 fault, 0 no ticket, 1 fine, 2 fine and to be
- * replaced, since it was sealed by another key than today's. */
+ * replaced: it was sealed by another key than today's, or it is one of TLS 1.3, which clients use
+ * once (RFC 8446 C.4). */
 static int
 on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
           EVP_MAC_CTX *mac, int sealing)
@@ -118,7 +119,7 @@ on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *ciph
     OPENSSL_cleanse(&k, sizeof(k));
     if (!ok)
         return -1;
-    return at == 0 ? 1 : 2;
+    return at == 0 && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
 }
 
 void

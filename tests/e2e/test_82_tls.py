@@ -199,6 +199,7 @@ def test_sessions_are_resumed(lab, pki, version):
     for _ in range(4):  # whichever worker
         again = connect(lb, pki, ctx=ctx, session=first.session)
         assert again.request().status == 200 and again.reused
+        assert (again.session != first.session) == (version == V13)  # whose tickets are for one use
     assert handshakes(lb, resumed="true") == 4
     lb.reload()
     wait_until(lambda: lb.cli_json("status")["config"]["generation"] == 2, what="reloaded")
