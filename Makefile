@@ -184,9 +184,8 @@ bench:
 	@tools/deps build bench
 	+@$(SUBMAKE) all
 	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
-	@$(PYTHON) bench/run --meercat $(BIN) $(BENCH_ARGS)
-	@echo
-	+@$(SUBMAKE) -f bench/bench.mk place-bench CC=$(CC)
+	@$(PYTHON) bench/run --meercat $(BIN) $(if $(CASES),--cases $(CASES)) $(BENCH_ARGS)
+	$(if $(CASES),,+@$(SUBMAKE) -f bench/bench.mk place-bench CC=$(CC))
 
 bench-placement:
 	@tools/deps build bench

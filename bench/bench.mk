@@ -5,6 +5,8 @@
 BENCH_DIR   := build/release/bench
 BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load place_origin place_load agents)
 
+LIBS_load   := -lssl -lcrypto
+
 .PHONY: bench-tools place-bench
 bench-tools: $(BENCH_TOOLS)
 
@@ -12,7 +14,7 @@ $(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c bench/tool.h bench/bench.mk
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $< \
-	    -lm -pthread
+	    $(LIBS_$(@F)) -lm -pthread
 
 # What a pick costs, by policy and number of servers: make -f bench/bench.mk place-bench, after make.
 # It links the objects that serve.

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * load.c - the client of bench/run: a closed loop of N connections, one thread, one request in
- * flight on each.
+ * flight on each; or one WebSocket message, which comes back.  TLS on them when it is asked for.
  *
- * Every answer must be 200 and as long as asked for, to the byte; whatever else happens is an
- * error and counted by kind.  A run is: connect and warm up, let all requests end, [gate: say
+ * Every answer must be 200 and as long as asked for, to the byte, an echo the same bytes, and a
+ * session resumed where that was offered; whatever else happens is an error and counted by kind.
+ * A run is: connect and warm up, let all requests end, [gate: say
  * "ready", wait for a line], measure, let all requests end, print one line of JSON.  So the
  * requests counted are exactly those that the proxy served between "ready" and the result, and its
  * CPU time can be read when it is at rest.  Nothing lasts longer than the times given plus the
@@ -13,7 +14,11 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <strings.h>
 #include <sys/epoll.h>
@@ -22,25 +27,51 @@
 
 #include "tool.h"
 
-#define HEAD_BYTES 4096
-#define BATCH      256
-#define DRAIN_NS   5000000000ll /* how long requests under way may take after the end */
-#define GATE_MS    10000        /* how long to wait for the line that opens the gate */
-#define MAX_ERRORS 10000        /* a run with so many is over: the proxy is gone */
+#define HEAD_BYTES  4096
+#define BATCH       256
+#define DRAIN_NS    5000000000ll /* how long requests under way may take after the end */
+#define GATE_MS     10000        /* how long to wait for the line that opens the gate */
+#define MAX_ERRORS  10000        /* a run with so many is over: the proxy is gone */
 
 /* Latency: 32 steps for each power of two of nanoseconds, so a quantile is right within 3 %. */
-#define STEPS      32
-#define BUCKETS    (64 * STEPS)
+#define STEPS       32
+#define BUCKETS     (64 * STEPS)
 
-enum state { IDLE, CONNECT, SEND, HEAD, BODY };
-enum failure { E_CONNECT, E_BROKEN, E_STATUS, E_LENGTH, E_TIMEOUT, E_COUNT };
-static const char *const failure_names[E_COUNT] = {"connect", "broken", "status", "length",
-                                                   "timeout"};
+/* The key of the example in RFC 6455 1.3, which is the one that the origin knows the answer to. */
+#define WS_KEY      "dGhlIHNhbXBsZSBub25jZQ=="
+#define WS_ACCEPT   "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+#define WS_BINARY   0x82 /* FIN, opcode 2 */
+#define WS_MASK     "\x37\xfa\x21\x3d"
+#define WS_HEAD_MAX 14
+
+enum state { IDLE, CONNECT, HANDSHAKE, SEND, HEAD, BODY, ECHO };
+enum failure {
+    E_CONNECT,
+    E_TLS,
+    E_RESUMPTION,
+    E_BROKEN,
+    E_STATUS,
+    E_LENGTH,
+    E_ECHO,
+    E_TIMEOUT,
+    E_COUNT
+};
+static const char *const failure_names[E_COUNT] = {"connect", "tls",    "resumption", "broken",
+                                                   "status",  "length", "echo",       "timeout"};
+
+struct text {
+    char *p;
+    size_t n;
+};
 
 struct conn {
     int fd; /* -1: not connected */
     enum state state;
-    bool close_after; /* the answer said so, or every request has its own connection */
+    SSL *ssl;             /* NULL: plain, or not connected */
+    SSL_SESSION *session; /* of the latest ticket, when sessions are resumed */
+    bool known;           /* it has had a connection, and with it a ticket */
+    bool upgraded;        /* to WebSocket */
+    bool close_after;     /* the answer said so, or every request has its own connection */
     uint32_t sent, head_len;
     uint64_t to_read; /* of the answer's body */
     int64_t begun_ns;
@@ -57,9 +88,16 @@ static struct {
     uint64_t expect;       /* body bytes of every answer */
     size_t post_bytes;
     const char *path;
-    char *request;
-    size_t request_len;
-} cfg = {.n_conns = 64, .run_ns = 1000000000ll, .expect = 100, .path = "/b/100"};
+    bool tls, resume, websocket;
+    int tls_version;     /* the only one */
+    struct text request; /* or the message, in its frame */
+    struct text opening; /* of a WebSocket */
+    struct text echo;    /* the frame that must come back */
+} cfg = {.n_conns = 64,
+         .run_ns = 1000000000ll,
+         .expect = 100,
+         .path = "/b/100",
+         .tls_version = TLS1_3_VERSION};
 
 static struct {
     uint64_t begun, done, bytes, connects, failures[E_COUNT], n_failures;
@@ -67,6 +105,7 @@ static struct {
 } got;
 
 static int ep;
+static SSL_CTX *tls;
 static unsigned n_busy; /* connections with a request under way */
 static int64_t stop_ns; /* no request begins after this */
 static char scratch[256 * 1024];
@@ -101,14 +140,24 @@ quantile_us(double q)
 
 /* ---- one connection -------------------------------------------------------------------------- */
 
+static void
+hang_up(struct conn *c)
+{
+    if (c->ssl != NULL && SSL_is_init_finished(c->ssl))
+        SSL_shutdown(c->ssl); /* close_notify, once; the other side's is not waited for */
+    SSL_free(c->ssl);
+    c->ssl = NULL;
+    close(c->fd);
+    c->fd = -1;
+    c->upgraded = false;
+}
+
 /* The request under way is over, well or not. */
 static void
 conn_rest(struct conn *c)
 {
-    if (c->close_after) {
-        close(c->fd);
-        c->fd = -1;
-    }
+    if (c->close_after)
+        hang_up(c);
     c->state = IDLE;
     n_busy--;
 }
@@ -116,6 +165,7 @@ conn_rest(struct conn *c)
 static void
 fail(struct conn *c, enum failure why)
 {
+    ERR_clear_error(); /* it is one queue for all connections */
     got.failures[why]++;
     got.n_failures++;
     c->close_after = true;
@@ -153,7 +203,7 @@ dial(struct conn *c)
             fail(c, E_CONNECT);
             return false;
         }
-        c->state = SEND;
+        c->state = cfg.tls ? HANDSHAKE : SEND;
         return true;
     }
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -167,10 +217,93 @@ dial(struct conn *c)
     return false; /* the first event says whether it worked */
 }
 
+static void
+begin_tls(struct conn *c)
+{
+    c->ssl = SSL_new(tls);
+    if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1 ||
+        SSL_set_tlsext_host_name(c->ssl, "bench.example") != 1)
+        die("cannot make a TLS connection");
+    SSL_set_app_data(c->ssl, c);
+    if (c->session != NULL)
+        SSL_set_session(c->ssl, c->session);
+    SSL_set_connect_state(c->ssl);
+}
+
+static bool
+shake_hands(struct conn *c)
+{
+    int rv;
+
+    if (c->ssl == NULL)
+        begin_tls(c);
+    rv = SSL_do_handshake(c->ssl);
+    if (rv == 1) {
+        c->state = SEND;
+        if (SSL_session_reused(c->ssl) != (cfg.resume && c->known))
+            fail(c, E_RESUMPTION);
+        c->known = true;
+        return c->state == SEND;
+    }
+    if (SSL_get_error(c->ssl, rv) != SSL_ERROR_WANT_READ)
+        fail(c, E_TLS);
+    return false;
+}
+
+/* A ticket has come; 1: it is ours now. */
+static int
+on_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct conn *c = SSL_get_app_data(ssl);
+
+    SSL_SESSION_free(c->session);
+    c->session = session;
+    return 1;
+}
+
+/* As recv() and send(): -1 with EAGAIN when OpenSSL wants to wait. */
+static ssize_t
+tls_result(struct conn *c, int ok, size_t n)
+{
+    switch (SSL_get_error(c->ssl, ok)) {
+    case SSL_ERROR_NONE: return (ssize_t)n;
+    case SSL_ERROR_ZERO_RETURN: return 0;
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: errno = EAGAIN; return -1;
+    default: errno = EPROTO; return -1;
+    }
+}
+
+static ssize_t
+conn_send(struct conn *c, const char *p, size_t n)
+{
+    size_t done = 0;
+    int ok;
+
+    if (c->ssl == NULL)
+        return send(c->fd, p, n, MSG_NOSIGNAL);
+    ok = SSL_write_ex(c->ssl, p, n, &done);
+    return tls_result(c, ok, done);
+}
+
+static ssize_t
+conn_recv(struct conn *c, char *to, size_t space)
+{
+    size_t done = 0;
+    int ok;
+
+    if (c->ssl == NULL)
+        return recv(c->fd, to, space, 0);
+    ok = SSL_read_ex(c->ssl, to, space, &done);
+    return tls_result(c, ok, done);
+}
+
 static bool
 send_request(struct conn *c)
 {
-    ssize_t n = send(c->fd, cfg.request + c->sent, cfg.request_len - c->sent, MSG_NOSIGNAL);
+    const bool opening = cfg.websocket && !c->upgraded;
+    const struct text *t = opening ? &cfg.opening : &cfg.request;
+    ssize_t n = conn_send(c, t->p + c->sent, t->n - c->sent);
 
     if (n < 0) {
         if (errno != EAGAIN)
@@ -178,10 +311,26 @@ send_request(struct conn *c)
         return false;
     }
     c->sent += (uint32_t)n;
-    if (c->sent < cfg.request_len)
+    if (c->sent < t->n)
         return true;
-    c->state = HEAD;
+    c->state = c->upgraded ? ECHO : HEAD;
+    c->to_read = cfg.echo.n;
     return false; /* the answer cannot be there yet */
+}
+
+/* The 101 in c->head[0 .. n): the connection is for messages from now on. */
+static bool
+take_switch(struct conn *c, size_t n)
+{
+    if (memcmp(c->head, "HTTP/1.1 101", 12) != 0 || n < c->head_len ||
+        memmem(c->head, n, WS_ACCEPT, strlen(WS_ACCEPT)) == NULL) {
+        fail(c, E_STATUS);
+        return false;
+    }
+    c->upgraded = true;
+    c->sent = 0;
+    c->state = SEND;
+    return true;
 }
 
 /* Status and length of the answer in c->head[0 .. n); false: it is not what was asked for. */
@@ -231,7 +380,7 @@ take(struct conn *c, size_t n_bytes)
 static bool
 receive(struct conn *c, char *to, size_t space, size_t *n_bytes)
 {
-    ssize_t n = recv(c->fd, to, space, 0);
+    ssize_t n = conn_recv(c, to, space);
 
     if (n == 0 || (n < 0 && errno != EAGAIN))
         fail(c, E_BROKEN);
@@ -255,7 +404,23 @@ read_head(struct conn *c)
         return c->state == HEAD;
     }
     head = (size_t)(end + 4 - c->head);
+    if (cfg.websocket)
+        return take_switch(c, head);
     return take_head(c, head) && take(c, c->head_len - head);
+}
+
+static bool
+read_echo(struct conn *c)
+{
+    size_t n, space = c->to_read < sizeof scratch ? c->to_read : sizeof scratch;
+
+    if (!receive(c, scratch, space, &n))
+        return false;
+    if (memcmp(scratch, cfg.echo.p + cfg.echo.n - c->to_read, n) != 0) {
+        fail(c, E_ECHO);
+        return false;
+    }
+    return take(c, n);
 }
 
 static void
@@ -267,9 +432,11 @@ conn_run(struct conn *c)
     do {
         switch (c->state) {
         case CONNECT: more = dial(c); break;
+        case HANDSHAKE: more = shake_hands(c); break;
         case SEND: more = send_request(c); break;
         case HEAD: more = read_head(c); break;
         case BODY: more = receive(c, scratch, sizeof scratch, &n) && take(c, n); break;
+        case ECHO: more = read_echo(c); break;
         default: more = false; break;
         }
     } while (more || (c->state == IDLE && begin(c)));
@@ -321,23 +488,95 @@ report(int64_t took_ns)
     puts("}");
 }
 
+static struct text
+text_of(const char *fmt, ...)
+{
+    struct text t;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vasprintf(&t.p, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        die("out of memory");
+    t.n = (size_t)n;
+    return t;
+}
+
 static void
 build_request(void)
 {
     char length[64] = "";
-    int n;
+    size_t n;
 
     if (cfg.post_bytes > 0)
         snprintf(length, sizeof length, "Content-Length: %zu\r\n", cfg.post_bytes);
-    n = asprintf(&cfg.request,
-                 "%s %s HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: load\r\n%s%s\r\n",
-                 cfg.post_bytes > 0 ? "POST" : "GET", cfg.path, length,
-                 cfg.fresh ? "Connection: close\r\n" : "");
-    cfg.request_len = (size_t)n + cfg.post_bytes;
-    cfg.request = n < 0 ? NULL : realloc(cfg.request, cfg.request_len);
-    if (cfg.request == NULL)
+    cfg.request = text_of("%s %s HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: load\r\n%s%s\r\n",
+                          cfg.post_bytes > 0 ? "POST" : "GET", cfg.path, length,
+                          cfg.fresh ? "Connection: close\r\n" : "");
+    n = cfg.request.n;
+    cfg.request.n += cfg.post_bytes;
+    cfg.request.p = realloc(cfg.request.p, cfg.request.n);
+    if (cfg.request.p == NULL)
         die("out of memory");
-    memset(cfg.request + n, 'p', cfg.post_bytes);
+    memset(cfg.request.p + n, 'p', cfg.post_bytes);
+}
+
+/* A frame of RFC 6455 5.2 with n bytes; mask: NULL or four bytes. */
+static struct text
+frame_of(size_t n, const char *mask)
+{
+    struct text t = {calloc(1, WS_HEAD_MAX + n), 2};
+    const int n_length = n < 126 ? 0 : n < 65536 ? 2 : 8;
+
+    if (t.p == NULL)
+        die("out of memory");
+    t.p[0] = (char)WS_BINARY;
+    t.p[1] = (char)((mask != NULL ? 0x80 : 0) | (n_length == 0   ? (int)n
+                                                 : n_length == 2 ? 126
+                                                                 : 127));
+    for (int i = n_length - 1; i >= 0; i--)
+        t.p[t.n++] = (char)(n >> 8 * i);
+    if (mask != NULL) {
+        memcpy(t.p + t.n, mask, 4);
+        t.n += 4;
+    }
+    for (size_t i = 0; i < n; i++)
+        t.p[t.n++] = (char)(('a' + i % 26) ^ (size_t)(mask != NULL ? mask[i % 4] : 0));
+    return t;
+}
+
+static void
+build_messages(void)
+{
+    cfg.opening = text_of("GET %s HTTP/1.1\r\nHost: bench.example\r\nUpgrade: websocket\r\n"
+                          "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                          "Sec-WebSocket-Key: " WS_KEY "\r\n\r\n",
+                          cfg.path);
+    cfg.request = frame_of(cfg.post_bytes, WS_MASK);
+    cfg.echo = frame_of(cfg.post_bytes, NULL);
+    cfg.expect = cfg.post_bytes;
+}
+
+/* One choice of everything, so that all balancers are asked for the same work. */
+static void
+build_tls(void)
+{
+    static const unsigned char alpn[] = "\x08http/1.1";
+
+    tls = SSL_CTX_new(TLS_client_method());
+    if (tls == NULL || SSL_CTX_set_min_proto_version(tls, cfg.tls_version) != 1 ||
+        SSL_CTX_set_max_proto_version(tls, cfg.tls_version) != 1 ||
+        SSL_CTX_set_ciphersuites(tls, "TLS_AES_128_GCM_SHA256") != 1 ||
+        SSL_CTX_set_cipher_list(tls, "ECDHE+AES128+AESGCM") != 1 ||
+        SSL_CTX_set1_groups_list(tls, "X25519:P-256") != 1 ||
+        SSL_CTX_set_alpn_protos(tls, alpn, sizeof alpn - 1) != 0)
+        die("cannot use TLS");
+    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE);
+    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    if (cfg.resume)
+        SSL_CTX_sess_set_new_cb(tls, on_session);
 }
 
 static void
@@ -346,7 +585,7 @@ read_options(int argc, char **argv)
     int o;
 
     cfg.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    while ((o = getopt(argc, argv, "p:c:t:w:n:u:e:b:fg")) != -1)
+    while ((o = getopt(argc, argv, "p:c:t:w:n:u:e:b:fgT:rW")) != -1)
         switch (o) {
         case 'p': cfg.to.sin_port = htons((uint16_t)atoi(optarg)); break;
         case 'c': cfg.n_conns = (unsigned)atoi(optarg); break;
@@ -358,10 +597,18 @@ read_options(int argc, char **argv)
         case 'b': cfg.post_bytes = strtoull(optarg, NULL, 10); break;
         case 'f': cfg.fresh = true; break;
         case 'g': cfg.gate = true; break;
+        case 'T':
+            cfg.tls = true;
+            cfg.tls_version = strcmp(optarg, "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
+            break;
+        case 'r': cfg.resume = true; break;
+        case 'W': cfg.websocket = true; break;
         default:
             fputs("usage: load -p PORT [-c CONNECTIONS] [-t SECONDS] [-w WARM_UP_SECONDS]\n"
                   "            [-n REQUESTS] [-u PATH] [-e BYTES_EXPECTED] [-b POST_BYTES]\n"
-                  "            [-f (a fresh connection each)] [-g (gate)]\n",
+                  "            [-f (a fresh connection each)] [-g (gate)]\n"
+                  "            [-T 1.2|1.3 (TLS)] [-r (resume sessions)]\n"
+                  "            [-W (WebSocket: messages of POST_BYTES, echoed)]\n",
                   stderr);
             exit(2);
         }
@@ -374,7 +621,13 @@ main(int argc, char **argv)
     int64_t begun_ns;
 
     read_options(argc, argv);
-    build_request();
+    if (cfg.websocket)
+        build_messages();
+    else
+        build_request();
+    if (cfg.tls)
+        build_tls();
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL's sends raise it */
     raise_descriptor_limit();
     ep = epoll_create1(EPOLL_CLOEXEC);
     conns = calloc(cfg.n_conns, sizeof *conns);

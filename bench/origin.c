@@ -5,6 +5,8 @@
  *   /b/N           N bytes, the same for all N
  *   anything else  the server's name
  *
+ * A WebSocket (RFC 6455) gets its messages back, each in one frame.
+ *
  * A request body is read and thrown away, then answered alike.
  *
  * Made to cost little, so that a measurement shows the proxy: one thread, edge-triggered epoll with
@@ -22,12 +24,17 @@
 
 #include "tool.h"
 
-#define IN_BYTES   8192         /* largest request head */
-#define BODY_BYTES (1u << 20)   /* prebuilt; longer answers send it again and again */
-#define MAX_N      (1ull << 40) /* longest answer: stops a typing error, nothing else */
-#define BATCH      256          /* events a turn */
+#define IN_BYTES     8192         /* largest request head */
+#define BODY_BYTES   (1u << 20)   /* prebuilt; longer answers send it again and again */
+#define MAX_N        (1ull << 40) /* longest answer: stops a typing error, nothing else */
+#define BATCH        256          /* events a turn */
 
-enum state { READ_HEAD, READ_BODY, ANSWER };
+/* What follows from the key of the example in RFC 6455 1.3, the only one that load.c sends. */
+#define WS_ACCEPT    "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+#define MESSAGE_MAX  65535u /* of a WebSocket */
+#define MESSAGE_HEAD 8u     /* before one of 126 bytes or more: two, length, mask */
+
+enum state { READ_HEAD, READ_BODY, ANSWER, READ_MESSAGE, ECHO_MESSAGE };
 enum step { STEP_MORE, STEP_WAIT, STEP_CLOSE };
 
 struct conn {
@@ -41,6 +48,9 @@ struct conn {
     uint64_t to_read;       /* of the request body */
     uint64_t sent, n_bytes; /* of the answer's body */
     uint32_t in_len, head_len, head_sent;
+    bool websocket;
+    uint32_t message_len, message_sent, message_end;
+    char *message; /* of a WebSocket: a frame as it comes, or as it goes */
     char head[256];
     char in[IN_BYTES];
 };
@@ -95,10 +105,29 @@ read_fields(struct conn *c, const char *line, const char *end)
             c->to_read = strtoull(v, NULL, 10);
         else if ((*line | 0x20) == 'c' && (v = field(line, "connection", 10)) != NULL)
             c->last = c->last || strncasecmp(v, "close", 5) == 0;
+        else if ((*line | 0x20) == 'u' && field(line, "upgrade", 7) != NULL)
+            c->websocket = true;
         else if ((*line | 0x20) == 't' && field(line, "transfer-encoding", 17) != NULL)
             return false;
     }
     return true;
+}
+
+/* Messages from now on. */
+static enum step
+upgrade(struct conn *c)
+{
+    c->message = malloc(MESSAGE_HEAD + MESSAGE_MAX);
+    if (c->message == NULL)
+        die("out of memory");
+    c->message_len = 0;
+    c->sent = c->n_bytes = c->head_sent = 0;
+    c->head_len = (uint32_t)snprintf(c->head, sizeof c->head,
+                                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                                     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+                                     WS_ACCEPT);
+    c->state = ANSWER;
+    return STEP_MORE;
 }
 
 /* Prepares the answer to the head in c->in[0 .. n), CRLF CRLF included; it is sent after the body
@@ -117,6 +146,8 @@ take_head(struct conn *c, size_t n)
     c->to_read = 0;
     if (!read_fields(c, eol + 2, end))
         return refuse(c, "411 Length Required");
+    if (c->websocket)
+        return upgrade(c);
 
     if (strncmp(path, "/b/", 3) == 0) {
         n_bytes = strtoull(path + 3, NULL, 10);
@@ -214,8 +245,70 @@ answer(struct conn *c)
     c->sent += (size_t)n - head;
     if (c->sent < c->n_bytes)
         return STEP_MORE;
-    c->state = READ_HEAD;
+    c->state = c->websocket ? READ_MESSAGE : READ_HEAD;
     return c->last ? STEP_CLOSE : STEP_MORE;
+}
+
+/* ---- WebSocket ------------------------------------------------------------------------------- */
+
+/* The whole frame is there: [begin, begin + n) is its payload, behind its mask.  It becomes our
+ * frame, which is four bytes shorter. */
+static void
+unmask(struct conn *c, uint32_t begin, uint32_t n)
+{
+    char *p = c->message + begin, *to = p - 4, mask[4];
+
+    memcpy(mask, to, sizeof mask);
+    c->message[1] &= 0x7f;
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = p[i] ^ mask[i % 4];
+    c->message_sent = 0;
+    c->message_end = begin - 4 + n;
+    c->state = ECHO_MESSAGE;
+}
+
+/* Whoever sends has one message under way: nothing comes behind it. */
+static enum step
+read_message(struct conn *c)
+{
+    const unsigned char *p = (const unsigned char *)c->message;
+    uint32_t begin = 6, n = 0;
+    enum step s;
+    size_t got;
+
+    if (c->message_len >= MESSAGE_HEAD) {
+        n = p[1] & 0x7fu;
+        if (n == 126) {
+            begin = MESSAGE_HEAD;
+            n = (uint32_t)p[2] << 8 | p[3];
+        }
+        if ((p[1] & 0x80) == 0 || n == 127 || c->message_len > begin + n)
+            return STEP_CLOSE;
+        if (c->message_len == begin + n) {
+            unmask(c, begin, n);
+            return STEP_MORE;
+        }
+    }
+    s = receive(c, c->message + c->message_len, MESSAGE_HEAD + MESSAGE_MAX - c->message_len, &got);
+    if (s == STEP_MORE)
+        c->message_len += (uint32_t)got;
+    return s;
+}
+
+static enum step
+echo_message(struct conn *c)
+{
+    ssize_t n =
+        send(c->fd, c->message + c->message_sent, c->message_end - c->message_sent, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN ? STEP_WAIT : STEP_CLOSE;
+    c->message_sent += (uint32_t)n;
+    if (c->message_sent == c->message_end) {
+        c->message_len = 0;
+        c->state = READ_MESSAGE;
+    }
+    return STEP_MORE;
 }
 
 static void
@@ -227,11 +320,14 @@ conn_run(struct conn *c)
         switch (c->state) {
         case READ_HEAD: s = read_head(c); break;
         case READ_BODY: s = read_body(c); break;
+        case READ_MESSAGE: s = read_message(c); break;
+        case ECHO_MESSAGE: s = echo_message(c); break;
         default: s = answer(c); break;
         }
     } while (s == STEP_MORE);
     if (s == STEP_CLOSE) {
         close(c->fd);
+        free(c->message);
         free(c);
     }
 }

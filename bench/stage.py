@@ -29,7 +29,7 @@ class Children:
     """Everything that was started here; all of it ends when the block is left."""
 
     def __init__(self, directory):
-        self.directory, self.running, self.origin = directory, [], None
+        self.directory, self.running, self.origins = directory, [], []
         self.libc = ctypes.CDLL(None, use_errno=True)
 
     def start(self, name, argv, core=None, groups=(), **pipes):
@@ -180,7 +180,7 @@ def check_descriptors():
 
 def free_port_base(n):
     """A port followed by enough free ones."""
-    for base in range(8000, 9900, 20):
+    for base in range(8000, 9900, 50):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(base, base + n):
