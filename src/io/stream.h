@@ -5,7 +5,8 @@
  * The owner gives struct sock_ops and gets their callbacks with &stream->sock, under the rules of
  * sock.h.  Without TLS all of this is the socket itself.  With TLS what is delivered is plain text,
  * and
- *   - on_connect(s, 0) tells that the handshake has ended well; nothing but on_error comes before;
+ *   - on_connect(s, 0) tells that the handshake has ended well; nothing but on_error comes before.
+ *     A stream that was to be connected is told of every failure before that by on_connect(s, err);
  *   - on_eof means close_notify.  A connection that ends without it is broken, on_error with
  *     ECONNRESET: what came over it must not look whole (RFC 8446 6.1);
  *   - small pieces wait for stream_push() or the next turn, to share a record.
@@ -33,6 +34,18 @@ stream_open(struct stream *s, struct loop *l, int fd, const struct sock_ops *ops
         tls_open(s, l, fd, ops, domain, turns);
     else
         sock_open(&s->sock, l, fd, ops);
+}
+
+/* As sock_connect().  With to->client TLS as a client; on_connect(s, 0) comes after the handshake.
+ * When it failed, stream_fault() may know why.  to, and what it points to, need not stay, but for
+ * the turns.  to NULL: plain. */
+static inline enum mc_err
+stream_connect(struct stream *s, struct loop *l, const struct addr *a, const struct sock_ops *ops,
+               const struct tls_target *to)
+{
+    s->tls = NULL;
+    return to != NULL && to->client != NULL ? tls_connect(s, l, a, ops, to)
+                                            : sock_connect(&s->sock, l, a, ops);
 }
 
 /* hot, as all that follows: once per call that sock.h says so of */
@@ -133,6 +146,21 @@ static inline const struct tls_facts *
 stream_facts(const struct stream *s)
 {
     return s->tls != NULL ? tls_facts(s) : NULL;
+}
+
+/* What TLS has to say of a failure that on_connect or on_error told of, to on_closed; NULL:
+ * nothing. Of streams that were connected only. */
+static inline const struct tls_fault *
+stream_fault(const struct stream *s)
+{
+    return s->tls != NULL ? tls_fault(s) : NULL;
+}
+
+/* There is a connection, but its handshake has not ended. */
+static inline bool
+stream_is_shaking(const struct stream *s)
+{
+    return s->tls != NULL && tls_is_shaking(s);
 }
 
 #endif

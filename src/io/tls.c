@@ -6,58 +6,22 @@
  * queue, through a BIO of our own; there is no buffer in between.  What it does not read because
  * the owner wants no more stays in `in`, and the socket brings nothing until that is used up: so
  * the back-pressure of either side passes through.
- *
- * A handshake costs as much as a hundred requests.  Those of a loop stand in a queue, of which a
- * turn does one, and more only while they together took less than TURN_NS.
  */
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "io/stream.h"
 #include "io/tls_priv.h"
 
-#define TLS_MAGIC  0x544c5321u
-/* Others wait for one handshake at most, and for short ones together no longer than for one with
- * RSA 2048 (0.7 ms) would take.  A guess below that. */
-#define TURN_NS    (250 * MC_US)
-/* A client that makes OpenSSL answer (key updates) and does not read is not read from either.  Far
+/* A peer that makes OpenSSL answer (key updates) and does not read is not read from either.  Far
  * above what an owner lets gather. */
 #define UNSENT_MAX (1u << 20)
 #define OUT_BYTES  BLOCK_RX /* small pieces that share a record; a record holds no more */
 
-enum tls_state {
-    HANDSHAKE,
-    OPEN,
-    FAILED, /* the owner is told when the alert has gone */
-    TOLD,   /* it was told of the end */
-};
-
-struct tls {
-    uint32_t magic;
-    uint8_t state;
-    bool want;     /* the owner wants to receive */
-    bool lent;     /* `in` is the socket's */
-    bool mute;     /* nothing may be sent any more */
-    bool eof;      /* close_notify has come */
-    bool finished; /* and ours is queued */
-    bool sent;     /* the owner has sent since it was last told that all has gone */
-    SSL *ssl;
-    struct stream *stream;
-    const struct sock_ops *ops; /* the owner's */
-    struct tls_domain *domain;
-    struct tls_turns *turns;
-    struct list link;  /* in turns->waiting */
-    struct task later; /* what could not be done inside a call of the owner's */
-    struct block *in;  /* records, or parts of them, not yet read */
-    struct block *out; /* plain text that waits for company */
-    struct tls_facts facts;
-};
-
 static const struct sock_ops tls_sock_ops;
-static BIO_METHOD *bio_method;
 
 static struct tls *
 tls_of(struct sock *s)
@@ -80,135 +44,36 @@ blocks_of(struct tls *t)
     return loop_blocks(t->turns->loop);
 }
 
-/* --- the BIO -------------------------------------------------------------------------------------
+/* --- the end that is not meant -------------------------------------------------------------------
  */
 
-static int
-bio_read(BIO *b, char *p, int max)
-{
-    struct tls *t = BIO_get_data(b);
-    uint32_t n;
-
-    BIO_clear_retry_flags(b);
-    if (t->in == NULL || t->in->len == 0) {
-        BIO_set_retry_read(b);
-        return -1;
-    }
-    n = t->in->len < (uint32_t)max ? t->in->len : (uint32_t)max;
-    memcpy(p, block_at(t->in), n);
-    block_skip(t->in, n);
-    return (int)n;
-}
-
-/* Always takes everything: who sends looks at stream_unsent(). */
-static int
-bio_write(BIO *b, const char *p, int n)
-{
-    struct tls *t = BIO_get_data(b);
-
-    BIO_clear_retry_flags(b);
-    if (!t->mute)
-        sock_write(sock_of(t), p, (size_t)n);
-    return n;
-}
-
-static long
-bio_ctrl(BIO *b, int cmd, long num, void *ptr)
-{
-    return cmd == BIO_CTRL_FLUSH ? 1 : 0;
-}
-
-static int
-bio_create(BIO *b)
-{
-    BIO_set_init(b, 1);
-    return 1;
-}
-
-static void __attribute__((constructor)) make_bio_method(void)
-{
-    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "meercat stream");
-    MC_ASSERT(bio_method != NULL);
-    BIO_meth_set_read(bio_method, bio_read);
-    BIO_meth_set_write(bio_method, bio_write);
-    BIO_meth_set_ctrl(bio_method, bio_ctrl);
-    BIO_meth_set_create(bio_method, bio_create);
-}
-
-/* --- failures ------------------------------------------------------------------------------------
- */
-
-const char *
-tls_failure_label(enum tls_failure f)
-{
-    static const char *const labels[] = {
-#define X(name, label, help) label,
-        TLS_FAILURES(X)
-#undef X
-    };
-
-    return labels[f];
-}
-
-static const struct {
-    int reason;
-    enum tls_failure failure;
-} reasons[] = {
-    {SSL_R_HTTP_REQUEST, TLS_FAILURE_NOT_TLS},
-    {SSL_R_HTTPS_PROXY_REQUEST, TLS_FAILURE_NOT_TLS},
-    {SSL_R_WRONG_VERSION_NUMBER, TLS_FAILURE_NOT_TLS},
-    {SSL_R_UNKNOWN_PROTOCOL, TLS_FAILURE_NOT_TLS},
-    {SSL_R_PACKET_LENGTH_TOO_LONG, TLS_FAILURE_NOT_TLS},
-    {SSL_R_UNSUPPORTED_PROTOCOL, TLS_FAILURE_VERSION},
-    {SSL_R_VERSION_TOO_LOW, TLS_FAILURE_VERSION},
-    {SSL_R_NO_SHARED_CIPHER, TLS_FAILURE_CIPHER},
-    {SSL_R_NO_SHARED_GROUPS, TLS_FAILURE_CIPHER},
-    {SSL_R_NO_SUITABLE_KEY_SHARE, TLS_FAILURE_CIPHER},
-    {SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM, TLS_FAILURE_CIPHER},
-    {SSL_R_NO_APPLICATION_PROTOCOL, TLS_FAILURE_ALPN},
-    {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, TLS_FAILURE_CLIENT_CERTIFICATE},
-    {SSL_R_CERTIFICATE_VERIFY_FAILED, TLS_FAILURE_CLIENT_CERTIFICATE},
-};
-
-static enum tls_failure
-failure_of(int reason)
-{
-    for (size_t i = 0; i < MC_COUNT(reasons); i++)
-        if (reasons[i].reason == reason)
-            return reasons[i].failure;
-    return reason > SSL_AD_REASON_OFFSET ? TLS_FAILURE_ALERT : TLS_FAILURE_OTHER;
-}
-
-static void
-count_failure(struct tls *t, enum tls_failure why)
-{
-    if (t->state == HANDSHAKE)
-        stat_add(&t->turns->stats.failures[why], 1);
-}
-
-/* Not from inside a call of the owner's. */
+/* Not from inside a call of the owner's.  A stream of stream_connect() that has not been told of
+ * its beginning is told now that there is none. */
 static void
 tell_error(struct tls *t, int err)
 {
-    t->state = TOLD;
-    if (t->ops->on_error != NULL)
+    const bool begun = t->begun;
+
+    t->state = TLS_TOLD;
+    t->begun = true;
+    if (!begun && t->ops->on_connect != NULL)
+        t->ops->on_connect(sock_of(t), err);
+    else if (begun && t->ops->on_error != NULL)
         t->ops->on_error(sock_of(t), err);
 }
 
 /* OpenSSL has given up, and perhaps queued an alert, which goes first.  What comes now is nothing
  * to us. */
-static void
-fail(struct tls *t)
+void
+tls_fail(struct tls *t)
 {
-    const int reason = ERR_GET_REASON(ERR_peek_error());
-
+    if (t->state < TLS_FAILED) {
+        tls_fault_openssl(t);
+        t->state = TLS_FAILED;
+        if (sock_unsent(sock_of(t)) == 0)
+            loop_defer(t->turns->loop, &t->later);
+    }
     ERR_clear_error();
-    if (t->state == FAILED || t->state == TOLD)
-        return;
-    count_failure(t, failure_of(reason));
-    t->state = FAILED;
-    if (sock_unsent(sock_of(t)) == 0)
-        loop_defer(t->turns->loop, &t->later);
 }
 
 /* --- receiving -----------------------------------------------------------------------------------
@@ -249,7 +114,7 @@ read_piece(struct tls *t, struct block *b)
     switch (SSL_get_error(t->ssl, 0)) {
     case SSL_ERROR_WANT_READ: break;
     case SSL_ERROR_ZERO_RETURN: end_received(t); break;
-    default: fail(t);
+    default: tls_fail(t);
     }
     return false;
 }
@@ -257,7 +122,7 @@ read_piece(struct tls *t, struct block *b)
 static bool
 may_deliver(struct tls *t)
 {
-    return t->state == OPEN && t->want && !t->eof && sock_is_open(sock_of(t));
+    return t->state == TLS_OPEN && t->want && !t->eof && sock_is_open(sock_of(t));
 }
 
 /* Delivers what there is while the owner wants it. */
@@ -289,8 +154,8 @@ wants_more(struct tls *t)
 {
     if (t->in != NULL || sock_unsent(sock_of(t)) > UNSENT_MAX)
         return false;
-    return t->state == HANDSHAKE ||
-           (t->state == OPEN && t->want && !t->eof && SSL_pending(t->ssl) == 0);
+    return t->state == TLS_SHAKING ||
+           (t->state == TLS_OPEN && t->want && !t->eof && SSL_pending(t->ssl) == 0);
 }
 
 static void
@@ -300,13 +165,13 @@ set_reception(struct tls *t)
         sock_recv(sock_of(t), wants_more(t));
 }
 
-static void
-go_on(struct tls *t)
+void
+tls_go_on(struct tls *t)
 {
     deliver(t);
     if (!sock_is_open(sock_of(t)))
         return;
-    if (t->eof || t->state > OPEN)
+    if (t->eof || t->state > TLS_OPEN)
         block_give(blocks_of(t), &t->in);
     drop_used(t);
     set_reception(t);
@@ -319,15 +184,14 @@ on_sock_recv(struct sock *s, struct block **b)
     struct tls *t = tls_of(s);
 
     MC_ASSERT(t->in == NULL);
-    if (t->state == HANDSHAKE) {
+    if (t->state == TLS_SHAKING) {
         t->in = *b;
         *b = NULL;
         sock_recv(s, false);
-        list_push_back(&t->turns->waiting, &t->link);
-        loop_defer(t->turns->loop, &t->turns->task);
+        tls_shake(t);
         return;
     }
-    if (t->state > OPEN)
+    if (t->state > TLS_OPEN)
         return;
     t->in = *b;
     t->lent = true;
@@ -335,11 +199,20 @@ on_sock_recv(struct sock *s, struct block **b)
     t->lent = false;
     if (t->in == NULL) /* closed */
         return;
-    if (t->in->len > 0 && t->state == OPEN && !t->eof)
+    if (t->in->len > 0 && t->state == TLS_OPEN && !t->eof)
         *b = NULL;
     else
         t->in = NULL;
     set_reception(t);
+}
+
+static void
+note_closed(struct tls *t)
+{
+    if (t->state != TLS_SHAKING)
+        return;
+    tls_fault_count(t, TLS_FAILURE_CLOSED);
+    tls_fault_tell(t, TLS_FAILURE_CLOSED, "the server closed the connection in the handshake");
 }
 
 /* FIN, where close_notify should have come before. */
@@ -348,11 +221,11 @@ on_sock_eof(struct sock *s)
 {
     struct tls *t = tls_of(s);
 
-    if (t->eof || t->state > OPEN)
+    if (t->eof || t->state > TLS_OPEN)
         return;
-    count_failure(t, TLS_FAILURE_CLOSED);
-    if (t->state == OPEN)
-        stat_add(&t->turns->stats.truncated, 1);
+    note_closed(t);
+    if (t->state == TLS_OPEN)
+        stat_add(&t->stats->truncated, 1);
     tell_error(t, ECONNRESET);
 }
 
@@ -361,8 +234,8 @@ on_sock_error(struct sock *s, int err)
 {
     struct tls *t = tls_of(s);
 
-    count_failure(t, TLS_FAILURE_CLOSED);
-    if (t->state != TOLD)
+    note_closed(t);
+    if (t->state != TLS_TOLD)
         tell_error(t, err);
 }
 
@@ -371,7 +244,7 @@ on_sock_drained(struct sock *s)
 {
     struct tls *t = tls_of(s);
 
-    if (t->state == FAILED) {
+    if (t->state == TLS_FAILED) {
         tell_error(t, EPROTO);
         return;
     }
@@ -387,116 +260,6 @@ on_sock_drained(struct sock *s)
         t->ops->on_drained(s);
 }
 
-/* --- handshakes ----------------------------------------------------------------------------------
- */
-
-static struct str
-keep_text(const char *p, size_t n)
-{
-    struct str s = {p, n};
-
-    return n == 0 ? STR_NONE : (struct str){str_dup(s), n};
-}
-
-/* RFC 9440 2.1: the certificate in DER, as a byte sequence of RFC 8941 3.3.5. */
-static struct str
-cert_field(X509 *leaf)
-{
-    unsigned char *der = NULL;
-    int n = leaf != NULL ? i2d_X509(leaf, &der) : 0;
-    char *text;
-    size_t len;
-
-    if (n <= 0)
-        return STR_NONE;
-    text = mc_alloc(((size_t)n + 2) / 3 * 4 + 3);
-    text[0] = ':';
-    len = (size_t)EVP_EncodeBlock((unsigned char *)text + 1, der, n) + 1;
-    text[len++] = ':';
-    OPENSSL_free(der);
-    return (struct str){text, len};
-}
-
-static void
-learn_facts(struct tls *t)
-{
-    const char *sni = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
-    const unsigned char *alpn;
-    unsigned n_alpn;
-
-    SSL_get0_alpn_selected(t->ssl, &alpn, &n_alpn);
-    t->facts.version = SSL_get_version(t->ssl);
-    t->facts.cipher = SSL_get_cipher_name(t->ssl);
-    t->facts.alpn = keep_text((const char *)alpn, n_alpn);
-    t->facts.sni = keep_text(sni, sni != NULL ? strlen(sni) : 0);
-    t->facts.client_cert = cert_field(SSL_get0_peer_certificate(t->ssl));
-}
-
-static void
-handshake_done(struct tls *t)
-{
-    const unsigned version = SSL_version(t->ssl) == TLS1_3_VERSION;
-
-    stat_add(&t->turns->stats.handshakes[version][SSL_session_reused(t->ssl) == 1], 1);
-    t->state = OPEN;
-    learn_facts(t);
-    if (t->ops->on_connect != NULL)
-        t->ops->on_connect(sock_of(t), 0);
-    if (sock_is_open(sock_of(t)))
-        go_on(t);
-}
-
-static void
-step(struct tls *t)
-{
-    int rv;
-
-    ERR_clear_error();
-    rv = SSL_do_handshake(t->ssl);
-    if (rv == 1) {
-        handshake_done(t);
-        return;
-    }
-    if (SSL_get_error(t->ssl, rv) != SSL_ERROR_WANT_READ)
-        fail(t);
-    if (t->state == FAILED)
-        block_give(blocks_of(t), &t->in);
-    drop_used(t);
-    set_reception(t);
-}
-
-static void
-on_turn(struct task *task)
-{
-    struct tls_turns *w = container_of(task, struct tls_turns, task);
-    const mc_ns until = units_clock_ns() + TURN_NS;
-
-    while (!list_empty(&w->waiting)) {
-        struct tls *t = LIST_ENTRY(w->waiting.next, struct tls, link);
-
-        list_remove(&t->link);
-        step(t);
-        if (units_clock_ns() >= until)
-            break;
-    }
-    if (!list_empty(&w->waiting))
-        loop_defer(w->loop, &w->task);
-}
-
-void
-tls_turns_init(struct tls_turns *w, struct loop *l)
-{
-    *w = (struct tls_turns){.loop = l, .task.fn = on_turn};
-    list_init(&w->waiting);
-}
-
-void
-tls_turns_fini(struct tls_turns *w)
-{
-    MC_ASSERT(list_empty(&w->waiting));
-    loop_undefer(w->loop, &w->task);
-}
-
 /* --- sending -------------------------------------------------------------------------------------
  */
 
@@ -506,12 +269,12 @@ encrypt(struct tls *t, const char *p, size_t n)
 {
     size_t done;
 
-    if (n == 0 || t->state != OPEN || t->mute)
+    if (n == 0 || t->state != TLS_OPEN || t->mute)
         return;
     t->sent = true;
     ERR_clear_error();
     if (SSL_write_ex(t->ssl, p, n, &done) != 1)
-        fail(t);
+        tls_fail(t);
 }
 
 void
@@ -534,10 +297,10 @@ on_later(struct task *task)
     struct tls *t = container_of(task, struct tls, later);
 
     tls_push(t->stream);
-    if (t->state == FAILED && sock_unsent(sock_of(t)) == 0)
+    if (t->state == TLS_FAILED && sock_unsent(sock_of(t)) == 0)
         tell_error(t, EPROTO);
-    else if (t->state == OPEN)
-        go_on(t);
+    else if (t->state == TLS_OPEN)
+        tls_go_on(t);
 }
 
 /* Of `out`: whole records, and room behind them as every block has it. */
@@ -604,7 +367,7 @@ tls_recv(struct stream *s, bool on)
     struct tls *t = s->tls;
 
     t->want = on;
-    if (t->state != OPEN)
+    if (t->state != TLS_OPEN)
         return;
     if (on && !t->lent && has_pending(t))
         loop_defer(t->turns->loop, &t->later);
@@ -620,15 +383,15 @@ tls_finish(struct stream *s)
 {
     struct tls *t = s->tls;
 
-    if (t->finished || t->state != OPEN || t->mute)
+    if (t->finished || t->state != TLS_OPEN || t->mute)
         return;
     tls_push(s);
-    if (t->state != OPEN)
+    if (t->state != TLS_OPEN)
         return;
     t->finished = t->sent = true;
     ERR_clear_error();
     if (SSL_shutdown(t->ssl) < 0)
-        fail(t);
+        tls_fail(t);
 }
 
 void
@@ -644,7 +407,7 @@ tls_close(struct stream *s, bool reset)
 {
     struct tls *t = s->tls;
 
-    count_failure(t, TLS_FAILURE_UNFINISHED);
+    tls_fault_count(t, TLS_FAILURE_UNFINISHED);
     t->mute = true;
     list_remove(&t->link);
     loop_undefer(t->turns->loop, &t->later);
@@ -656,19 +419,43 @@ tls_close(struct stream *s, bool reset)
 }
 
 static void
+on_sock_connect(struct sock *s, int err)
+{
+    struct tls *t = tls_of(s);
+
+    if (err != 0) {
+        tell_error(t, err);
+        return;
+    }
+    t->state = TLS_SHAKING;
+    tls_shake(t);
+}
+
+static void
+destroy(struct tls *t)
+{
+    if (t->client != NULL && t->state != TLS_FAILED && t->fault == NULL)
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN); /* else its session could not be resumed */
+    SSL_free(t->ssl);
+    tls_domain_unref(&t->domain);
+    tls_client_unref(&t->client);
+    free((char *)t->facts.alpn.p);
+    free((char *)t->facts.sni.p);
+    free((char *)t->facts.client_cert.p);
+    free(t->fault);
+    free(t->name);
+    t->magic = 0;
+    t->stream->tls = NULL;
+    free(t);
+}
+
+static void
 on_sock_closed(struct sock *s)
 {
     struct tls *t = tls_of(s);
     const struct sock_ops *ops = t->ops;
 
-    SSL_free(t->ssl);
-    tls_domain_unref(&t->domain);
-    free((char *)t->facts.alpn.p);
-    free((char *)t->facts.sni.p);
-    free((char *)t->facts.client_cert.p);
-    t->magic = 0;
-    t->stream->tls = NULL;
-    free(t);
+    destroy(t);
     ops->on_closed(s);
 }
 
@@ -676,37 +463,89 @@ static const struct sock_ops tls_sock_ops = {
     .on_recv = on_sock_recv,
     .on_eof = on_sock_eof,
     .on_drained = on_sock_drained,
+    .on_connect = on_sock_connect,
     .on_error = on_sock_error,
     .on_closed = on_sock_closed,
 };
+
+/* --- the beginning -------------------------------------------------------------------------------
+ */
+
+static struct tls *
+new_tls(struct stream *s, const struct sock_ops *ops, struct tls_turns *turns, SSL_CTX *ctx)
+{
+    struct tls *t = mc_alloc(sizeof(*t));
+
+    t->magic = TLS_MAGIC;
+    t->stream = s;
+    t->ops = ops;
+    t->turns = turns;
+    t->later.fn = on_later;
+    list_init(&t->link);
+    t->ssl = SSL_new(ctx);
+    MC_ASSERT(t->ssl != NULL);
+    tls_bio_use(t);
+    s->tls = t;
+    return t;
+}
 
 void
 tls_open(struct stream *s, struct loop *l, int fd, const struct sock_ops *ops,
          struct tls_domain *domain, struct tls_turns *turns)
 {
-    struct tls *t = mc_alloc(sizeof(*t));
-    BIO *bio = BIO_new(bio_method);
+    struct tls *t = new_tls(s, ops, turns, domain->ctx);
 
-    MC_ASSERT(turns->loop == l && bio != NULL);
-    t->magic = TLS_MAGIC;
-    t->stream = s;
-    t->ops = ops;
-    t->turns = turns;
+    MC_ASSERT(turns->loop == l);
+    t->state = TLS_SHAKING;
+    t->begun = true;
+    t->stats = &turns->stats;
     t->domain = tls_domain_ref(domain);
-    t->later.fn = on_later;
-    list_init(&t->link);
-    t->ssl = SSL_new(domain->ctx);
-    MC_ASSERT(t->ssl != NULL);
-    BIO_set_data(bio, t);
-    SSL_set_bio(t->ssl, bio, bio);
     SSL_set_accept_state(t->ssl);
-    s->tls = t;
     sock_open(&s->sock, l, fd, &tls_sock_ops);
     sock_recv(&s->sock, true);
 }
 
+enum mc_err
+tls_connect(struct stream *s, struct loop *l, const struct addr *a, const struct sock_ops *ops,
+            const struct tls_target *to)
+{
+    struct tls *t = new_tls(s, ops, to->turns, tls_client_ctx(to->client));
+    enum mc_err rv;
+
+    MC_ASSERT(to->turns->loop == l);
+    t->state = TLS_DIALLING;
+    t->stats = &to->turns->up_stats;
+    t->client = tls_client_ref(to->client);
+    t->name = to->name != NULL ? mc_strdup(to->name) : NULL;
+    t->server = to->server;
+    tls_client_aim(t);
+    rv = sock_connect(&s->sock, l, a, &tls_sock_ops);
+    if (rv != MC_OK) {
+        const int err = errno;
+
+        destroy(t);
+        errno = err;
+    }
+    return rv;
+}
+
+/* --- what is known -------------------------------------------------------------------------------
+ */
+
 const struct tls_facts *
 tls_facts(const struct stream *s)
 {
-    return s->tls->state == HANDSHAKE ? NULL : &s->tls->facts;
+    return s->tls->state < TLS_OPEN ? NULL : &s->tls->facts;
+}
+
+const struct tls_fault *
+tls_fault(const struct stream *s)
+{
+    return s->tls->fault;
+}
+
+bool
+tls_is_shaking(const struct stream *s)
+{
+    return s->tls->state == TLS_SHAKING;
 }

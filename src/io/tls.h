@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * tls.h - TLS towards clients (RFC 5246, RFC 8446), by OpenSSL: certificates by name, the keys of
- * session tickets, and what stream.h asks of a stream with TLS.
+ * tls.h - TLS with clients and with servers (RFC 5246, RFC 8446), by OpenSSL: certificates by
+ * name, the keys of session tickets, whom we believe, and what stream.h asks of a stream with TLS.
  *
- * A struct tls_domain is what one listener offers: immutable once workers have it, counted by
- * references of any thread.  It is built on the control thread, from files.
+ * A struct tls_domain is what one listener offers, a struct tls_client how servers are dialled:
+ * immutable once workers have them, counted by references of any thread.  They are built on the
+ * control thread, from files.
  */
 #ifndef MC_IO_TLS_H
 #define MC_IO_TLS_H
@@ -16,14 +17,17 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "base/stats.h"
 #include "base/str.h"
 #include "io/block.h"
 #include "io/loop.h"
 
+struct addr;
 struct sock_ops;
 struct stream;
 struct tls;
+struct tls_client;
 struct tls_domain;
 
 /* --- session tickets (tls_tickets.c) -------------------------------------------------------------
@@ -77,18 +81,58 @@ unsigned tls_domain_names(const struct tls_domain *);
 /* Is there a certificate for this name, exact or by a wildcard? */
 bool tls_domain_knows(const struct tls_domain *, const char *name);
 
+/* --- how servers are dialled (tls_client.c) ------------------------------------------------------
+ */
+#define TLS_NAME_MAX 253 /* bytes of a server's name */
+
+/* Believes nobody at first, and accepts only who can be believed. */
+struct tls_client *tls_client_new(void);
+struct tls_client *tls_client_ref(struct tls_client *);
+void tls_client_unref(struct tls_client **); /* NULL is fine */
+
+/* All of these are told before tls_client_seal().  False: a note or e says what is wrong. */
+/* A PEM file with authorities, or a directory of such files. */
+bool tls_client_add_ca(struct tls_client *, const char *path, struct errbuf *);
+/* The authorities that the operating system believes, in a file that OpenSSL's SSL_CERT_FILE may
+ * name; else that of Debian, or where OpenSSL was built to look. */
+bool tls_client_add_system_ca(struct tls_client *, struct errbuf *);
+bool tls_client_add_crl(struct tls_client *, const char *path, tls_note_f *, void *arg);
+/* Whoever answers is taken for the server. */
+void tls_client_trust_all(struct tls_client *);
+/* Shown to servers that ask: a PEM file as for tls_domain_add(). */
+bool tls_client_set_certificate(struct tls_client *, const char *path, tls_note_f *, void *arg);
+bool tls_client_set_min_version(struct tls_client *, unsigned minor); /* TLS 1.minor */
+bool tls_client_set_ciphers(struct tls_client *, const char *list, struct errbuf *);
+bool tls_client_set_ciphersuites(struct tls_client *, const char *list, struct errbuf *);
+/* protocols: as on the wire (RFC 7301 3.1), in the order of preference; copied. */
+void tls_client_set_alpn(struct tls_client *, const uint8_t *protocols, unsigned n);
+void tls_client_seal(struct tls_client *);
+/* The same for two that were told the same, files' contents included; 0: c is NULL. */
+uint64_t tls_client_id(const struct tls_client *c);
+
+/* Whom a stream is to reach. */
+struct tls_target {
+    struct tls_client *client; /* NULL: plain */
+    /* What the certificate must be for: a host name, which is also sent as SNI, or an IP address.
+     * NULL: nothing, with a client that trusts all. */
+    const char *name;
+    uint64_t server;         /* sessions are resumed with the same server and name only */
+    struct tls_turns *turns; /* the loop's */
+};
+
 /* --- handshakes of a worker ----------------------------------------------------------------------
  */
 /* X(name, label, help) */
-#define TLS_FAILURES(X)                                                                     \
-    X(CLOSED, "closed", "the client went away")                                             \
-    X(UNFINISHED, "unfinished", "it did not end in time, or the balancer had to end")       \
-    X(NOT_TLS, "not_tls", "what came was not TLS")                                          \
-    X(VERSION, "version", "no version of TLS in common")                                    \
-    X(CIPHER, "cipher", "no cipher, group or signature algorithm in common")                \
-    X(ALPN, "alpn", "no application protocol in common")                                    \
-    X(CLIENT_CERTIFICATE, "client_certificate", "none, or one that was not accepted")       \
-    X(ALERT, "alert", "the client refused, because of the certificate more often than not") \
+#define TLS_FAILURES(X)                                                                   \
+    X(CLOSED, "closed", "the peer went away")                                             \
+    X(UNFINISHED, "unfinished", "it did not end in time, or the balancer had to end")     \
+    X(NOT_TLS, "not_tls", "what came was not TLS")                                        \
+    X(VERSION, "version", "no version of TLS in common")                                  \
+    X(CIPHER, "cipher", "no cipher, group or signature algorithm in common")              \
+    X(ALPN, "alpn", "no application protocol in common")                                  \
+    X(CLIENT_CERTIFICATE, "client_certificate", "none, or one that was not accepted")     \
+    X(SERVER_CERTIFICATE, "server_certificate", "one that was not accepted")              \
+    X(ALERT, "alert", "the peer refused, because of the certificate more often than not") \
     X(OTHER, "other", "anything else")
 
 enum tls_failure {
@@ -103,17 +147,25 @@ enum tls_failure {
 struct tls_stats {
     stat_u64 handshakes[TLS_VERSIONS][2]; /* by version; [1]: resumed */
     stat_u64 failures[TLS_N_FAILURES];
-    stat_u64 truncated; /* connections that clients ended without close_notify */
+    stat_u64 truncated; /* connections that peers ended without close_notify */
 };
 
 const char *tls_failure_label(enum tls_failure);
+
+/* Sessions with servers, to go on with. */
+struct tls_sessions {
+    struct map by_key;
+    struct list lru; /* struct tls_kept */
+};
 
 /* One a loop: handshakes that have bytes to work on wait here for their turn. */
 struct tls_turns {
     struct loop *loop;
     struct list waiting; /* struct tls */
     struct task task;
-    struct tls_stats stats;
+    struct tls_stats stats;    /* with clients */
+    struct tls_stats up_stats; /* with servers */
+    struct tls_sessions sessions;
 };
 
 void tls_turns_init(struct tls_turns *, struct loop *);
@@ -124,15 +176,25 @@ void tls_turns_fini(struct tls_turns *); /* all streams are closed */
 struct tls_facts {
     const char *version;    /* "TLSv1.3" */
     const char *cipher;     /* OpenSSL's name */
-    struct str alpn;        /* empty: the client offered none */
+    struct str alpn;        /* empty: none was agreed on */
     struct str sni;         /* as the client wrote it; empty: none */
     struct str client_cert; /* value of Client-Cert (RFC 9440 2.2); empty: none was given */
+    bool resumed;
+};
+
+/* Why a stream that dialled a server has failed. */
+struct tls_fault {
+    enum tls_failure why;
+    uint8_t alert;  /* with ALERT: as on the wire */
+    char text[160]; /* "certificate: hostname mismatch, expected one for a.test" */
 };
 
 /* --- stream.h's ---------------------------------------------------------------------------------
  */
 void tls_open(struct stream *, struct loop *, int fd, const struct sock_ops *, struct tls_domain *,
               struct tls_turns *);
+enum mc_err tls_connect(struct stream *, struct loop *, const struct addr *,
+                        const struct sock_ops *, const struct tls_target *);
 void tls_recv(struct stream *, bool on);
 void tls_send(struct stream *, struct block **);
 void tls_write(struct stream *, const void *, size_t n);
@@ -144,5 +206,7 @@ void tls_finish(struct stream *);
 void tls_shutdown(struct stream *);
 void tls_close(struct stream *, bool reset);
 const struct tls_facts *tls_facts(const struct stream *);
+const struct tls_fault *tls_fault(const struct stream *);
+bool tls_is_shaking(const struct stream *);
 
 #endif

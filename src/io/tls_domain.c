@@ -20,12 +20,8 @@
 #include "base/file.h"
 #include "io/tls_priv.h"
 
-/* Forward secrecy and AEAD only (RFC 9325 4.2); RSA and ECDSA each in the order of cost. */
-#define CIPHERS      "ECDHE+AESGCM:ECDHE+CHACHA20"
-#define GROUPS       "X25519:P-256:P-384:P-521"
 /* A ticket's key opens it for an hour after the one in which it was sealed. */
-#define SESSION_S    3600
-#define CA_BYTES_MAX ((size_t)16 << 20)
+#define SESSION_S 3600
 
 /* --- names ---------------------------------------------------------------------------------------
  */
@@ -157,15 +153,11 @@ on_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned ch
 static void
 set_defaults(SSL_CTX *ctx)
 {
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    tls_ctx_defaults(ctx);
+    SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
     SSL_CTX_set_timeout(ctx, SESSION_S);
     SSL_CTX_set_max_early_data(ctx, 0); /* it could be played again */
-    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    MC_ASSERT(SSL_CTX_set_cipher_list(ctx, CIPHERS) == 1);
-    MC_ASSERT(SSL_CTX_set1_groups_list(ctx, GROUPS) == 1);
     SSL_CTX_set_cert_cb(ctx, on_choose_cert, NULL);
     SSL_CTX_set_tlsext_status_cb(ctx, on_ocsp);
     tls_tickets_use(ctx);
@@ -339,37 +331,19 @@ tls_domain_add(struct tls_domain *d, const char *path, bool ocsp, tls_note_f *no
 bool
 tls_domain_set_min_version(struct tls_domain *d, unsigned minor)
 {
-    return SSL_CTX_set_min_proto_version(d->ctx, TLS1_VERSION + (int)minor) == 1;
+    return tls_ctx_set_min_version(d->ctx, minor);
 }
 
 bool
 tls_domain_set_ciphers(struct tls_domain *d, const char *list, struct errbuf *e)
 {
-    if (SSL_CTX_set_cipher_list(d->ctx, list) == 1)
-        return true;
-    err_set(e, "\"%s\": %s, expected a list as openssl-ciphers(1) has it", list, tls_error_text());
-    return false;
+    return tls_ctx_set_ciphers(d->ctx, list, e);
 }
 
 bool
 tls_domain_set_ciphersuites(struct tls_domain *d, const char *list, struct errbuf *e)
 {
-    if (SSL_CTX_set_ciphersuites(d->ctx, list) == 1)
-        return true;
-    err_set(e, "\"%s\": %s, expected like \"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384\"", list,
-            tls_error_text());
-    return false;
-}
-
-/* Sessions of clients that were asked by other rules are not resumed. */
-static void
-digest_file(struct tls_domain *d, const char *path)
-{
-    struct buf text = {0};
-
-    if (file_load(path, CA_BYTES_MAX, &text) && text.n > 0)
-        digest_more(d, text.p, text.n);
-    buf_free(&text);
+    return tls_ctx_set_ciphersuites(d->ctx, list, e);
 }
 
 bool
@@ -381,44 +355,16 @@ tls_domain_add_client_ca(struct tls_domain *d, const char *path, struct errbuf *
         err_set(e, "%s: %s, expected certificates in PEM", path, tls_error_text());
         return false;
     }
-    digest_file(d, path);
+    tls_digest_file(d->context, path); /* no resumption for who was asked by other rules */
     return true;
-}
-
-static void
-check_crl(X509_CRL *crl, const char *path, tls_note_f *note, void *arg)
-{
-    const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
-
-    if (next != NULL && X509_cmp_current_time(next) < 0)
-        tls_note(note, arg, true, path,
-                 "the list has expired, expected a newer one: no client certificate of its issuer "
-                 "will be accepted");
 }
 
 bool
 tls_domain_add_crl(struct tls_domain *d, const char *path, tls_note_f *note, void *arg)
 {
-    X509_STORE *store = SSL_CTX_get_cert_store(d->ctx);
-    BIO *bio = BIO_new_file(path, "r");
-    X509_CRL *crl;
-    unsigned n = 0;
-
-    while (bio != NULL && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL) {
-        check_crl(crl, path, note, arg);
-        X509_STORE_add_crl(store, crl);
-        X509_CRL_free(crl);
-        n++;
-    }
-    BIO_free(bio);
-    if (n == 0) {
-        tls_note(note, arg, false, path, "%s, expected lists of revoked certificates in PEM",
-                 tls_error_text());
+    if (!tls_ctx_add_crl(d->ctx, path, "no client certificate", note, arg))
         return false;
-    }
-    ERR_clear_error();
-    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-    digest_file(d, path);
+    tls_digest_file(d->context, path);
     return true;
 }
 
