@@ -24,8 +24,8 @@ token_is(struct str s, const char *lower, size_t n)
 }
 #define TOKEN_IS(s, literal) token_is((s), (literal), sizeof(literal) - 1)
 
-static bool
-is_token(struct str s)
+bool
+h1_is_token(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (!h1_is(s.p[i], C_TOKEN))
@@ -67,7 +67,7 @@ note_codings(struct h1_notes *n, struct str list)
             n->bad_coding = true; /* nothing may follow, least of all `chunked` again */
         if (TOKEN_IS(coding, "chunked"))
             n->chunked = true;
-        else if (is_token(coding))
+        else if (h1_is_token(coding))
             n->other_coding = true;
         else
             n->bad_coding = true;
