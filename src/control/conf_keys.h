@@ -63,6 +63,7 @@ enum conf_kind {
     CONF_PATTERN,  /* char *: path with holes, class.h */
     CONF_FIELD,    /* char *name, followed by char *value: "NAME" or "NAME: VALUE" */
     CONF_PARAM,    /* char *name, followed by char *value: "NAME" or "NAME=VALUE" */
+    CONF_UPGRADE,  /* char *: list joined by commas, as upgrade_offer() wants it */
     CONF_GRPC,     /* char *: "pkg.Service/Method" */
     CONF_N_KINDS
 };

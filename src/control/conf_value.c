@@ -14,6 +14,7 @@
 #include "control/conf.h"
 #include "control/conf_keys.h"
 #include "control/near.h"
+#include "http/upgrade.h"
 
 #define NAME_BYTES_MAX 253 /* of a host name, RFC 1035 2.3.4 less the root's dot */
 
@@ -60,6 +61,19 @@ list_grow(const struct conf_key *k, void *object, size_t elem_bytes)
     memset(elem, 0, elem_bytes);
     (*n)++;
     return elem;
+}
+
+/* One more at the end of a list that is one text. */
+static void
+list_join(void *field, struct str text)
+{
+    char **list = field, *longer;
+
+    if (field == NULL)
+        return;
+    longer = mc_printf("%s%s" STR_FMT, *list ? *list : "", *list ? "," : "", STR_ARG(text));
+    free(*list);
+    *list = longer;
 }
 
 /* --- numbers ---------------------------------------------------------------------------------- */
@@ -628,7 +642,6 @@ value_resolver(const struct conf_key *k, struct str text, void *object, void *fi
                struct errbuf *e)
 {
     struct addr a;
-    char **list = field, *longer;
 
     if (!addr_parse_ip(text, 53, &a) &&
         (addr_parse(text, &a, NULL, NULL, NULL) != MC_OK || a.u.sa.sa_family == AF_UNIX)) {
@@ -638,11 +651,29 @@ value_resolver(const struct conf_key *k, struct str text, void *object, void *fi
                 STR_ARG(text));
         return false;
     }
-    if (list != NULL) {
-        longer = mc_printf("%s%s" STR_FMT, *list ? *list : "", *list ? "," : "", STR_ARG(text));
-        free(*list);
-        *list = longer;
+    list_join(field, text);
+    return true;
+}
+
+static bool
+value_upgrade(const struct conf_key *k, struct str text, void *object, void *field,
+              struct errbuf *e)
+{
+    if (str_eq(text, STR("none")))
+        return true;
+    if (upgrade_is_http(text)) {
+        err_set(e,
+                "\"" STR_FMT "\" is HTTP itself, which is not passed on behind an upgrade, "
+                "expected like websocket, or any or none",
+                STR_ARG(text));
+        return false;
     }
+    if (!upgrade_is_protocol(text)) {
+        err_set(e, "\"" STR_FMT "\" is not a protocol, expected like websocket or \"foo/2\"",
+                STR_ARG(text));
+        return false;
+    }
+    list_join(field, text);
     return true;
 }
 
@@ -785,6 +816,7 @@ static const struct {
     [CONF_PATTERN] = {"path", value_pattern},
     [CONF_FIELD] = {"field", value_field},
     [CONF_PARAM] = {"parameter", value_param},
+    [CONF_UPGRADE] = {"protocol", value_upgrade},
     [CONF_GRPC] = {"service/method", value_grpc},
 };
 

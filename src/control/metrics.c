@@ -161,6 +161,9 @@ process_gauges(const struct node *n, struct buf *b)
            (double)view_sum_workers(n, offsetof(struct worker_stats, active_connections)));
     simple(b, "meercat_process_active_requests", "gauge", "requests under way",
            (double)view_sum_workers(n, offsetof(struct worker_stats, active_requests)));
+    simple(b, "meercat_process_active_tunnels", "gauge",
+           "connections that speak another protocol after an upgrade",
+           (double)view_sum_workers(n, offsetof(struct worker_stats, active_tunnels)));
     simple(b, "meercat_process_idle_server_connections", "gauge",
            "connections to servers that are kept for reuse",
            (double)view_sum_workers(n, offsetof(struct worker_stats, idle_upstream)));
@@ -180,6 +183,21 @@ process_counters(const struct node *n, struct buf *b)
         buf_printf(b, "%s%s%s%s %" PRIu64 "\n", name, code ? "{code=\"" : "", code ? code : "",
                    code ? "\"}" : "", view_sum_workers(n, c->offset));
     }
+}
+
+/* The ways in which a tunnel can end. */
+static void
+process_tunnels(const struct node *n, struct buf *b)
+{
+    static const enum end_reason ends[] = {END_OK, END_CLIENT_GONE, END_SERVER_RESET,
+                                           END_TUNNEL_TIMEOUT, END_DRAINED};
+
+    family(b, "meercat_process_tunnel_ends_total", "counter",
+           "tunnels that have ended, by how; ok is when both sides said so");
+    for (size_t i = 0; i < MC_COUNT(ends); i++)
+        buf_printf(b, "meercat_process_tunnel_ends_total{end=\"%s\"} %" PRIu64 "\n",
+                   end_reason_name(ends[i]),
+                   view_sum_workers(n, offsetof(struct worker_stats, tunnel_ends[ends[i]])));
 }
 
 static void
@@ -416,6 +434,7 @@ metrics_text(const struct node *n, struct buf *b)
 {
     process_gauges(n, b);
     process_counters(n, b);
+    process_tunnels(n, b);
     process_times(n, b);
     tls(n, b);
     listeners(n, b);

@@ -310,6 +310,9 @@ view_status(const struct node *n)
     json_object_set_new(j, "in_flight",
                         json_integer((json_int_t)view_sum_workers(
                             n, offsetof(struct worker_stats, active_requests))));
+    json_object_set_new(j, "tunnels",
+                        json_integer((json_int_t)view_sum_workers(
+                            n, offsetof(struct worker_stats, active_tunnels))));
     json_object_set_new(j, "counters", worker_counts(n));
     json_object_set_new(j, "request_time", quantiles(&times));
     return j;

@@ -178,6 +178,7 @@ pool_conf_free(struct pool_conf *c)
     class_rules_fini(&c->rules);
     free(c->name);
     free(c->hash_name);
+    free(c->upgrade);
     free(c->check.path);
     free(c->check.host);
     free(c->check.method);

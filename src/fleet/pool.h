@@ -63,13 +63,16 @@ struct pool_conf {
     mc_ns idle_timeout_ns;         /* no progress of a body; default 30 s */
     mc_ns total_timeout_ns;        /* of a request with all its attempts; 0: none */
     mc_ns grpc_timeout_max_ns;     /* of what calls of gRPC ask for themselves; 0: not looked at */
-    unsigned idle_max;             /* kept connections per worker and server; default 100 */
-    mc_ns idle_conn_timeout_ns;    /* kept at most this long; default 30 s */
-    unsigned requests_per_conn;    /* 0: no limit */
-    mc_ns report_interval_ns;      /* how often agents report; default 100 ms */
-    unsigned n_classes;            /* of requests, rules and "other" included; default 128 */
-    struct class_rules rules;      /* fewer than classes */
-    bool pass_load_reports;        /* clients get what responses tell of their server's load */
+    char *upgrade;              /* protocols that clients may switch to: "websocket,foo/2", "any";
+                                   NULL: none */
+    mc_ns tunnel_timeout_ns;    /* nothing goes through after a switch; default 1 h */
+    unsigned idle_max;          /* kept connections per worker and server; default 100 */
+    mc_ns idle_conn_timeout_ns; /* kept at most this long; default 30 s */
+    unsigned requests_per_conn; /* 0: no limit */
+    mc_ns report_interval_ns;   /* how often agents report; default 100 ms */
+    unsigned n_classes;         /* of requests, rules and "other" included; default 128 */
+    struct class_rules rules;   /* fewer than classes */
+    bool pass_load_reports;     /* clients get what responses tell of their server's load */
     struct server_conf *servers;
     unsigned n_servers;
 };

@@ -31,8 +31,8 @@
     X(response_errors, "responses that were malformed or broke off")  \
     X(timeouts, "attempts ended by a time limit")                     \
     X(retries, "attempts here that were followed by another attempt") \
-    X(bytes_in, "bytes of response bodies received")                  \
-    X(bytes_out, "bytes of request bodies sent")                      \
+    X(bytes_in, "bytes of response bodies and tunnels received")      \
+    X(bytes_out, "bytes of request bodies and tunnels sent")          \
     X(idle_conns, "connections kept idle (gauge)")                    \
     X(open_conns, "connections open (gauge)")
 

@@ -19,8 +19,8 @@ bool upgrade_is_http(struct str);
 
 /* What a request offers and `allowed` has, for an Upgrade field of our own; in the arena, empty
  * when there is none.  allowed: names joined by commas, of which "any" is every one; NULL: none.
- * Letter case does not count.  *may_ignore: HTTP itself is among the offers, the request makes sense
- * without a switch. */
+ * Letter case does not count.  *may_ignore: HTTP itself is among the offers, the request makes
+ * sense without a switch. */
 struct str upgrade_offer(const struct http_head *request, const char *allowed, struct arena *,
                          bool *may_ignore);
 /* Does a 101 switch to what was offered, and nothing else?  It may name several protocols, in

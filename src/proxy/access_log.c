@@ -292,6 +292,10 @@ add_json(struct buf *b, const struct access_record *r)
     MS(b, "connect_ms", r->connect_ns);
     MS(b, "first_byte_ms", r->first_byte_ns);
     MS(b, "total_ms", r->total_ns);
+    if (r->tunnel.n > 0) {
+        TEXT(b, "tunnel", r->tunnel);
+        MS(b, "tunnel_ms", r->tunnel_ns);
+    }
     NUMBER(b, "retries", r->retries);
     TEXT(b, "listener", str_of(r->listener));
     TEXT(b, "route", str_of(r->route));

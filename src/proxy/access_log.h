@@ -45,6 +45,8 @@ struct access_record {
     mc_ns connect_ns;       /* until connected (0 when reused) */
     mc_ns first_byte_ns;    /* from sending the request until the response head */
     mc_ns total_ns;
+    struct str tunnel; /* the protocol that was spoken behind a 101; bytes are the tunnel's, too */
+    mc_ns tunnel_ns;   /* from the 101 to the end */
     const char *tls_version, *tls_cipher; /* NULL: a plain connection */
     struct str sni;
     const char *grpc_status; /* "UNAVAILABLE"; NULL: no call of gRPC, or nothing was said */

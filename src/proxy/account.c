@@ -72,6 +72,15 @@ phase(mc_ns from, mc_ns to)
 }
 
 static void
+count_tunnel(struct txn *t)
+{
+    struct worker_stats *s = &t->worker->stats;
+
+    stat_add(&s->active_tunnels, (uint64_t)-1);
+    stat_add(&s->tunnel_ends[t->end], 1);
+}
+
+static void
 flush_log(struct task *task)
 {
     struct worker *w = container_of(task, struct worker, log_task);
@@ -113,6 +122,8 @@ log_request(struct txn *t, mc_ns now)
         .connect_ns = phase(t->at.placed, t->at.connected),
         .first_byte_ns = phase(t->at.sent, t->at.first_byte),
         .total_ns = phase(t->at.begun, now),
+        .tunnel = t->tunnel ? t->upgrade : STR_NONE,
+        .tunnel_ns = t->tunnel ? now - t->at.first_byte : -1,
         .tls_version = t->tls != NULL ? t->tls->version : NULL,
         .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
         .sni = t->tls != NULL ? t->tls->sni : STR_NONE,
@@ -132,8 +143,10 @@ account_done(struct txn *t)
 
     w->log_task.fn = flush_log;
     count_status(t);
-    if (t->at.begun != 0)
-        stat_hist_add(&w->stats.request_time, now - t->at.begun);
+    if (t->tunnel)
+        count_tunnel(t);
+    if (t->at.begun != 0) /* the request ended with the switch */
+        stat_hist_add(&w->stats.request_time, (t->tunnel ? t->at.first_byte : now) - t->at.begun);
     if (t->gen->snap->access_log != NULL)
         log_request(t, now);
 }

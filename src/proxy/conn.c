@@ -14,7 +14,7 @@
 #include <arpa/inet.h>
 
 #include "http/forwarded.h"
-#include "proxy/txn.h"
+#include "proxy/tunnel.h"
 #include "proxy/untaken.h"
 
 #define DISCARD_MAX_BYTES                                                    \
@@ -471,6 +471,7 @@ on_recv(struct sock *s, struct block **b)
         gather(c, block_at(*b), (*b)->len);
         stream_recv(&c->stream, false);
         return;
+    case CONN_TUNNEL: tunnel_down_data(c->txn, b); return;
     case CONN_DISCARD:
     case CONN_LINGER: discard(c, *b); return;
     case CONN_HANDSHAKE:
@@ -501,6 +502,7 @@ on_eof(struct sock *s)
         if (!c->listener->conf.half_close)
             txn_down_gone(c->txn, END_CLIENT_GONE);
         return;
+    case CONN_TUNNEL: tunnel_down_end(c->txn); return;
     case CONN_HANDSHAKE:
     case CONN_FLUSH:
     case CONN_CLOSED: return;
@@ -537,7 +539,9 @@ on_error(struct sock *s, int err)
 {
     struct conn *c = conn_of(s);
 
-    if (c->txn != NULL)
+    if (c->state == CONN_TUNNEL)
+        tunnel_down_broken(c->txn);
+    else if (c->txn != NULL)
         txn_down_gone(c->txn, END_CLIENT_GONE);
     else
         conn_close(c, false);

@@ -19,6 +19,7 @@
     X(HEAD, "reading a request head")                   \
     X(BODY, "reading a request body")                   \
     X(WAIT, "waiting for the response to end")          \
+    X(TUNNEL, "tunnelling another protocol")            \
     X(DISCARD, "discarding the rest of a request body") \
     X(FLUSH, "sending the last bytes")                  \
     X(LINGER, "waiting for the client to close")        \

@@ -35,6 +35,27 @@ h1_interim(struct txn *t, const struct http_head *head)
     write_head(conn_of_txn(t), head, &w);
 }
 
+static struct http_field
+upgrade_field(struct str protocols)
+{
+    return (struct http_field){"Upgrade", protocols.p, (uint32_t)protocols.n, 7, FIELD_UPGRADE};
+}
+
+/* A 426 with the field that it is about. */
+static void
+write_required(struct conn *c, const struct down_head *d, struct h1_write *w)
+{
+    struct http_field add[2] = {upgrade_field(d->upgrade)};
+
+    MC_ASSERT(w->n_add < MC_COUNT(add));
+    for (unsigned i = 0; i < w->n_add; i++)
+        add[i + 1] = w->add[i];
+    w->add = add;
+    w->n_add++;
+    w->connection = c->close_after ? "close, Upgrade" : "Upgrade";
+    write_head(c, d->head, w);
+}
+
 /* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */
 static void
 h1_head(struct txn *t, const struct down_head *d)
@@ -60,7 +81,10 @@ h1_head(struct txn *t, const struct down_head *d)
         w.connection = "close";
     else if (t->req.minor == 0)
         w.connection = "keep-alive";
-    write_head(c, d->head, &w);
+    if (d->upgrade.n == 0)
+        write_head(c, d->head, &w);
+    else
+        write_required(c, d, &w);
 }
 
 static void
@@ -79,6 +103,31 @@ h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
     if (c->resp_chunked)
         h1_frame_end(&c->stream, trailers, n);
     stream_push(&c->stream);
+}
+
+static struct block *
+h1_switched(struct txn *t, const struct down_head *d, bool *ended)
+{
+    struct conn *c = conn_of_txn(t);
+    struct http_field upgrade = upgrade_field(d->upgrade);
+    struct h1_write w = {.drop = d->drop, .add = &upgrade, .n_add = 1, .connection = "Upgrade"};
+    struct block *early = c->in;
+
+    write_head(c, d->head, &w);
+    stream_push(&c->stream);
+    c->in = NULL;
+    c->scanned = 0;
+    c->resp_chunked = false;
+    c->close_after = true;
+    c->state = CONN_TUNNEL;
+    *ended = c->eof;
+    return early;
+}
+
+static void
+h1_shut(struct txn *t)
+{
+    stream_shutdown(&conn_of_txn(t)->stream);
 }
 
 static void
@@ -101,7 +150,7 @@ h1_want(struct txn *t, bool on)
 {
     struct conn *c = conn_of_txn(t);
 
-    if (c->state == CONN_BODY)
+    if (c->state == CONN_BODY || c->state == CONN_TUNNEL)
         stream_recv(&c->stream, on);
 }
 
@@ -146,6 +195,8 @@ const struct down_ops down_h1 = {
     .head = h1_head,
     .data = h1_data,
     .end = h1_end,
+    .switched = h1_switched,
+    .shut = h1_shut,
     .abort = h1_abort,
     .done = h1_done,
     .want = h1_want,

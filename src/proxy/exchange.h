@@ -26,7 +26,8 @@ struct down_head {
     enum http_body body; /* NONE, LENGTH, or CHUNKED for "length unknown": the side frames it */
     uint64_t content_length;
     bool keep_content_length;
-    bool close; /* this connection must not carry another request */
+    bool close;         /* this connection must not carry another request */
+    struct str upgrade; /* of a 101 and a 426: Upgrade, where the client speaks HTTP/1.1 */
 };
 
 struct down_ops {
@@ -36,6 +37,12 @@ struct down_ops {
     void (*data)(struct txn *, struct block **);
     /* The response is whole. */
     void (*end)(struct txn *, const struct http_field *trailers, unsigned n);
+    /* The server has switched to another protocol: tells the client;
+     * bytes go as they are from here on, both ways, and reception is off.  Returns what came behind
+     * the request, or NULL; *ended: the client has sent all it will. */
+    struct block *(*switched)(struct txn *, const struct down_head *, bool *ended);
+    /* In a tunnel: the client gets no more bytes, and knows. */
+    void (*shut)(struct txn *);
     /* The response cannot be completed: break it so that it cannot look whole. */
     void (*abort)(struct txn *);
     /* The transaction is over (after end or abort, or without any response); t is freed next. */
@@ -58,6 +65,11 @@ struct up_ops {
     void (*request)(struct txn *, const struct h1_write *);
     void (*data)(struct txn *, struct block **);
     void (*end)(struct txn *, const struct http_field *trailers, unsigned n);
+    /* This side has told of a switch to another protocol, and it is believed: bytes go as they are
+     * from here on, both ways. */
+    void (*switched)(struct txn *);
+    /* In a tunnel: the server gets no more bytes, and knows. */
+    void (*shut)(struct txn *);
     /* Gives the server's side up: reuse says that the exchange was whole. */
     void (*release)(struct txn *, bool reuse);
     void (*want)(struct txn *, bool on);

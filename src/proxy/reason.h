@@ -21,7 +21,9 @@
     X(NO_ROUTE, 404, UNIMPLEMENTED, "destination_not_found", "no route for this host and path")    \
     X(RATE_LIMITED, 429, RESOURCE_EXHAUSTED, "http_request_denied", "too many requests")           \
     X(BODY_TOO_LARGE, 413, RESOURCE_EXHAUSTED, "http_request_denied", "request body too large")    \
-    X(UPGRADE, 501, UNIMPLEMENTED, "http_upgrade_failed", "protocol upgrade is not supported")     \
+    X(UPGRADE, 501, UNIMPLEMENTED, "http_upgrade_failed",                                          \
+      "upgrade to this protocol is not allowed")                                                   \
+    X(BAD_UPGRADE, 502, INTERNAL, "http_upgrade_failed", "server switched to another protocol")    \
     X(METHOD, 501, UNIMPLEMENTED, "http_request_denied", "method is not supported")                \
     X(MAX_FORWARDS, 0, OK, "", "answered here: Max-Forwards is 0")                                 \
     X(HEAD_TIMEOUT, 408, DEADLINE_EXCEEDED, "http_request_error",                                  \
@@ -55,6 +57,7 @@
       "request took longer than allowed")                                                          \
     X(GRPC_TIMEOUT, 504, DEADLINE_EXCEEDED, "http_response_timeout",                               \
       "the time that grpc-timeout gives is over")                                                  \
+    X(TUNNEL_TIMEOUT, 0, UNAVAILABLE, "", "nothing went through the tunnel in time")               \
     X(DRAINED, 503, UNAVAILABLE, "proxy_internal_response", "the balancer is shutting down")       \
     X(INTERNAL, 500, INTERNAL, "proxy_internal_error", "the balancer failed")
 
@@ -62,6 +65,7 @@ enum end_reason {
 #define X(name, status, grpc, error, text) END_##name,
     END_REASONS(X)
 #undef X
+        END_N
 };
 
 const char *end_reason_name(enum end_reason); /* "connect-timeout" */

@@ -9,10 +9,8 @@
 #include "http/forwarded.h"
 #include "proxy/call.h"
 #include "proxy/load_report.h"
-#include "proxy/txn.h"
+#include "proxy/tunnel.h"
 #include "proxy/worker_priv.h"
-
-#define RELAY_HIGH  65536u /* stop reading from one side when the other has this much unsent */
 
 #define INTERIM_MAX 32 /* 1xx heads before a final one; a server that sends more is broken */
 
@@ -125,16 +123,28 @@ count_hop(struct txn *t, struct http_field *add, field_set *drop)
     return 1;
 }
 
+/* The hop's own Upgrade, of what the client offers and the pool allows. */
+static unsigned
+ask_to_switch(const struct txn *t, struct http_field *add, struct h1_write *w)
+{
+    if (t->upgrade.n == 0)
+        return 0;
+    w->connection = "Upgrade";
+    *add = (struct http_field){"Upgrade", t->upgrade.p, (uint32_t)t->upgrade.n, 7, FIELD_UPGRADE};
+    return 1;
+}
+
 void
 relay_start(struct txn *t)
 {
-    struct http_field add[FORWARDED_MAX + 3];
+    struct http_field add[FORWARDED_MAX + 4];
     struct h1_write w = {.add = add, .body = t->req.body, .content_length = t->req.content_length};
 
     w.n_add = request_fields(t, add, &w.drop);
     w.n_add += count_hop(t, add + w.n_add, &w.drop);
     if (t->grpc)
         w.n_add += call_send(t, add + w.n_add, &w.drop);
+    w.n_add += ask_to_switch(t, add + w.n_add, &w);
     t->head_sent = true;
     t->in_progress_ns = t->out_progress_ns = worker_now(t->worker);
     t->up->request(t, &w);
@@ -190,6 +200,10 @@ txn_request_end(struct txn *t)
 void
 txn_up_drained(struct txn *t)
 {
+    if (t->state == TXN_TUNNEL) {
+        tunnel_up_drained(t);
+        return;
+    }
     if (t->state != TXN_RELAY || t->splicing_up)
         return;
     t->in_progress_ns = worker_now(t->worker);
@@ -275,6 +289,8 @@ txn_response_head(struct txn *t, const struct http_head *head)
     note_response(t, head->status);
     if (t->grpc)
         call_hear(t, head->fields, head->n_fields);
+    if (head->status == 426) /* RFC 9110 15.5.22: it says what is required */
+        d.upgrade = tunnel_required(t, head);
     if (bodyless)
         d.body = HTTP_BODY_NONE;
     else if (d.body == HTTP_BODY_NONE)
@@ -315,6 +331,10 @@ txn_response_end(struct txn *t, const struct http_field *trailers, unsigned n)
 void
 txn_down_drained(struct txn *t)
 {
+    if (t->state == TXN_TUNNEL) {
+        tunnel_down_drained(t);
+        return;
+    }
     if (t->state != TXN_RELAY || !t->resp_begun || t->splicing_down)
         return;
     t->out_progress_ns = worker_now(t->worker);

@@ -14,6 +14,7 @@
 #include "proxy/txn.h"
 
 #include "proxy/call.h"
+#include "proxy/tunnel.h"
 #include "proxy/upconn.h"
 #include "proxy/worker_priv.h"
 
@@ -82,6 +83,8 @@ on_timer(struct timer *timer)
         txn_fail(t, call_is_over(t) ? END_GRPC_TIMEOUT : END_TOTAL_TIMEOUT);
     else if (t->state == TXN_RELAY)
         relay_tick(t);
+    else if (t->state == TXN_TUNNEL)
+        tunnel_tick(t);
     else if (t->phase_deadline_ns > now)
         txn_arm(t);
     else if (t->state == TXN_WAIT) {
@@ -157,7 +160,7 @@ txn_end_attempt(struct txn *t, bool reuse)
     t->head_sent = t->req_ended = t->heard = false;
     if (s == NULL)
         return;
-    if (pool_learns(t->pool->pool))
+    if (pool_learns(t->pool->pool) && !t->tunnel)
         weigh_end(t);
     t->server = NULL;
     pool_end(t->pool->pool, s);
@@ -172,15 +175,10 @@ static enum end_reason
 refusal(const struct txn *t)
 {
     const struct listener_conf *l = &t->listener->conf;
-    const struct http_field *up = http_field_find(&t->req, FIELD_UPGRADE);
     const struct http_field *mf = http_field_find(&t->req, FIELD_MAX_FORWARDS);
 
     if (t->req.method == HTTP_M_CONNECT)
         return END_METHOD;
-    /* h2c is an offer that a server may pass over (RFC 9110 7.8); other protocols are the request
-     */
-    if (t->req.upgrade && !str_eq_ci(http_field_value(up), STR("h2c")))
-        return END_UPGRADE;
     if (l->body_max_bytes != 0 && t->req.body == HTTP_BODY_LENGTH &&
         t->req.content_length > l->body_max_bytes)
         return END_BODY_TOO_LARGE;
@@ -214,6 +212,8 @@ route(struct txn *t)
     if (t->route->limit != NULL && !limit_take(t->route->limit, worker_now(t->worker), &t->wait_ns))
         return reply(t, END_RATE_LIMITED);
     t->pool = &t->gen->pools[t->route->pool_index];
+    if (t->req.upgrade && !tunnel_ask(t))
+        return reply(t, END_UPGRADE);
     budget_earn(&t->pool->budget, &t->pool->pool->conf, worker_now(t->worker));
     if (t->pool->pool->conf.total_timeout_ns > 0)
         t->deadline_total_ns = t->at.head + t->pool->pool->conf.total_timeout_ns;
@@ -347,6 +347,7 @@ txn_run(struct txn *t)
         case TXN_WAIT: s = STEP_PAUSE; break;
         case TXN_CONNECT: s = connect_up(t); break;
         case TXN_RELAY: s = relay(t); break;
+        case TXN_TUNNEL: s = STEP_PAUSE; break;
         case TXN_REPLY: s = reply_step(t); break;
         case TXN_DONE: s = STEP_PAUSE; break;
         }

@@ -26,7 +26,8 @@
     X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))         \
     X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))               \
     X(CONNECT, "connecting to the server", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE)) \
-    X(RELAY, "relaying", TO(PLACE) | TO(REPLY) | TO(DONE))                               \
+    X(RELAY, "relaying", TO(PLACE) | TO(TUNNEL) | TO(REPLY) | TO(DONE))                  \
+    X(TUNNEL, "tunnelling another protocol", TO(DONE))                                   \
     X(REPLY, "answering for itself", TO(DONE))                                           \
     X(DONE, "done", 0)
 
@@ -38,6 +39,7 @@ enum txn_state {
 
 #define TXN_MAGIC     0x54584e21u
 #define TXN_MAX_TRIED 8
+#define RELAY_HIGH    65536u /* stop reading from one side when the other has this much unsent */
 
 struct worker;
 struct gen;
@@ -95,6 +97,12 @@ struct txn {
     bool reused;        /* the present attempt uses one */
     bool splicing_down, splicing_up;
     uint8_t interims;
+
+    /* another protocol (tunnel.h) */
+    bool tunnel;               /* the server has switched */
+    bool down_ended, up_ended; /* in a tunnel: that side says no more */
+    bool cutting;              /* t->end says which side is broken; the other gets what is left */
+    struct str upgrade;        /* offered to servers; in a tunnel, what is spoken; else empty */
 
     /* attempts */
     unsigned attempts; /* counted against the pool's retries */

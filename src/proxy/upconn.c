@@ -10,7 +10,7 @@
 #include <errno.h>
 
 #include "proxy/h1_frame.h"
-#include "proxy/txn.h"
+#include "proxy/tunnel.h"
 #include "proxy/untaken.h"
 
 static const struct up_ops up_h1;
@@ -39,7 +39,7 @@ counters(const struct upconn *u)
 }
 
 static void
-upconn_close(struct upconn *u)
+upconn_close(struct upconn *u, bool reset)
 {
     if (u->state == UPCONN_CLOSED)
         return;
@@ -48,7 +48,7 @@ upconn_close(struct upconn *u)
     u->state = UPCONN_CLOSED;
     u->txn = NULL;
     /* a reset: whatever is still queued for the server, or on its way from it, is for nobody */
-    stream_close(&u->stream, stream_unsent(&u->stream) > 0);
+    stream_close(&u->stream, reset || stream_unsent(&u->stream) > 0);
 }
 
 /* The lease ends because the connection did. */
@@ -63,7 +63,7 @@ fail(struct upconn *u, enum end_reason why)
         stat_add(&counters(u)->idle_conns, (uint64_t)-1);
     }
     if (t == NULL)
-        upconn_close(u);
+        upconn_close(u, false);
     else
         txn_up_failed(t, why);
 }
@@ -115,12 +115,14 @@ take_head(struct upconn *u, const char *p, size_t n)
     enum h1_fault fault = h1_parse_response(&head, copy.p, copy.n, t->req.method,
                                             &t->listener->conf.limits, &t->arena);
 
-    if (fault == H1_NONE && head.status == 101)
-        fault = H1_STATUS_LINE; /* we never ask for another protocol */
     if (fault != H1_NONE) {
         t->detail = h1_fault_text(fault);
         fail(u, h1_fault_status(fault) == 431 ? END_RESPONSE_HEAD_LARGE : END_BAD_RESPONSE);
         return false;
+    }
+    if (head.status == 101) {
+        tunnel_switch(t, &head);
+        return u->txn == t && u->state == UPCONN_TUNNEL;
     }
     if (head.status < 200) {
         stat_add(&counters(u)->responses_1xx, 1);
@@ -155,6 +157,10 @@ read_heads(struct upconn *u, struct block **b)
         scanned = u->scanned = 0;
         block_skip(*b, head_len);
         if (!take_head(u, head, head_len))
+            return;
+        if (u->state == UPCONN_TUNNEL && (*b)->len > 0)
+            tunnel_up_data(u->txn, b);
+        if (u->state == UPCONN_TUNNEL)
             return;
         if (u->state != UPCONN_BODY)
             continue;
@@ -199,6 +205,7 @@ on_recv(struct sock *s, struct block **b)
     case UPCONN_HEAD: read_head(u, b); return;
     case UPCONN_BODY: feed_body(u, b); return;
     case UPCONN_IDLE: fail(u, END_BAD_RESPONSE); return;
+    case UPCONN_TUNNEL: tunnel_up_data(u->txn, b); return;
     case UPCONN_WHOLE: u->keep = false; return;
     case UPCONN_CONNECTING:
     case UPCONN_CLOSED: return;
@@ -219,6 +226,7 @@ on_eof(struct sock *s)
         else
             fail(u, END_RESPONSE_INCOMPLETE);
         return;
+    case UPCONN_TUNNEL: tunnel_up_end(u->txn); return;
     case UPCONN_IDLE: fail(u, END_SERVER_CLOSED); return;
     case UPCONN_WHOLE:
     case UPCONN_CONNECTING:
@@ -232,7 +240,9 @@ on_error(struct sock *s, int err)
     struct upconn *u = upconn_of(s);
 
     u->keep = false;
-    if (u->state == UPCONN_BODY)
+    if (u->state == UPCONN_TUNNEL)
+        tunnel_up_broken(u->txn);
+    else if (u->state == UPCONN_BODY)
         fail(u, END_RESPONSE_INCOMPLETE);
     else if (u->state != UPCONN_WHOLE)
         fail(u, END_SERVER_RESET);
@@ -374,7 +384,7 @@ upconn_idle_evict(void *worker, struct idle_conn *i)
     MC_CHECK(u, UPCONN_MAGIC);
     stat_add(&w->stats.idle_upstream, (uint64_t)-1);
     stat_add(&counters(u)->idle_conns, (uint64_t)-1);
-    upconn_close(u);
+    upconn_close(u, false);
 }
 
 /* --- the transaction's side (exchange.h) --------------------------------------------------------
@@ -414,6 +424,21 @@ h1_end(struct txn *t, const struct http_field *trailers, unsigned n)
 }
 
 static void
+h1_switched(struct txn *t)
+{
+    struct upconn *u = upconn_of_txn(t);
+
+    u->state = UPCONN_TUNNEL;
+    u->req_chunked = false;
+}
+
+static void
+h1_shut(struct txn *t)
+{
+    stream_shutdown(&upconn_of_txn(t)->stream);
+}
+
+static void
 h1_release(struct txn *t, bool reuse)
 {
     struct upconn *u = upconn_of_txn(t);
@@ -427,7 +452,7 @@ h1_release(struct txn *t, bool reuse)
         t->gen != w->current || /* the server may be gone from the configuration */
         stream_unsent(&u->stream) > 0 ||
         (conf->requests_per_conn != 0 && u->requests >= conf->requests_per_conn)) {
-        upconn_close(u);
+        upconn_close(u, u->state == UPCONN_TUNNEL && t->end != END_OK);
         return;
     }
     u->state = UPCONN_IDLE;
@@ -443,7 +468,7 @@ h1_want(struct txn *t, bool on)
 {
     struct upconn *u = upconn_of_txn(t);
 
-    if (u->state == UPCONN_HEAD || u->state == UPCONN_BODY)
+    if (u->state == UPCONN_HEAD || u->state == UPCONN_BODY || u->state == UPCONN_TUNNEL)
         stream_recv(&u->stream, on);
 }
 
@@ -495,6 +520,8 @@ static const struct up_ops up_h1 = {
     .request = h1_request,
     .data = h1_data,
     .end = h1_end,
+    .switched = h1_switched,
+    .shut = h1_shut,
     .release = h1_release,
     .want = h1_want,
     .unsent = h1_unsent,

@@ -19,6 +19,7 @@
     X(HEAD, "waiting for a response head") \
     X(BODY, "reading a response body")     \
     X(WHOLE, "response is whole")          \
+    X(TUNNEL, "tunnelling")                \
     X(CLOSED, "closed")
 
 enum upconn_state {

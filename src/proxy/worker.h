@@ -8,6 +8,7 @@
 #include "base/stats.h"
 #include "io/loop.h"
 #include "io/tls.h"
+#include "proxy/reason.h"
 #include "proxy/snapshot.h"
 
 #define WORKER_COUNTERS(X)                                                         \
@@ -30,6 +31,9 @@
     X(bytes_in, "bytes of request bodies received")                                \
     X(bytes_out, "bytes of response bodies sent")                                  \
     X(spliced_bytes, "bytes of bodies moved by splice")                            \
+    X(tunnels, "connections that were switched to another protocol")               \
+    X(tunnel_bytes_in, "bytes from clients through tunnels")                       \
+    X(tunnel_bytes_out, "bytes to clients through tunnels")                        \
     X(accept_pauses, "times that accepting paused because descriptors ran out")
 
 /* A worker's counters; read by any thread. */
@@ -40,6 +44,8 @@ struct worker_stats {
     stat_u64 active_connections; /* gauges */
     stat_u64 active_requests;
     stat_u64 idle_upstream;
+    stat_u64 active_tunnels;
+    stat_u64 tunnel_ends[END_N];   /* counters, by enum end_reason */
     struct stat_hist request_time; /* first byte of a request to the end of its response */
 };
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * tunnel.h - what becomes of a transaction when its server switches to another protocol: bytes go
+ * both ways as they are, until both sides have ended or one is broken.
+ *
+ * The sides tell what happens by these calls; they ask nothing of the bytes.  The worker's thread.
+ */
+#ifndef MC_PROXY_TUNNEL_H
+#define MC_PROXY_TUNNEL_H
+
+#include "proxy/txn.h"
+
+/* By the pool's `upgrade`: what the request offers goes into t->upgrade.  False: it asks for
+ * protocols of which none is allowed. */
+bool tunnel_ask(struct txn *);
+
+/* What a 426 asks for, of what the pool allows; in the transaction's arena, empty when nothing. */
+struct str tunnel_required(struct txn *, const struct http_head *);
+
+/* The server answers 101.  The side goes on with tunnel_up_data() at once when t->state is TUNNEL;
+ * else the attempt has failed and was told so. */
+void tunnel_switch(struct txn *, const struct http_head *);
+
+/* Bytes from the client, from the server; takes the block or leaves it. */
+void tunnel_down_data(struct txn *, struct block **);
+void tunnel_up_data(struct txn *, struct block **);
+/* That side says no more, but still listens. */
+void tunnel_down_end(struct txn *);
+void tunnel_up_end(struct txn *);
+/* That side is broken: what came from it before is still passed on, then the other is cut. */
+void tunnel_down_broken(struct txn *);
+void tunnel_up_broken(struct txn *);
+
+/* --- called by the transaction ------------------------------------------------------------------
+ */
+void tunnel_down_drained(struct txn *);
+void tunnel_up_drained(struct txn *);
+void tunnel_tick(struct txn *); /* the timer fired */
+
+#endif
