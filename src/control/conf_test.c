@@ -169,6 +169,11 @@ static const struct {
     {POOL_WITH("balance = \"hash\" hash-by = \"cookie\""),
      "t:3: hash-by: \"cookie\" cannot be hashed, expected address, uri, header:NAME or "
      "cookie:NAME\n"},
+    {POOL_WITH("upgrade = {websocket, h2c}"), "t:3: upgrade: \"h2c\" is HTTP itself, which is not "
+                                              "passed on behind an upgrade, expected like "
+                                              "websocket, or any or none\n"},
+    {POOL_WITH("upgrade = \"a b\""),
+     "t:3: upgrade: \"a b\" is not a protocol, expected like websocket or \"foo/2\"\n"},
     {POOL_WITH("hash-bound = \"nan\""),
      "t:3: hash-bound: \"nan\" is not a number, expected 0 to 100\n"},
     {POOL_WITH("retry-budget = \"120%\""),
@@ -598,6 +603,8 @@ what_is_not_said_has_its_default(void **state)
     assert_int_equal(p->retry_budget_percent, 20);
     assert_int_equal(p->queue_max, 1024);
     assert_true(p->connect_timeout_ns == MC_SEC);
+    assert_string_equal(p->upgrade, "websocket");
+    assert_true(p->tunnel_timeout_ns == 3600 * MC_SEC);
     assert_int_equal(p->servers[0].weight, 1);
     assert_int_equal(p->servers[0].state, HEALTH_ADMIN_READY);
     assert_null(c->routes[0].path);
@@ -620,7 +627,8 @@ each_option_reaches_its_field(void **state)
              " trusted = {\"10.0.0.0/8\", unix} server-header = \"lb\" }\n"
              "listen two { bind = \"*:81\" forward = none }\n"
              "pool app { balance = hash hash-by = \"header:X-User\" hash-table = maglev\n"
-             " hash-bound = 2 retry-budget = 50% panic-threshold = 40 slow-start = 10s\n"
+             " hash-bound = 2 upgrade = {foo/2, bar} retry-budget = 50% panic-threshold = 40 "
+             "slow-start = 10s\n"
              " check { type = tcp port = 9000 interval = 1.5s fall = 7 expect = 204 }\n"
              " server a { address = \"10.0.0.1:${MEERCAT_TEST_PORT}\" weight = 0 backup = yes }\n"
              " server b { address = app.internal:80 state = drain check-port = 1 }\n"
@@ -656,6 +664,7 @@ each_option_reaches_its_field(void **state)
     assert_string_equal(p->hash_name, "X-User");
     assert_true(p->params.maglev);
     assert_true(p->params.bound == 2.0);
+    assert_string_equal(p->upgrade, "foo/2,bar");
     assert_int_equal(p->retry_budget_percent, 50);
     assert_int_equal(p->panic_percent, 40);
     assert_int_equal(p->check.kind, POOL_CHECK_TCP);

@@ -114,6 +114,21 @@ a_json_line_tells_of_tls(void **state)
 }
 
 static void
+a_json_line_tells_of_a_tunnel(void **state)
+{
+    struct access_record r = record();
+    struct buf b;
+
+    r.total_ns = 3 * MC_MS;
+    r.tunnel = STR("websocket");
+    r.tunnel_ns = 2 * MC_MS;
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(
+        strstr(b.p, "\"total_ms\":3.000,\"tunnel\":\"websocket\",\"tunnel_ms\":2.000,\"retries\""));
+    buf_free(&b);
+}
+
+static void
 a_json_line_survives_hostile_bytes(void **state)
 {
     struct access_record r = record();
@@ -288,6 +303,7 @@ main(void)
         cmocka_unit_test(a_json_line_tells_all_that_is_known),
         cmocka_unit_test(a_json_line_tells_how_a_call_went),
         cmocka_unit_test(a_json_line_tells_of_tls),
+        cmocka_unit_test(a_json_line_tells_of_a_tunnel),
         cmocka_unit_test(a_json_line_survives_hostile_bytes),
         cmocka_unit_test(a_request_that_could_not_be_read_still_makes_a_line),
         cmocka_unit_test(common_and_combined_are_what_other_tools_read),

@@ -3,12 +3,14 @@
  * fuzz_h1_request.c - any bytes as a request head.
  *
  * Never a crash; every vector unit says the same; no accepted head has CR, LF or NUL in a value;
- * and what is written of an accepted head is read again as the same request.
+ * what is written of an accepted head is read again as the same request; and what is offered of its
+ * Upgrade is agreed on when it comes back.
  */
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "http/h1.h"
+#include "http/upgrade.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -77,6 +79,20 @@ end_in_parts(const char *p, size_t n, size_t *len)
     return h1_head_end(p, n / 2, &scanned, len) || h1_head_end(p, n, &scanned, len);
 }
 
+static void
+check_offer(const struct http_head *h, struct arena *a)
+{
+    bool may_ignore;
+    struct str offer = upgrade_offer(h, "any", a, &may_ignore);
+    struct http_field back = {"Upgrade", offer.p, (uint32_t)offer.n, 7, FIELD_UPGRADE};
+    struct http_head answer = {
+        .is_response = true, .status = 101, .upgrade = true, .fields = &back, .n_fields = 1};
+
+    check_clean(offer);
+    MC_ASSERT(offer.n == 0 || upgrade_agrees(&answer, offer));
+    MC_ASSERT(offer.n == 0 || !upgrade_is_http(offer));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -101,6 +117,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             if (fault == H1_NONE) {
                 check_values(&h);
                 check_roundtrip(&h, &a);
+                check_offer(&h, &a);
             }
             free(head);
         }
