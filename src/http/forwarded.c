@@ -123,12 +123,12 @@ port_text(unsigned port, struct arena *a)
 }
 
 static struct str
-via_text(unsigned minor, const char *received_by, struct arena *a)
+via_text(const struct http_head *h, const char *received_by, struct arena *a)
 {
     size_t n = strlen(received_by);
     char *d = arena_alloc(a, n + 4);
 
-    memcpy(d, minor ? "1.1 " : "1.0 ", 4);
+    memcpy(d, h->major == 2 ? "2.0 " : h->minor ? "1.1 " : "1.0 ", 4);
     memcpy(d + 4, received_by, n);
     return (struct str){d, n + 4};
 }
@@ -211,7 +211,7 @@ forwarded_build(const struct forwarded_in *in, struct http_field *add, field_set
     if (in->send_forwarded)
         build_forwarded(&b);
     if (in->via) /* received ones stay before it as they are: RFC 9110 7.6.3 */
-        add_field(&b, "Via", FIELD_VIA, via_text(in->request->minor, in->via, a));
+        add_field(&b, "Via", FIELD_VIA, via_text(in->request, in->via, a));
     *drop = b.drop;
     return b.n;
 }

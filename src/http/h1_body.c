@@ -237,12 +237,6 @@ trailer_gather(struct h1_body *b, struct window *w)
         trailer_check(b);
 }
 
-/* Trailer fields that may be sent on: all but those that we know, since what we know frames,
- * routes, authenticates or describes the content (RFC 9110 6.5.1), except these that report. */
-#define TRAILER_OK                                                         \
-    (FIELD_BIT(OTHER) | FIELD_BIT(PROXY_STATUS) | FIELD_BIT(GRPC_STATUS) | \
-     FIELD_BIT(ENDPOINT_LOAD_METRICS) | FIELD_BIT(ENDPOINT_LOAD_METRICS_BIN))
-
 /* Room for that many fields is enough; the empty line is one too many. */
 static unsigned
 trailer_lines(const struct h1_body *b)
@@ -266,7 +260,7 @@ h1_body_trailers(const struct h1_body *b, struct http_field **out, struct arena 
         return 0;
     *out = arena_alloc(a, trailer_lines(b) * sizeof(**out));
     while (trailer_next(&at, b->trailer + b->trailer_len, &f, &fault))
-        if (TRAILER_OK >> f.id & 1)
+        if (H1_TRAILER_OK >> f.id & 1)
             (*out)[n++] = f;
     return n;
 }

@@ -330,7 +330,7 @@ static void
 reader_init(struct reader *r, struct http_head *h, const char *p, size_t n,
             const struct h1_limits *limits, struct arena *a)
 {
-    *h = (struct http_head){0};
+    *h = (struct http_head){.major = 1};
     *r = (struct reader){.at = p, .end = p + n, .limits = limits, .arena = a, .head = h};
 }
 

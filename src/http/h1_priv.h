@@ -71,4 +71,14 @@ bool h1_is_token(struct str); /* not empty */
  * too: none of the lists that are read here may hold a quoted string. */
 struct str h1_list_next(struct str *rest);
 
+/* --- shared with HTTP/2 --- */
+/* Is f one of `drop`, or named by a Connection field?  hot: once per field */
+bool h1_left_out(const struct http_head *, field_set drop, const struct http_field *);
+
+/* Trailer fields that may be sent on: all but those that we know, since what we know frames,
+ * routes, authenticates or describes the content (RFC 9110 6.5.1), except these that report. */
+#define H1_TRAILER_OK                                                      \
+    (FIELD_BIT(OTHER) | FIELD_BIT(PROXY_STATUS) | FIELD_BIT(GRPC_STATUS) | \
+     FIELD_BIT(ENDPOINT_LOAD_METRICS) | FIELD_BIT(ENDPOINT_LOAD_METRICS_BIN))
+
 #endif

@@ -73,8 +73,8 @@ nominated(const struct http_head *h, const struct http_field *f)
 }
 
 /* hot: once per field.  Nearly always a shift and a mask. */
-static bool
-left_out(const struct http_head *h, field_set drop, const struct http_field *f)
+bool
+h1_left_out(const struct http_head *h, field_set drop, const struct http_field *f)
 {
     if (drop >> f->id & 1)
         return true;
@@ -123,7 +123,7 @@ put_fields(char *d, const struct http_head *h, field_set drop)
     for (unsigned i = 0; i < h->n_fields; i++) {
         const struct http_field *f = &h->fields[i];
 
-        if (left_out(h, drop, f))
+        if (h1_left_out(h, drop, f))
             continue;
         if (!as_written(f)) {
             d = put_field(flush(d, &run), f);

@@ -55,7 +55,8 @@ struct http_field {
 
 struct http_head {
     bool is_response;
-    uint8_t minor; /* HTTP/1.minor as received: 0 or 1 */
+    uint8_t major; /* of the version that carried it: 1 or 2 */
+    uint8_t minor; /* HTTP/1.minor as received: 0 or 1; 1 with HTTP/2, which can do what 1.1 can */
     /* request */
     enum http_method method;
     struct str method_text;

@@ -266,6 +266,14 @@ member_ms(struct buf *b, struct str name, mc_ns ns)
 #define MS(b, name, value)     member_ms(b, STR(",\"" name "\":"), value)
 
 /* What is empty or was not reached is left out. */
+static struct str
+version_text(const struct access_record *r)
+{
+    if (r->major == 2)
+        return STR("2");
+    return r->minor != 0 ? STR("1.1") : STR("1.0");
+}
+
 static void
 add_json(struct buf *b, const struct access_record *r)
 {
@@ -279,9 +287,7 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "method", r->method);
     TEXT(b, "host", r->host);
     TEXT(b, "target", r->target);
-    PUT(b, ",\"version\":\"1.");
-    put_u64(b, r->minor);
-    PUT(b, "\"");
+    TEXT(b, "version", version_text(r));
     NUMBER(b, "status", r->status);
     TEXT(b, "end", str_of(r->end));
     TEXT(b, "grpc_status", str_of(r->grpc_status));
@@ -337,8 +343,8 @@ add_common(struct buf *b, const struct access_record *r)
         put_clf(b, r->method);
         PUT(b, " ");
         put_clf(b, r->target);
-        PUT(b, " HTTP/1.");
-        put_u64(b, r->minor);
+        PUT(b, " HTTP/");
+        buf_str(b, version_text(r));
     } else {
         PUT(b, "-"); /* a head that could not be read */
     }

@@ -34,7 +34,7 @@ struct access_record {
     const char *listener, *route, *pool, *server, *reason;
     struct str class_name; /* of requests, where the pool learns what they cost */
     struct str request_id, method, target, host, referer, user_agent;
-    unsigned minor;               /* HTTP/1.minor of the request */
+    unsigned major, minor;        /* version of the request; HTTP/2 has no minor one */
     unsigned status;              /* 0: none was sent */
     uint64_t bytes_in, bytes_out; /* body bytes from and to the client */
     unsigned retries;

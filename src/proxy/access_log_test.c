@@ -40,6 +40,7 @@ record(void)
         .target = STR("/a?b=c"),
         .host = STR("example.org"),
         .user_agent = STR("curl/8"),
+        .major = 1,
         .minor = 1,
         .status = 200,
         .bytes_out = 1234,

@@ -110,6 +110,7 @@ log_request(struct txn *t, mc_ns now)
         .host = t->req.authority,
         .referer = http_field_value(http_field_find(&t->req, FIELD_REFERER)),
         .user_agent = http_field_value(http_field_find(&t->req, FIELD_USER_AGENT)),
+        .major = t->req.major,
         .minor = t->req.minor,
         .status = t->resp_begun ? t->status : 0,
         .bytes_in = t->bytes_in,
