@@ -12,7 +12,8 @@
 #include "base/check.h"
 #include "io/sni_peek.h"
 
-/* --- making them -------------------------------------------------------------------------------- */
+/* --- making them --------------------------------------------------------------------------------
+ */
 
 struct bytes {
     uint8_t p[2 * SNI_PEEK_MAX];
@@ -124,7 +125,8 @@ make_named(struct bytes *b, const char *name, size_t most)
     make(b, &ext, most);
 }
 
-/* --- reading them ------------------------------------------------------------------------------- */
+/* --- reading them -------------------------------------------------------------------------------
+ */
 
 static uint8_t flat[SNI_PEEK_MAX];
 
@@ -265,8 +267,8 @@ one_that_never_ends_is_bad_at_the_bound(void **state)
 static void
 names_that_are_none_are_refused(void **state)
 {
-    static const char *const names[] = {"", ".", "a..b", ".a", "a.", "a b", "a/b", "a\x80", "*.a",
-                                        "[::1]"};
+    static const char *const names[] = {"",    ".",   "a..b",  ".a",  "a.",
+                                        "a b", "a/b", "a\x80", "*.a", "[::1]"};
     static struct bytes ext, b;
     struct sni_hello h;
     char text[300];

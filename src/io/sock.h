@@ -106,14 +106,20 @@ bool sock_is_open(const struct sock *); /* false after sock_close() */
  * errno; `from_failed` tells whose it is. */
 typedef void splice_done_f(void *arg, uint64_t moved, int err, bool from_failed);
 /* Moves the next n bytes that arrive on `from` to `to` (after what is in its send queue), by
- * splice(2) through a pipe or its io_uring twin; held blocks go first.  Reception on `from` must be
- * off, and is off afterwards.  Until done is called (from the loop) nothing may be received from
- * `from` and nothing be sent to `to`; the other direction of both stays free (the server may answer
- * while a request body is spliced to it).  sock_close() of either ends the transfer without done.
- * SIGPIPE is ignored by the process from the first transfer on.
- * False: no pipe could be had; use on_recv and sock_send instead. */
+ * splice(2) through a pipe or its io_uring twin; held blocks go first.  n = SPLICE_ALL: until
+ * `from` ends.  Reception on `from` must be off, and is off afterwards.  Until done is called (from
+ * the loop) nothing may be received from `from` and nothing be sent to `to`; the other direction of
+ * both stays free (the server may answer while a request body is spliced to it), for a transfer of
+ * its own, too.  sock_close() of either ends the transfer without done. SIGPIPE is ignored by the
+ * process from the first transfer on. False: no pipe could be had; use on_recv and sock_send
+ * instead. */
 bool sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *, void *arg);
-/* Bytes moved so far, for progress time-outs; 0 when no transfer runs. */
+#define SPLICE_ALL UINT64_MAX
+/* Ends the transfer out of `from` without done, when nothing of it is on its way: its pipe is free
+ * for others.  False: something is, or the source has ended, which done will tell. */
+bool sock_splice_stop(struct sock *from);
+/* Bytes moved so far by the transfer out of the socket, or when there is none by that into it, for
+ * progress time-outs; 0 when no transfer runs. */
 uint64_t sock_splice_moved(const struct sock *);
 /* True when bytes wait for the target to take them, false when the source has none. */
 bool sock_splice_blocked(const struct sock *);

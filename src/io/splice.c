@@ -141,6 +141,18 @@ sock_splice(struct sock *from, struct sock *to, uint64_t n, splice_done_f *done,
     return true;
 }
 
+bool
+sock_splice_stop(struct sock *from)
+{
+    struct splice *sp = from->source_of;
+
+    MC_CHECK(sp, SPLICE_MAGIC);
+    if (sp->in_pipe > 0 || sp->ended || ((from->flags | sp->to->flags) & SF_DEAD))
+        return false;
+    splice_give(from->loop, sp);
+    return true;
+}
+
 uint64_t
 sock_splice_moved(const struct sock *s)
 {

@@ -378,6 +378,55 @@ both_directions_can_be_spliced_at_once(void **state)
     ride_close(&r);
 }
 
+/* Chatter after a burst: the pipe goes back, bytes go on through blocks, and by splice again. */
+static void
+a_transfer_that_rests_can_be_stopped(void **state)
+{
+    struct ride r;
+
+    ride_open(&r);
+    for (int i = 0; i < 3; i++) {
+        assert_true(sock_splice(&r.from.s, &r.to.s, SPLICE_ALL, on_done, &r));
+        carry(&r, 200000, 0, 0, 200000);
+        UNTIL(sock_splice_moved(&r.from.s) == 200000);
+        assert_true(sock_splice_stop(&r.from.s));
+        assert_int_equal(r.n_done, 0);
+        r.from.in.n = 0;
+        sock_recv(&r.from.s, true);
+        settle();
+        put(r.source, "chatter");
+        UNTIL(end_has(&r.from, "chatter"));
+        sock_recv(&r.from.s, false);
+    }
+    assert_true(sock_splice(&r.from.s, &r.to.s, SPLICE_ALL, on_done, &r));
+    assert_true(sock_splice_stop(&r.from.s)); /* before it has begun */
+    sock_recv(&r.from.s, true);
+    close(r.source);
+    r.source = -1;
+    UNTIL(r.from.n_eof == 1);
+    assert_int_equal(r.n_done, 0);
+    ride_close(&r);
+}
+
+static void
+a_transfer_with_bytes_on_their_way_goes_on(void **state)
+{
+    struct ride r;
+    size_t n = 30 << 20, poured = 0;
+
+    ride_open(&r);
+    assert_true(sock_splice(&r.from.s, &r.to.s, SPLICE_ALL, on_done, &r));
+    while (!sock_splice_blocked(&r.from.s)) {
+        poured += pour(r.source, n - poured, poured);
+        loop_turn(L, MC_MS);
+    }
+    assert_false(sock_splice_stop(&r.from.s));
+    carry(&r, n, poured, 0, 1 << 20);
+    UNTIL(sock_splice_stop(&r.from.s));
+    assert_int_equal(r.n_done, 0);
+    ride_close(&r);
+}
+
 static void
 when_no_pipe_can_be_had_the_answer_is_no(void **state)
 {
@@ -416,6 +465,8 @@ main(void)
         LOOP_TEST(bytes_of_an_aborted_transfer_reach_nobody),
         LOOP_TEST(the_other_direction_stays_free),
         LOOP_TEST(both_directions_can_be_spliced_at_once),
+        LOOP_TEST(a_transfer_that_rests_can_be_stopped),
+        LOOP_TEST(a_transfer_with_bytes_on_their_way_goes_on),
         LOOP_TEST(when_no_pipe_can_be_had_the_answer_is_no),
     };
 
