@@ -132,6 +132,23 @@ is_shared(const struct snapshot *s, unsigned pool)
     return n > 1;
 }
 
+/* Which routes take the connections of a listener; the snapshot's routes stay where they are. */
+static void
+bind_routes(struct snapshot *s, struct listener *l)
+{
+    l->routes = mc_alloc((s->n_routes + 1) * sizeof(*l->routes));
+    for (unsigned i = 0; i < s->n_routes; i++) {
+        const struct route_conf *r = &s->routes[i].conf;
+
+        for (unsigned k = 0; k < r->n_listeners; k++)
+            if (strcmp(r->listeners[k], l->conf.name) == 0) {
+                l->routes[l->n_routes++] = &s->routes[i];
+                l->by_name |= r->n_names > 0;
+                break;
+            }
+    }
+}
+
 static void
 build_routes(struct build *b, struct conf *c, struct snapshot *s)
 {
@@ -147,6 +164,9 @@ build_routes(struct build *b, struct conf *c, struct snapshot *s)
     for (unsigned i = 0; i < s->n_routes; i++)
         s->routes[i].in_class = is_shared(s, s->routes[i].pool_index);
     c->n_routes = 0;
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        if (s->listeners[i].conf.protocol == LISTENER_TCP)
+            bind_routes(s, &s->listeners[i]);
 }
 
 /* --- the whole
@@ -198,6 +218,7 @@ build_free_snapshot(struct snapshot **sp)
     for (unsigned i = 0; i < s->n_listeners; i++) {
         atomic_fetch_sub(&s->listeners[i].live->refs, 1);
         conf_listener_fini(&s->listeners[i].conf);
+        free(s->listeners[i].routes);
     }
     for (unsigned i = 0; i < s->n_binds; i++)
         free(s->binds[i].fds);

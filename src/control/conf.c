@@ -414,6 +414,8 @@ void
 conf_route_fini(struct route_conf *r)
 {
     free_list(r->hosts, r->n_hosts);
+    free_list(r->listeners, r->n_listeners);
+    free_list(r->names, r->n_names);
     free(r->name);
     free(r->path);
     free(r->pool);

@@ -284,10 +284,121 @@ check_presence(struct conf_run *run, const struct conf *c)
         conf_run_fault(run, at, "no route, expected route \"name\" { pool = ... }");
 }
 
+static const struct listener_conf *
+listener_named(const struct conf *c, const char *name)
+{
+    for (unsigned i = 0; i < c->n_listeners; i++)
+        if (strcmp(c->listeners[i].name, name) == 0)
+            return &c->listeners[i];
+    return NULL;
+}
+
+static bool
+names_listener(const struct route_conf *r, const char *name)
+{
+    for (unsigned i = 0; i < r->n_listeners; i++)
+        if (strcmp(r->listeners[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void
+check_listener_ref(struct conf_run *run, struct conf_at at, const struct conf *c, const char *name)
+{
+    const struct listener_conf *l = listener_named(c, name);
+    struct near near = {.asked = str_of(name)};
+
+    if (l != NULL && l->protocol != LISTENER_TCP)
+        conf_run_fault(run, at,
+                       "listen: \"%s\" takes requests, expected a listener with protocol = tcp",
+                       name);
+    if (l != NULL)
+        return;
+    for (unsigned i = 0; i < c->n_listeners; i++)
+        near_offer(&near, c->listeners[i].name);
+    conf_run_fault(run, at, "listen: there is no listener \"%s\", expected %s%s%s", name,
+                   near.best ? "\"" : "the name of a listener", near.best ? near.best : "",
+                   near.best ? "\" perhaps" : "");
+}
+
+/* A route is for requests, or for connections of the listeners that it names. */
+static void
+check_route_kinds(struct conf_run *run, const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_routes; i++) {
+        const struct route_conf *r = &c->routes[i];
+        struct conf_at at = run->text->sections[CONF_ROUTE][i];
+
+        for (unsigned k = 0; k < r->n_listeners; k++)
+            check_listener_ref(run, at, c, r->listeners[k]);
+        if (r->n_listeners == 0 && r->n_names > 0)
+            conf_run_fault(run, at,
+                           "route \"%s\" has sni without listen, expected the name of a listener "
+                           "with protocol = tcp",
+                           r->name);
+        if (r->n_listeners > 0 && (r->n_hosts > 0 || r->path != NULL))
+            conf_run_fault(run, at,
+                           "route \"%s\" has listen and host or path, expected sni or nothing: "
+                           "connections have no requests",
+                           r->name);
+    }
+}
+
+static const struct pool_conf *
+pool_named(const struct conf *c, const char *name)
+{
+    for (unsigned i = 0; i < c->n_pools && name != NULL; i++)
+        if (strcmp(c->pools[i].name, name) == 0)
+            return &c->pools[i];
+    return NULL;
+}
+
+/* What has no effect where connections are passed through. */
+static void
+check_tcp(struct conf_run *run, const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_listeners; i++) {
+        bool routed = c->listeners[i].protocol != LISTENER_TCP;
+
+        for (unsigned k = 0; k < c->n_routes && !routed; k++)
+            routed = names_listener(&c->routes[k], c->listeners[i].name);
+        if (!routed)
+            conf_run_warning(run, run->text->sections[CONF_LISTEN][i],
+                             "listen \"%s\": no route leads from it, expected route \"name\" { "
+                             "listen = \"%s\" ... }",
+                             c->listeners[i].name, c->listeners[i].name);
+    }
+    for (unsigned i = 0; i < c->n_routes; i++) {
+        const struct pool_conf *p = pool_named(c, c->routes[i].pool);
+
+        if (c->routes[i].n_listeners > 0 && p != NULL && p->hash_by != POOL_HASH_ADDRESS)
+            conf_run_warning(run, run->text->sections[CONF_ROUTE][i],
+                             "route \"%s\": hash-by of its pool has no effect on connections, "
+                             "expected address",
+                             c->routes[i].name);
+    }
+}
+
+static bool
+covers_connections(const struct route_conf *a, const struct route_conf *b)
+{
+    for (unsigned i = 0; i < b->n_listeners; i++)
+        if (!names_listener(a, b->listeners[i]))
+            return false;
+    if (b->n_names == 0)
+        return a->n_names == 0;
+    for (unsigned i = 0; i < b->n_names; i++)
+        if (!route_matches_name(a, str_of(b->names[i])))
+            return false;
+    return true;
+}
+
 /* Every request that b takes, a takes too: a has no path or one that covers b's, and every host. */
 static bool
 covers(const struct route_conf *a, const struct route_conf *b)
 {
+    if (a->n_listeners > 0 || b->n_listeners > 0)
+        return a->n_listeners > 0 && b->n_listeners > 0 && covers_connections(a, b);
     if (b->n_hosts == 0)
         return a->n_hosts == 0 && route_matches(a, STR("host"), str_of(b->path ? b->path : "/"));
     for (unsigned i = 0; i < b->n_hosts; i++) {
@@ -327,5 +438,7 @@ conf_check(struct conf_run *run, const struct conf *c)
     check_binds(run);
     check_pools(run, c);
     check_pool_refs(run, c);
+    check_route_kinds(run, c);
+    check_tcp(run, c);
     check_routes(run, c);
 }

@@ -43,6 +43,7 @@
 
 static_assert(TLS_VERIFY_NONE == 0 && TLS_VERIFY_OPTIONAL == 1 && TLS_VERIFY_REQUIRED == 2,
               "the words of client-verify");
+static_assert(LISTENER_HTTP1 == 0 && LISTENER_TCP == 1, "the words of protocol");
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
@@ -109,6 +110,8 @@ const struct conf_key conf_keys[] = {
     /* --- listen: struct listener_conf --- */
     LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
         "addresses: 10.0.0.1:80, \"*:80\", [::]:80, unix:/path"),
+    KEY(LISTEN, "protocol", WORD, listener_conf, protocol, "http1", "http1|tcp",
+        "what clients speak; tcp is anything: routes that name the listener say where it goes"),
     KEY(LISTEN, "unix-mode", MODE, listener_conf, unix_mode, "0666", NULL,
         "permission bits of unix sockets"),
     KEY(LISTEN, "max-connections", UINT, listener_conf, max_connections, "0", "0..10000000",
@@ -288,6 +291,10 @@ const struct conf_key conf_keys[] = {
         "host names, *.example.org for all below; every host when not given"),
     KEY(ROUTE, "path", PATH, route_conf, path, NULL, NULL,
         "prefix that ends at a segment: /api covers /api and /api/x; every path when not given"),
+    LIST(ROUTE, "listen", LISTENER_REF, route_conf, listeners, n_listeners, false,
+        "listeners with protocol = tcp: the route takes their connections, and no requests"),
+    LIST(ROUTE, "sni", HOST, route_conf, names, n_names, false,
+        "with listen: names that clients ask for in TLS, as those of host; all clients when not given"),
     KEY(ROUTE, "rate-limit", UINT, route_conf, rate_limit, "0", "0..1000000",
         "requests a second, of the whole cluster; more are answered with 429; 0 is no limit"),
     KEY(ROUTE, "rate-burst", UINT, route_conf, rate_burst, "0", "0..1000000",

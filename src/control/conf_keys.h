@@ -34,37 +34,38 @@ enum conf_place {
 /* How a value is written, and into what kind of field it goes. */
 enum conf_kind {
     CONF_SECTION,
-    CONF_TEXT,     /* char * */
-    CONF_FILE,     /* char *; "none" leaves it NULL */
-    CONF_FILES,    /* list of char * */
-    CONF_WORD,     /* any integer or enum: index into the words of `range` */
-    CONF_FLAGS,    /* any integer: bits, word i of `range` is 1 << i; "none" is no bit */
-    CONF_BOOL,     /* bool */
-    CONF_UINT,     /* any unsigned */
-    CONF_WORKERS,  /* unsigned: "auto" is 0 */
-    CONF_PERCENT,  /* any unsigned: 20 or "20%" */
-    CONF_RATIO,    /* double */
-    CONF_MODE,     /* unsigned: octal permission bits */
-    CONF_DURATION, /* mc_ns */
-    CONF_SIZE,     /* any unsigned */
-    CONF_BIND,     /* list of struct addr */
-    CONF_NET,      /* list of struct addr_net */
-    CONF_HTTP,     /* struct addr; "none" leaves it empty */
-    CONF_RESOLVER, /* char *: list joined by commas, as dns_new() wants it */
-    CONF_BALANCE,  /* const struct policy * */
-    CONF_HASH_BY,  /* enum pool_hash_by; the name goes to pool_conf.hash_name */
-    CONF_STATUSES, /* uint16_t min, followed by uint16_t max */
-    CONF_METHOD,   /* char *: token */
-    CONF_PATH,     /* char * that begins with '/' */
-    CONF_HOST,     /* list of char * */
-    CONF_PEER,     /* list of char *: numeric or a name, with port */
-    CONF_ADDRESS,  /* char *: of a server, numeric, a name, or unix:/path */
-    CONF_POOL_REF, /* char *: name of a pool */
-    CONF_PATTERN,  /* char *: path with holes, class.h */
-    CONF_FIELD,    /* char *name, followed by char *value: "NAME" or "NAME: VALUE" */
-    CONF_PARAM,    /* char *name, followed by char *value: "NAME" or "NAME=VALUE" */
-    CONF_UPGRADE,  /* char *: list joined by commas, as upgrade_offer() wants it */
-    CONF_GRPC,     /* char *: "pkg.Service/Method" */
+    CONF_TEXT,         /* char * */
+    CONF_FILE,         /* char *; "none" leaves it NULL */
+    CONF_FILES,        /* list of char * */
+    CONF_WORD,         /* any integer or enum: index into the words of `range` */
+    CONF_FLAGS,        /* any integer: bits, word i of `range` is 1 << i; "none" is no bit */
+    CONF_BOOL,         /* bool */
+    CONF_UINT,         /* any unsigned */
+    CONF_WORKERS,      /* unsigned: "auto" is 0 */
+    CONF_PERCENT,      /* any unsigned: 20 or "20%" */
+    CONF_RATIO,        /* double */
+    CONF_MODE,         /* unsigned: octal permission bits */
+    CONF_DURATION,     /* mc_ns */
+    CONF_SIZE,         /* any unsigned */
+    CONF_BIND,         /* list of struct addr */
+    CONF_NET,          /* list of struct addr_net */
+    CONF_HTTP,         /* struct addr; "none" leaves it empty */
+    CONF_RESOLVER,     /* char *: list joined by commas, as dns_new() wants it */
+    CONF_BALANCE,      /* const struct policy * */
+    CONF_HASH_BY,      /* enum pool_hash_by; the name goes to pool_conf.hash_name */
+    CONF_STATUSES,     /* uint16_t min, followed by uint16_t max */
+    CONF_METHOD,       /* char *: token */
+    CONF_PATH,         /* char * that begins with '/' */
+    CONF_HOST,         /* list of char * */
+    CONF_PEER,         /* list of char *: numeric or a name, with port */
+    CONF_ADDRESS,      /* char *: of a server, numeric, a name, or unix:/path */
+    CONF_POOL_REF,     /* char *: name of a pool */
+    CONF_LISTENER_REF, /* list of char *: names of listeners */
+    CONF_PATTERN,      /* char *: path with holes, class.h */
+    CONF_FIELD,        /* char *name, followed by char *value: "NAME" or "NAME: VALUE" */
+    CONF_PARAM,        /* char *name, followed by char *value: "NAME" or "NAME=VALUE" */
+    CONF_UPGRADE,      /* char *: list joined by commas, as upgrade_offer() wants it */
+    CONF_GRPC,         /* char *: "pkg.Service/Method" */
     CONF_N_KINDS
 };
 

@@ -109,7 +109,8 @@ conf_tls_load(struct conf_run *run, const void *section, struct conf_at at, stru
     if (!run->with_files)
         return;
     d = tls_domain_new(l->name);
-    tls_domain_set_alpn(d, protocols, sizeof(protocols) - 1);
+    if (l->protocol != LISTENER_TCP) /* what they speak within is between client and server */
+        tls_domain_set_alpn(d, protocols, sizeof(protocols) - 1);
     set_ciphers(&t, section, at, &l->tls, d);
     set_clients(&t, section, at, &l->tls, d);
     add_certificates(&t, section, at, &l->tls, d);

@@ -394,7 +394,7 @@ value_file(const struct conf_key *k, struct str text, void *object, void *field,
 }
 
 static bool
-value_files(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+value_texts(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
 {
     if (!value_text(k, text, NULL, NULL, e))
         return false;
@@ -789,7 +789,7 @@ static const struct {
     [CONF_SECTION] = {"section", NULL},
     [CONF_TEXT] = {"text", value_text},
     [CONF_FILE] = {"file", value_file},
-    [CONF_FILES] = {"file", value_files},
+    [CONF_FILES] = {"file", value_texts},
     [CONF_WORD] = {"word", value_word},
     [CONF_FLAGS] = {"words", value_flags},
     [CONF_BOOL] = {"yes or no", value_bool},
@@ -813,6 +813,7 @@ static const struct {
     [CONF_PEER] = {"host:port", value_peer},
     [CONF_ADDRESS] = {"host:port", value_address},
     [CONF_POOL_REF] = {"pool", value_pool_ref},
+    [CONF_LISTENER_REF] = {"listener", value_texts},
     [CONF_PATTERN] = {"path", value_pattern},
     [CONF_FIELD] = {"field", value_field},
     [CONF_PARAM] = {"parameter", value_param},

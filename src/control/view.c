@@ -230,6 +230,16 @@ view_listeners(const struct node *n)
     return json_pack("{s:o}", "listeners", list);
 }
 
+static json_t *
+texts(char *const *v, unsigned n)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(list, view_text(v[i]));
+    return list;
+}
+
 json_t *
 view_routes(const struct node *n)
 {
@@ -237,13 +247,12 @@ view_routes(const struct node *n)
 
     for (unsigned i = 0; i < n->current->n_routes; i++) {
         const struct route_conf *r = &n->current->routes[i].conf;
-        json_t *hosts = json_array();
 
-        for (unsigned k = 0; k < r->n_hosts; k++)
-            json_array_append_new(hosts, view_text(r->hosts[k]));
-        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o}", "name", view_text(r->name),
-                                              "host", hosts, "path", view_text(r->path), "pool",
-                                              view_text(r->pool)));
+        json_array_append_new(
+            list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "name", view_text(r->name), "host",
+                            texts(r->hosts, r->n_hosts), "path", view_text(r->path), "listen",
+                            texts(r->listeners, r->n_listeners), "sni", texts(r->names, r->n_names),
+                            "pool", view_text(r->pool)));
     }
     return json_pack("{s:o}", "routes", list);
 }

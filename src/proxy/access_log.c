@@ -265,7 +265,6 @@ member_ms(struct buf *b, struct str name, mc_ns ns)
 #define NUMBER(b, name, value) member_number(b, STR(",\"" name "\":"), value)
 #define MS(b, name, value)     member_ms(b, STR(",\"" name "\":"), value)
 
-/* What is empty or was not reached is left out. */
 static struct str
 version_text(const struct access_record *r)
 {
@@ -274,6 +273,17 @@ version_text(const struct access_record *r)
     return r->minor != 0 ? STR("1.1") : STR("1.0");
 }
 
+static void
+add_json_request(struct buf *b, const struct access_record *r)
+{
+    TEXT(b, "method", r->method);
+    TEXT(b, "host", r->host);
+    TEXT(b, "target", r->target);
+    TEXT(b, "version", version_text(r));
+    NUMBER(b, "status", r->status);
+}
+
+/* What is empty or was not reached is left out. */
 static void
 add_json(struct buf *b, const struct access_record *r)
 {
@@ -284,11 +294,10 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "client", str_of(r->client_ip));
     if (r->client_port != 0)
         NUMBER(b, "client_port", r->client_port);
-    TEXT(b, "method", r->method);
-    TEXT(b, "host", r->host);
-    TEXT(b, "target", r->target);
-    TEXT(b, "version", version_text(r));
-    NUMBER(b, "status", r->status);
+    if (r->tcp)
+        PUT(b, ",\"protocol\":\"tcp\"");
+    else
+        add_json_request(b, r);
     TEXT(b, "end", str_of(r->end));
     TEXT(b, "grpc_status", str_of(r->grpc_status));
     NUMBER(b, "bytes_in", r->bytes_in);
@@ -309,8 +318,10 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "class", r->class_name);
     TEXT(b, "server", str_of(r->server));
     TEXT(b, "reason", str_of(r->reason));
-    buf_str(b, r->reused ? STR(",\"reused\":true") : STR(",\"reused\":false"));
-    NUMBER(b, "conn_requests", r->conn_requests);
+    if (!r->tcp) {
+        buf_str(b, r->reused ? STR(",\"reused\":true") : STR(",\"reused\":false"));
+        NUMBER(b, "conn_requests", r->conn_requests);
+    }
     TEXT(b, "tls_version", str_of(r->tls_version));
     TEXT(b, "tls_cipher", str_of(r->tls_cipher));
     TEXT(b, "sni", r->sni);
@@ -339,7 +350,10 @@ add_common(struct buf *b, const struct access_record *r)
     PUT(b, " - - [");
     put(b, s->clf, sizeof(s->clf) - 1);
     PUT(b, "] \"");
-    if (r->method.n > 0) {
+    if (r->tcp) {
+        PUT(b, "TCP ");
+        put_clf_or_dash(b, r->sni);
+    } else if (r->method.n > 0) {
         put_clf(b, r->method);
         PUT(b, " ");
         put_clf(b, r->target);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * access_log.h - one line a request: JSON, common or combined.
+ * access_log.h - one line a request, or a connection that was passed through: JSON, common or
+ * combined.
  *
  * Each worker formats into its own buffer and writes it at the end of a turn; the file is opened
  * for appending, so that whole writes of several workers do not mix.  SIGUSR1 opens it anew.
@@ -28,6 +29,7 @@ const char *access_log_path(const struct access_log *);
 /* What is known of a request at its end.  Times are durations from accept of its first byte; -1:
  * the phase was not reached. */
 struct access_record {
+    bool tcp; /* a connection that was passed through: nothing is known of requests */
     int64_t begun_wall_ns;
     const char *client_ip;
     uint16_t client_port;

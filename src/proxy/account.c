@@ -89,6 +89,14 @@ flush_log(struct task *task)
         access_log_flush(w->current->snap->access_log, &w->log_buf);
 }
 
+void
+account_log(struct worker *w, const struct gen *g, const struct access_record *r)
+{
+    w->log_task.fn = flush_log;
+    access_log_add(g->snap->access_log, &w->log_buf, r);
+    loop_defer(w->loop, &w->log_task);
+}
+
 static void
 log_request(struct txn *t, mc_ns now)
 {
@@ -132,8 +140,7 @@ log_request(struct txn *t, mc_ns now)
         .end = end_reason_name(t->end),
     };
 
-    access_log_add(t->gen->snap->access_log, &w->log_buf, &r);
-    loop_defer(w->loop, &w->log_task);
+    account_log(w, t->gen, &r);
 }
 
 void
@@ -142,7 +149,6 @@ account_done(struct txn *t)
     struct worker *w = t->worker;
     const mc_ns now = worker_now(w);
 
-    w->log_task.fn = flush_log;
     count_status(t);
     if (t->tunnel)
         count_tunnel(t);

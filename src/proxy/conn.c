@@ -2,7 +2,8 @@
  *
  * conn.c - a client connection: its life, and the requests that are read from it (RFC 9112).
  *
- * What is sent on it is down_h1.c's.
+ * What is sent on it is down_h1.c's; one that is passed through is tcp.c's between its accept and
+ * its close.
  *
  * One transaction at a time; pipelined requests wait in `in` and are answered in order (9.3.2).
  * Reception is off while there is something unread that cannot be used yet: that is the
@@ -14,6 +15,7 @@
 #include <arpa/inet.h>
 
 #include "http/forwarded.h"
+#include "proxy/tcp.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
 
@@ -253,7 +255,7 @@ static struct txn *
 open_txn(struct conn *c)
 {
     struct txn *t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
-    char text[ADDR_TEXT] = "unix";
+    char text[ADDR_TEXT];
 
     c->txn = t;
     t->at.begun = c->begun_ns;
@@ -261,9 +263,7 @@ open_txn(struct conn *c)
     t->conn_requests = ++c->requests;
     t->local_port = c->local_port;
     t->client_port = c->peer_port;
-    if (c->peer_family != AF_UNIX)
-        inet_ntop(c->peer_family, &c->peer_ip, text, sizeof(text));
-    t->peer_ip = t->client_ip = arena_str(&t->arena, str_of(text));
+    t->peer_ip = t->client_ip = arena_str(&t->arena, conn_client_ip(c, text));
     t->peer_trusted = peer_is_trusted(c);
     t->tls = stream_facts(&c->stream);
     return t;
@@ -472,6 +472,7 @@ on_recv(struct sock *s, struct block **b)
         stream_recv(&c->stream, false);
         return;
     case CONN_TUNNEL: tunnel_down_data(c->txn, b); return;
+    case CONN_TCP: tcp_client_data(c->tcp, b); return;
     case CONN_DISCARD:
     case CONN_LINGER: discard(c, *b); return;
     case CONN_HANDSHAKE:
@@ -503,6 +504,7 @@ on_eof(struct sock *s)
             txn_down_gone(c->txn, END_CLIENT_GONE);
         return;
     case CONN_TUNNEL: tunnel_down_end(c->txn); return;
+    case CONN_TCP: tcp_client_end(c->tcp); return;
     case CONN_HANDSHAKE:
     case CONN_FLUSH:
     case CONN_CLOSED: return;
@@ -530,6 +532,8 @@ on_drained(struct sock *s)
         set_deadline(c, worker_now(c->worker) + LINGER_NS);
     else if (c->txn != NULL)
         txn_down_drained(c->txn);
+    else if (c->tcp != NULL)
+        tcp_client_drained(c->tcp);
     else if (c->state == CONN_IDLE)
         conn_next(c);
 }
@@ -543,6 +547,8 @@ on_error(struct sock *s, int err)
         tunnel_down_broken(c->txn);
     else if (c->txn != NULL)
         txn_down_gone(c->txn, END_CLIENT_GONE);
+    else if (c->tcp != NULL)
+        tcp_client_gone(c->tcp, END_CLIENT_GONE);
     else
         conn_close(c, false);
 }
@@ -553,7 +559,7 @@ on_closed(struct sock *s)
     struct conn *c = conn_of(s);
     struct worker *w = c->worker;
 
-    MC_ASSERT(c->txn == NULL);
+    MC_ASSERT(c->txn == NULL && c->tcp == NULL);
     list_remove(&c->link);
     w->n_conns--;
     stat_add(&w->stats.active_connections, (uint64_t)-1);
@@ -612,6 +618,16 @@ conn_txn_done(struct conn *c, const struct txn *t)
     conn_next(c);
 }
 
+void
+conn_tcp_done(struct conn *c, bool in_order)
+{
+    c->tcp = NULL;
+    if (in_order)
+        conn_finish(c, true);
+    else
+        conn_close(c, true);
+}
+
 /* Back to waiting for a request; pipelined ones are taken at once. */
 static void
 conn_next(struct conn *c)
@@ -660,12 +676,28 @@ learn_peer(struct conn *c, int fd)
     }
 }
 
-/* Nothing was asked yet on this connection. */
+struct str
+conn_client_ip(const struct conn *c, char text[ADDR_TEXT])
+{
+    if (c->peer_family == AF_UNIX)
+        return str_of(strcpy(text, "unix"));
+    inet_ntop(c->peer_family, &c->peer_ip, text, ADDR_TEXT);
+    return str_of(text);
+}
+
+/* Nothing was asked yet on this connection.  Where nothing has to be, it is passed through from
+ * here on, and may be closed when this returns. */
 static void
 await_first(struct conn *c)
 {
     struct worker *w = c->worker;
 
+    if (c->listener->conf.protocol == LISTENER_TCP) {
+        c->state = CONN_TCP;
+        loop_timer_clear(w->loop, &c->timer);
+        tcp_begin(c);
+        return;
+    }
     c->state = CONN_IDLE;
     set_deadline(c, worker_now(w) +
                         (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
@@ -690,13 +722,13 @@ conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
     stream_open(&c->stream, w->loop, fd, &conn_ops, tls, &w->tls_turns);
+    stream_recv(&c->stream, true);
     if (tls == NULL) {
         await_first(c);
     } else {
         c->state = CONN_HANDSHAKE;
         set_deadline(c, worker_now(w) + c->listener->conf.head_timeout_ns);
     }
-    stream_recv(&c->stream, true);
     return c;
 }
 
@@ -708,6 +740,8 @@ conn_drain_all(struct worker *w, bool now)
 
         if (now && c->txn != NULL)
             txn_down_gone(c->txn, END_DRAINED);
+        if (now && c->tcp != NULL)
+            tcp_end(c->tcp, END_DRAINED);
         if (now)
             conn_close(c, stream_unsent(&c->stream) > 0);
         else if (c->state == CONN_IDLE && c->requests > 0 && stream_unsent(&c->stream) == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * conn.h - a client connection that speaks HTTP/1.
+ * conn.h - a client connection that speaks HTTP/1, or is passed through.
  *
  * Idle it is this struct and nothing else: no buffer, no transaction.  It lives from accept to
  * on_closed on one worker.
@@ -19,6 +19,7 @@
     X(HEAD, "reading a request head")                   \
     X(BODY, "reading a request body")                   \
     X(WAIT, "waiting for the response to end")          \
+    X(TCP, "passing bytes through")                     \
     X(TUNNEL, "tunnelling another protocol")            \
     X(DISCARD, "discarding the rest of a request body") \
     X(FLUSH, "sending the last bytes")                  \
@@ -48,6 +49,7 @@ struct conn {
     const struct listener *listener; /* of generation `listener_gen` */
     uint64_t listener_gen;
     struct txn *txn;
+    struct tcp *tcp;  /* on a listener with protocol = tcp: there is no txn, nor anything of HTTP */
     struct block *in; /* bytes not yet understood: a partial head, or pipelined requests */
     uint32_t scanned; /* of `in`, by h1_head_end */
     uint16_t local_port;
@@ -75,5 +77,13 @@ bool conn_refresh_listener(struct conn *);
 void conn_close(struct conn *, bool reset);
 /* t has ended: the connection goes on with its next request, or ends. */
 void conn_txn_done(struct conn *, const struct txn *t);
+
+/* --- between conn.c and tcp.c --------------------------------------------------------------------
+ */
+/* Who is connected. */
+struct str conn_client_ip(const struct conn *, char text[ADDR_TEXT]);
+/* c->tcp has ended.  in_order: what is queued for the client is sent first, and the end may look
+ * like one; else the connection is cut. */
+void conn_tcp_done(struct conn *, bool in_order);
 
 #endif

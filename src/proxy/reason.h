@@ -58,6 +58,7 @@
     X(GRPC_TIMEOUT, 504, DEADLINE_EXCEEDED, "http_response_timeout",                               \
       "the time that grpc-timeout gives is over")                                                  \
     X(TUNNEL_TIMEOUT, 0, UNAVAILABLE, "", "nothing went through the tunnel in time")               \
+    X(BAD_HELLO, 0, INTERNAL, "", "malformed TLS ClientHello")                                     \
     X(DRAINED, 503, UNAVAILABLE, "proxy_internal_response", "the balancer is shutting down")       \
     X(INTERNAL, 500, INTERNAL, "proxy_internal_error", "the balancer failed")
 

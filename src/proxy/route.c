@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * route.c - which pool answers a request.
+ * route.c - which pool answers a request, or a connection.
  *
  * Hosts and paths are compared as the client wrote them, the host without regard to case; nothing
  * is decoded.  So "/%61pi" is not below "/api": the server that gets the request sees the same
@@ -21,13 +21,14 @@ host_matches(struct str pattern, struct str host)
     return str_eq_ci(pattern, (struct str){host.p + (host.n - pattern.n), pattern.n});
 }
 
+/* No pattern at all: every host. */
 static bool
-any_host_matches(const struct route_conf *r, struct str host)
+any_matches(char *const *patterns, unsigned n, struct str host)
 {
-    for (unsigned i = 0; i < r->n_hosts; i++)
-        if (host_matches(str_of(r->hosts[i]), host))
+    for (unsigned i = 0; i < n; i++)
+        if (host_matches(str_of(patterns[i]), host))
             return true;
-    return r->n_hosts == 0;
+    return n == 0;
 }
 
 /* A prefix that ends in '/' covers what lies below it, one that does not also covers itself; "/" is
@@ -50,14 +51,29 @@ path_matches(struct str prefix, struct str path)
 bool
 route_matches(const struct route_conf *r, struct str host, struct str path)
 {
-    return path_matches(str_of(r->path), path) && any_host_matches(r, host);
+    return path_matches(str_of(r->path), path) && any_matches(r->hosts, r->n_hosts, host);
 }
 
 const struct route *
 route_find(const struct route *routes, unsigned n, struct str host, struct str path)
 {
     for (unsigned i = 0; i < n; i++)
-        if (route_matches(&routes[i].conf, host, path))
+        if (routes[i].conf.n_listeners == 0 && route_matches(&routes[i].conf, host, path))
             return &routes[i];
+    return NULL;
+}
+
+bool
+route_matches_name(const struct route_conf *r, struct str name)
+{
+    return any_matches(r->names, r->n_names, name);
+}
+
+const struct route *
+route_find_name(const struct route *const *routes, unsigned n, struct str name)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (route_matches_name(&routes[i]->conf, name))
+            return routes[i];
     return NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * route.h - which pool answers a request: the first route whose host and path prefix match.  Pure
+ * route.h - which pool answers a request: the first route whose host and path prefix match; and
+ * which one a connection that is passed through, by its listener and the name in its TLS.  Pure
  * once built; read by all workers.
  */
 #ifndef MC_PROXY_ROUTE_H
@@ -15,8 +16,14 @@ struct route_conf {
     unsigned n_hosts;
     char *path; /* prefix on segment borders: "/api" matches /api and /api/x, not /apis; "/api/"
                    only what lies below; NULL: every path */
+    char **listeners; /* those with protocol = tcp whose connections it takes; none: it is for
+                         requests */
+    unsigned n_listeners;
+    char **names; /* of hosts, as above, that clients ask for in TLS; none: every client, also one
+                     that asks for none */
+    unsigned n_names;
     char *pool;
-    unsigned rate_limit; /* requests a second; 0: no limit */
+    unsigned rate_limit; /* requests, or connections, a second; 0: no limit */
     unsigned rate_burst; /* at once; 0: as many as in a second */
 };
 
@@ -39,5 +46,9 @@ route_burst(const struct route_conf *c)
  * hot: once per request. */
 const struct route *route_find(const struct route *, unsigned n, struct str host, struct str path);
 bool route_matches(const struct route_conf *, struct str host, struct str path);
+/* The same for a connection: routes of its listener.  name: empty when its client named none.
+ * hot: once per connection. */
+const struct route *route_find_name(const struct route *const *, unsigned n, struct str name);
+bool route_matches_name(const struct route_conf *, struct str name);
 
 #endif

@@ -15,6 +15,9 @@
 #include "proxy/access_log.h"
 #include "proxy/route.h"
 
+/* What is spoken with clients; TCP: whatever it is, it is passed through. */
+enum listener_protocol { LISTENER_HTTP1, LISTENER_TCP };
+
 enum forward_style { FORWARD_X = 1, FORWARD_RFC7239 = 2 };
 
 /* Files as configured; what became of them is the domain. */
@@ -33,6 +36,7 @@ struct listener_conf {
     char *name;
     struct addr *binds;
     unsigned n_binds;
+    enum listener_protocol protocol;
     unsigned unix_mode;
     unsigned max_connections;    /* of the listener, all workers; 0: no limit */
     mc_ns head_timeout_ns;       /* first byte of a request to the end of its head; default 10 s */
@@ -55,7 +59,10 @@ struct listener_conf {
 struct listener {
     struct listener_conf conf;
     unsigned index;
-    struct listener_live *live; /* connections counter and sockets, shared by snapshots */
+    struct listener_live *live;  /* connections counter and sockets, shared by snapshots */
+    const struct route **routes; /* with protocol = tcp: those that name it, in their order */
+    unsigned n_routes;
+    bool by_name; /* one of them asks for the name in the client's TLS */
 };
 
 /* Survives reloads as long as a snapshot names a listener of that name. */

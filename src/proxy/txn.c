@@ -402,8 +402,8 @@ txn_fail(struct txn *t, enum end_reason why)
     txn_run(t);
 }
 
-static enum server_outcome
-outcome_of(enum end_reason why)
+enum server_outcome
+txn_outcome(enum end_reason why)
 {
     switch (why) {
     case END_REFUSED: return SERVER_REFUSED;
@@ -426,13 +426,13 @@ note_failure(struct txn *t, enum end_reason why)
     if (why == END_NO_FDS)
         return;
     t->attempt_end = PLACE_END_FAILED;
-    if (outcome_of(why) == SERVER_TIMEOUT || why == END_CONNECT_TIMEOUT)
+    if (txn_outcome(why) == SERVER_TIMEOUT || why == END_CONNECT_TIMEOUT)
         stat_add(&c->timeouts, 1);
-    else if (outcome_of(why) == SERVER_BROKEN)
+    else if (txn_outcome(why) == SERVER_BROKEN)
         stat_add(&c->response_errors, 1);
     if (why == END_CONNECT_TIMEOUT || why == END_NO_ADDRESS)
         stat_add(&c->connect_errors, 1);
-    server_note(t->server, outcome_of(why), worker_now(t->worker));
+    server_note(t->server, txn_outcome(why), worker_now(t->worker));
 }
 
 static bool

@@ -179,6 +179,8 @@ void txn_run(struct txn *);
 void txn_end_attempt(struct txn *, bool reuse);
 /* Everything is settled: logs, counts, frees. */
 void txn_finish(struct txn *);
+/* What a failed attempt says of its server. */
+enum server_outcome txn_outcome(enum end_reason);
 /* Arms the timer for what the state waits for. */
 void txn_arm(struct txn *);
 
@@ -207,5 +209,8 @@ pool_learns(const struct pool *p)
 void account_request(struct txn *);
 void account_request_id(struct txn *);
 void account_done(struct txn *);
+struct access_record;
+/* A line for what ran under this generation, which has an access log. */
+void account_log(struct worker *, const struct gen *, const struct access_record *);
 
 #endif

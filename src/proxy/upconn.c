@@ -257,8 +257,8 @@ on_drained(struct sock *s)
         txn_up_drained(u->txn);
 }
 
-static enum end_reason
-connect_reason(int err)
+enum end_reason
+upconn_connect_reason(int err)
 {
     switch (err) {
     case ECONNREFUSED:
@@ -280,7 +280,7 @@ on_connect(struct sock *s, int err)
         return;
     if (err != 0) {
         stat_add(&counters(u)->connect_errors, 1);
-        txn_up_failed(u->txn, connect_reason(err));
+        txn_up_failed(u->txn, upconn_connect_reason(err));
         return;
     }
     stat_add(&counters(u)->connects, 1);
@@ -362,7 +362,7 @@ upconn_dial(struct txn *t)
     u->idle.server = u->server;
     u->idle.addr_generation = generation;
     if (sock_connect(&u->stream.sock, w->loop, &a, &upconn_ops) != MC_OK) {
-        enum end_reason why = connect_reason(errno);
+        enum end_reason why = upconn_connect_reason(errno);
 
         u->magic = 0;
         server_unref(&u->server);

@@ -47,6 +47,8 @@ struct upconn {
     struct list link; /* worker's */
 };
 
+/* Why a server was not reached, from the errno of connecting. */
+enum end_reason upconn_connect_reason(int err);
 /* A kept connection to t->server is leased to t; false when there is none. */
 bool upconn_reuse(struct txn *);
 /* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why

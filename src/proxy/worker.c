@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "proxy/conn.h"
+#include "proxy/tcp.h"
 #include "proxy/txn.h"
 #include "proxy/upconn.h"
 #include "proxy/worker_priv.h"
@@ -169,9 +170,12 @@ worker_new(const struct worker_conf *conf, struct errbuf *err)
     list_init(&w->ports);
     list_init(&w->conns);
     list_init(&w->upconns);
+    list_init(&w->tcp_ups);
     slab_init(&w->conn_slab, sizeof(struct conn));
     slab_init(&w->up_slab, sizeof(struct upconn));
     slab_init(&w->txn_slab, sizeof(struct txn));
+    slab_init(&w->tcp_slab, sizeof(struct tcp));
+    slab_init(&w->tcp_up_slab, sizeof(struct tcp_up));
     pthread_mutex_init(&w->inbox_lock, NULL);
     pthread_cond_init(&w->started, NULL);
     rng_seed_os(&w->rng);
@@ -207,6 +211,9 @@ panic_text(int fd, void *arg)
         if (c->txn != NULL)
             dprintf(fd, "  " STR_FMT " " STR_FMT ": %s\n", STR_ARG(c->txn->client_ip),
                     STR_ARG(c->txn->req.method_text), txn_state_text(c->txn->state));
+        if (c->tcp != NULL)
+            dprintf(fd, "  connection on %s: %s\n", c->tcp->listener->conf.name,
+                    tcp_state_text(c->tcp->state));
     }
 }
 
@@ -243,7 +250,8 @@ tear_down(struct worker *w)
     listen_close(w);
     conn_drain_all(w, true);
     idle_free(&w->idle);
-    while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns))
+    while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns) ||
+           !list_empty(&w->tcp_ups))
         loop_turn(w->loop, 10 * MC_MS);
     loop_timer_clear(w->loop, &w->queue_timer);
     if (w->current != NULL && w->current->snap->access_log != NULL)
@@ -343,6 +351,8 @@ worker_stop(struct worker **wp)
     slab_fini(&w->conn_slab);
     slab_fini(&w->up_slab);
     slab_fini(&w->txn_slab);
+    slab_fini(&w->tcp_slab);
+    slab_fini(&w->tcp_up_slab);
     arena_cache_free(&w->arenas);
     buf_free(&w->log_buf);
     pthread_cond_destroy(&w->started);

@@ -28,6 +28,8 @@
     X(queued, "requests that had to wait for a server")                            \
     X(queue_timeouts, "requests that waited for too long")                         \
     X(client_gone, "requests whose client went away")                              \
+    X(tcp_connections, "client connections that are passed through")               \
+    X(tcp_bad_hellos, "of these, those whose TLS ClientHello could not be read")   \
     X(bytes_in, "bytes of request bodies received")                                \
     X(bytes_out, "bytes of response bodies sent")                                  \
     X(spliced_bytes, "bytes of bodies moved by splice")                            \

@@ -73,9 +73,10 @@ struct worker {
     struct list ports;   /* struct listen_port */
     struct list conns;   /* struct conn */
     struct list upconns; /* struct upconn that are open */
+    struct list tcp_ups; /* struct tcp_up that are open */
     unsigned n_conns, n_closing;
 
-    struct slab conn_slab, up_slab, txn_slab;
+    struct slab conn_slab, up_slab, txn_slab, tcp_slab, tcp_up_slab;
     struct arena_cache arenas;
     struct arena scratch; /* dropped after each use */
     struct idle *idle;
