@@ -38,6 +38,9 @@
     X(HOST_TWICE, 0, "more than one Host", "9112 3.2")                      \
     X(CONNECT, 0, "CONNECT with a scheme or a path", "8.5")                 \
     X(STATUS, 0, "malformed status", "8.3.2")                               \
+    X(INTERIM_END, 0, "interim response with END_STREAM", "8.1")            \
+    X(DATA_EARLY, 0, "DATA before the head of the response", "8.1")         \
+    X(DATA_BODYLESS, 0, "DATA in a response that has no body", "9110 6.4.1") \
     X(CL_INVALID, 0, "malformed Content-Length", "8.1.1")                   \
     X(CL_DIFFER, 0, "differing Content-Length values", "8.1.1")             \
     X(CL_DATA, 0, "content-length does not agree with DATA", "8.1.1")       \
@@ -99,6 +102,9 @@ void h2_fields_add(struct h2_fields *, struct str name, struct str value);
  * After a fault the head holds what was read before it, for the log: never forward it.
  * A body whose length is not told is HTTP_BODY_CHUNKED, as in HTTP/1.1. */
 enum h2_fault h2_read_request(struct http_head *, struct h2_fields *, bool end);
+/* As above; a response without a body ends with its head.  request_method decides whether the
+ * length that it tells is that of a body (HEAD).  101 does not exist in HTTP/2 (8.6). */
+enum h2_fault h2_read_response(struct http_head *, struct h2_fields *, enum http_method, bool end);
 /* Trailer fields that may be sent on (see h1_body_trailers()); of either side. */
 enum h2_fault h2_read_trailers(struct h2_fields *, struct http_field **, unsigned *n);
 
@@ -108,6 +114,10 @@ enum h2_fault h2_read_trailers(struct h2_fields *, struct http_field **, unsigne
  * here.  *out gets the list; returns its length. */
 unsigned h2_write_response(const struct http_head *, const struct h1_write *, struct arena *,
                            nghttp2_nv **out);
+/* Of the version that a request came in, nothing is seen: what has no :scheme gets `scheme`.  TE:
+ * trailers is kept when asked for. */
+unsigned h2_write_request(const struct http_head *, const struct h1_write *, struct str scheme,
+                          struct arena *, nghttp2_nv **out);
 unsigned h2_write_trailers(const struct http_field *, unsigned n, struct arena *, nghttp2_nv **out);
 
 #endif

@@ -433,6 +433,55 @@ h2_read_request(struct http_head *h, struct h2_fields *s, bool end) /* hot: once
     return target != H2_NONE ? target : settle_body(h, end);
 }
 
+/* Three digits from 100 on, as in HTTP/1. */
+static enum h2_fault
+settle_status(struct http_head *h, struct str status)
+{
+    uint64_t n;
+
+    if (status.p == NULL)
+        return H2_PSEUDO_MISSING;
+    if (status.n != 3 || !str_u64(status, &n) || n < 100 || n == 101)
+        return H2_STATUS;
+    h->status = (uint16_t)n;
+    return H2_NONE;
+}
+
+/* What a length says of a response that has no body is of the one that GET would bring (RFC 9110
+ * 8.6). */
+static enum h2_fault
+settle_content(struct http_head *h, enum http_method request_method, bool end)
+{
+    if (h->status < 200 && end)
+        return H2_INTERIM_END;
+    if (http_response_bodyless(h->status, request_method))
+        return H2_NONE;
+    if (end && h->has_content_length && h->content_length != 0)
+        return H2_CL_DATA;
+    if (h->has_content_length || end)
+        h->body = HTTP_BODY_LENGTH;
+    else
+        h->body = HTTP_BODY_CHUNKED;
+    return H2_NONE;
+}
+
+enum h2_fault
+h2_read_response(struct http_head *h, struct h2_fields *s, enum http_method request_method,
+                 bool end) /* hot: once per response */
+{
+    enum h2_fault fault = s->fault;
+
+    *h = (struct http_head){.is_response = true, .major = 2, .minor = 1};
+    h->fields = s->fields;
+    h->n_fields = (uint16_t)s->n;
+    for (unsigned i = 0; i < h->n_fields && fault == H2_NONE; i++)
+        if (h->fields[i].id == FIELD_CONTENT_LENGTH)
+            fault = note_length(h, http_field_value(&h->fields[i]));
+    if (fault == H2_NONE)
+        fault = settle_status(h, s->pseudo[H2_PSEUDO_STATUS]);
+    return fault != H2_NONE ? fault : settle_content(h, request_method, end);
+}
+
 enum h2_fault
 h2_read_trailers(struct h2_fields *s, struct http_field **out, unsigned *n)
 {

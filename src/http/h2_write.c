@@ -18,10 +18,20 @@ pair(struct str name, struct str value)
                         .flags = NGHTTP2_NV_FLAG_NONE};
 }
 
+/* Secrets, and what is another value each time, are kept out of tables (RFC 7541 7.1). */
+#define NOT_INDEXED                                                                    \
+    (FIELD_BIT(AUTHORIZATION) | FIELD_BIT(PROXY_AUTHORIZATION) | FIELD_BIT(COOKIE) |   \
+     FIELD_BIT(SET_COOKIE) | FIELD_BIT(CLIENT_CERT) | FIELD_BIT(CLIENT_CERT_CHAIN) |   \
+     FIELD_BIT(X_REQUEST_ID) | FIELD_BIT(X_FORWARDED_FOR) | FIELD_BIT(FORWARDED))
+
 static nghttp2_nv
 pair_of(const struct http_field *f)
 {
-    return pair((struct str){f->name, f->name_len}, http_field_value(f));
+    nghttp2_nv nv = pair((struct str){f->name, f->name_len}, http_field_value(f));
+
+    if (NOT_INDEXED >> f->id & 1)
+        nv.flags = NGHTTP2_NV_FLAG_NO_INDEX;
+    return nv;
 }
 
 static struct str
@@ -68,6 +78,24 @@ h2_write_response(const struct http_head *h, const struct h1_write *w, struct ar
     *d++ = pair(STR(":status"), number_text(h->status, a));
     d = put_fields(d, h, w, 0);
     d = put_length(d, h, w, a);
+    return (unsigned)(d - *out);
+}
+
+unsigned
+h2_write_request(const struct http_head *h, const struct h1_write *w, struct str scheme,
+                 struct arena *a, nghttp2_nv **out) /* hot: once per request */
+{
+    nghttp2_nv *d = *out = arena_alloc(a, (6u + h->n_fields + w->n_add) * sizeof(*d));
+
+    *d++ = pair(STR(":method"), h->method_text);
+    *d++ = pair(STR(":scheme"), h->scheme.n > 0 ? h->scheme : scheme);
+    *d++ = pair(STR(":path"), h->path);
+    if (h->authority.n > 0)
+        *d++ = pair(STR(":authority"), h->authority);
+    d = put_fields(d, h, w, FIELD_BIT(HOST));
+    d = put_length(d, h, w, a);
+    if (h->te_trailers && !(w->drop & FIELD_BIT(TE)))
+        *d++ = pair(STR("te"), STR("trailers"));
     return (unsigned)(d - *out);
 }
 
