@@ -17,6 +17,9 @@
 
 enum pool_hash_by { POOL_HASH_ADDRESS, POOL_HASH_URI, POOL_HASH_HEADER, POOL_HASH_COOKIE };
 
+/* What is spoken with servers.  AUTO: what the handshake of TLS agrees on. */
+enum pool_protocol { POOL_HTTP1, POOL_H2, POOL_AUTO };
+
 enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP };
 
 struct pool_check_conf {
@@ -69,10 +72,12 @@ struct pool_conf {
     unsigned idle_max;          /* kept connections per worker and server; default 100 */
     mc_ns idle_conn_timeout_ns; /* kept at most this long; default 30 s */
     unsigned requests_per_conn; /* 0: no limit */
-    mc_ns report_interval_ns;   /* how often agents report; default 100 ms */
-    unsigned n_classes;         /* of requests, rules and "other" included; default 128 */
-    struct class_rules rules;   /* fewer than classes */
-    bool pass_load_reports;     /* clients get what responses tell of their server's load */
+    enum pool_protocol protocol;
+    unsigned streams_per_conn; /* of HTTP/2, at once; default 100 */
+    mc_ns report_interval_ns;  /* how often agents report; default 100 ms */
+    unsigned n_classes;        /* of requests, rules and "other" included; default 128 */
+    struct class_rules rules;  /* fewer than classes */
+    bool pass_load_reports;    /* clients get what responses tell of their server's load */
     struct server_conf *servers;
     unsigned n_servers;
 };

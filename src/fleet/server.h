@@ -29,6 +29,7 @@
     X(connect_errors, "connections that could not be opened")         \
     X(reuses, "requests sent on a kept connection")                   \
     X(response_errors, "responses that were malformed or broke off")  \
+    X(unprocessed, "requests that the server gave back untouched")    \
     X(timeouts, "attempts ended by a time limit")                     \
     X(retries, "attempts here that were followed by another attempt") \
     X(bytes_in, "bytes of response bodies and tunnels received")      \

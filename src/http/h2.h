@@ -16,39 +16,39 @@
 /* X(name, status, text for people, section of RFC 9113 unless it says otherwise).  The status is
  * what a client is answered with; 0: the message is malformed, which is a stream error of type
  * PROTOCOL_ERROR (8.1.1).  From a server each of them means 502. */
-#define H2_FAULTS(X)                                                        \
-    X(NONE, 0, "no fault", "")                                              \
-    X(NAME, 0, "field name is not a token", "8.2.1")                        \
-    X(NAME_CASE, 0, "capital letter in a field name", "8.2.1")              \
-    X(VALUE, 0, "control character in a field value", "8.2.1")              \
-    X(VALUE_SPACE, 0, "white space around a field value", "8.2.1")          \
-    X(CONNECTION_FIELD, 0, "field of a connection in HTTP/2", "8.2.2")      \
-    X(TE, 0, "TE says more than trailers", "8.2.2")                         \
-    X(PSEUDO_UNKNOWN, 0, "unknown pseudo-header field", "8.3")              \
-    X(PSEUDO_LATE, 0, "pseudo-header field behind others", "8.3")           \
-    X(PSEUDO_TWICE, 0, "pseudo-header field sent twice", "8.3")             \
-    X(PSEUDO_MISSING, 0, "pseudo-header field missing", "8.3.1")            \
-    X(PSEUDO_TRAILER, 0, "pseudo-header field in a trailer section", "8.1") \
-    X(METHOD, 0, "method is not a token", "8.3.1")                          \
-    X(SCHEME, 400, "scheme is neither http nor https", "8.3.1")             \
-    X(PATH, 0, "malformed path", "8.3.1")                                   \
-    X(AUTHORITY, 0, "malformed authority", "8.3.1")                         \
-    X(AUTHORITY_MISSING, 400, "neither :authority nor Host", "8.3.1")       \
-    X(AUTHORITY_DIFFERS, 0, ":authority and Host differ", "8.3.1")          \
-    X(HOST_TWICE, 0, "more than one Host", "9112 3.2")                      \
-    X(CONNECT, 0, "CONNECT with a scheme or a path", "8.5")                 \
-    X(STATUS, 0, "malformed status", "8.3.2")                               \
-    X(INTERIM_END, 0, "interim response with END_STREAM", "8.1")            \
-    X(DATA_EARLY, 0, "DATA before the head of the response", "8.1")         \
+#define H2_FAULTS(X)                                                         \
+    X(NONE, 0, "no fault", "")                                               \
+    X(NAME, 0, "field name is not a token", "8.2.1")                         \
+    X(NAME_CASE, 0, "capital letter in a field name", "8.2.1")               \
+    X(VALUE, 0, "control character in a field value", "8.2.1")               \
+    X(VALUE_SPACE, 0, "white space around a field value", "8.2.1")           \
+    X(CONNECTION_FIELD, 0, "field of a connection in HTTP/2", "8.2.2")       \
+    X(TE, 0, "TE says more than trailers", "8.2.2")                          \
+    X(PSEUDO_UNKNOWN, 0, "unknown pseudo-header field", "8.3")               \
+    X(PSEUDO_LATE, 0, "pseudo-header field behind others", "8.3")            \
+    X(PSEUDO_TWICE, 0, "pseudo-header field sent twice", "8.3")              \
+    X(PSEUDO_MISSING, 0, "pseudo-header field missing", "8.3.1")             \
+    X(PSEUDO_TRAILER, 0, "pseudo-header field in a trailer section", "8.1")  \
+    X(METHOD, 0, "method is not a token", "8.3.1")                           \
+    X(SCHEME, 400, "scheme is neither http nor https", "8.3.1")              \
+    X(PATH, 0, "malformed path", "8.3.1")                                    \
+    X(AUTHORITY, 0, "malformed authority", "8.3.1")                          \
+    X(AUTHORITY_MISSING, 400, "neither :authority nor Host", "8.3.1")        \
+    X(AUTHORITY_DIFFERS, 0, ":authority and Host differ", "8.3.1")           \
+    X(HOST_TWICE, 0, "more than one Host", "9112 3.2")                       \
+    X(CONNECT, 0, "CONNECT with a scheme or a path", "8.5")                  \
+    X(STATUS, 0, "malformed status", "8.3.2")                                \
+    X(INTERIM_END, 0, "interim response with END_STREAM", "8.1")             \
+    X(DATA_EARLY, 0, "DATA before the head of the response", "8.1")          \
     X(DATA_BODYLESS, 0, "DATA in a response that has no body", "9110 6.4.1") \
-    X(CL_INVALID, 0, "malformed Content-Length", "8.1.1")                   \
-    X(CL_DIFFER, 0, "differing Content-Length values", "8.1.1")             \
-    X(CL_DATA, 0, "content-length does not agree with DATA", "8.1.1")       \
-    X(NOT_LAST, 0, "trailer section without END_STREAM", "8.1")             \
-    X(EXPECT_UNKNOWN, 417, "expectation not known", "9110 10.1.1")          \
-    X(TARGET_LONG, 414, "request target too long", "9110 4.1")              \
-    X(HEAD_TOO_LARGE, 431, "head too large", "10.5.1")                      \
-    X(TOO_MANY_FIELDS, 431, "too many fields", "10.5.1")                    \
+    X(CL_INVALID, 0, "malformed Content-Length", "8.1.1")                    \
+    X(CL_DIFFER, 0, "differing Content-Length values", "8.1.1")              \
+    X(CL_DATA, 0, "content-length does not agree with DATA", "8.1.1")        \
+    X(NOT_LAST, 0, "trailer section without END_STREAM", "8.1")              \
+    X(EXPECT_UNKNOWN, 417, "expectation not known", "9110 10.1.1")           \
+    X(TARGET_LONG, 414, "request target too long", "9110 4.1")               \
+    X(HEAD_TOO_LARGE, 431, "head too large", "10.5.1")                       \
+    X(TOO_MANY_FIELDS, 431, "too many fields", "10.5.1")                     \
     X(TRAILER_TOO_LARGE, 431, "trailer section too large", "10.5.1")
 
 enum h2_fault {

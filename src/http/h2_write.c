@@ -19,9 +19,9 @@ pair(struct str name, struct str value)
 }
 
 /* Secrets, and what is another value each time, are kept out of tables (RFC 7541 7.1). */
-#define NOT_INDEXED                                                                    \
-    (FIELD_BIT(AUTHORIZATION) | FIELD_BIT(PROXY_AUTHORIZATION) | FIELD_BIT(COOKIE) |   \
-     FIELD_BIT(SET_COOKIE) | FIELD_BIT(CLIENT_CERT) | FIELD_BIT(CLIENT_CERT_CHAIN) |   \
+#define NOT_INDEXED                                                                  \
+    (FIELD_BIT(AUTHORIZATION) | FIELD_BIT(PROXY_AUTHORIZATION) | FIELD_BIT(COOKIE) | \
+     FIELD_BIT(SET_COOKIE) | FIELD_BIT(CLIENT_CERT) | FIELD_BIT(CLIENT_CERT_CHAIN) | \
      FIELD_BIT(X_REQUEST_ID) | FIELD_BIT(X_FORWARDED_FOR) | FIELD_BIT(FORWARDED))
 
 static nghttp2_nv

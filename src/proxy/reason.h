@@ -43,6 +43,8 @@
     X(CONNECT_TIMEOUT, 504, UNAVAILABLE, "connection_timeout", "server did not accept in time")    \
     X(SERVER_CLOSED, 502, UNAVAILABLE, "connection_terminated", "server closed before answering")  \
     X(SERVER_RESET, 502, UNAVAILABLE, "connection_terminated", "connection to the server broke")   \
+    X(UNPROCESSED, 502, UNAVAILABLE, "connection_terminated", "server gave the request back")      \
+    X(WRONG_PROTOCOL, 502, UNAVAILABLE, "http_protocol_error", "server does not speak HTTP/2")     \
     X(BAD_RESPONSE, 502, INTERNAL, "http_protocol_error", "malformed response from the server")    \
     X(RESPONSE_HEAD_LARGE, 502, INTERNAL, "http_response_header_section_size",                     \
       "response head too large")                                                                   \

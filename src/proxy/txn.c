@@ -9,12 +9,15 @@
  *  - nothing of the request was sent (the connection failed): any request, at another server;
  *  - the head was sent but no response head is out: idempotent methods, unless body bytes went too;
  *  - a kept connection turned out to be dead before the first response byte: the same requests,
- * once, on a fresh connection, which costs no retry.
+ * once, on a fresh connection, which costs no retry;
+ *  - the server says that it did nothing with it (HTTP/2): any request whose body is still here, a
+ * few times, which costs no retry either.
  */
 #include "proxy/txn.h"
 
 #include "proxy/call.h"
 #include "proxy/tunnel.h"
+#include "proxy/up_h2.h"
 #include "proxy/upconn.h"
 #include "proxy/worker_priv.h"
 
@@ -294,18 +297,38 @@ place(struct txn *t)
 }
 
 static enum step
+connected(struct txn *t)
+{
+    t->at.connected = worker_now(t->worker);
+    txn_enter(t, TXN_RELAY);
+    return STEP_MORE;
+}
+
+/* END_OK, or why there is no hope of a connection.  True: there is one already. */
+static bool
+connect_h1(struct txn *t, enum end_reason *why)
+{
+    t->reused = !t->fresh_only && upconn_reuse(t);
+    if (!t->reused)
+        *why = upconn_dial(t);
+    return t->reused;
+}
+
+static bool
+connect_h2(struct txn *t, enum end_reason *why)
+{
+    const enum h2_joined how = up_h2_join(t, why);
+
+    return how == H2_ALONE ? connect_h1(t, why) : how == H2_JOINED;
+}
+
+static enum step
 connect_up(struct txn *t)
 {
-    enum end_reason why;
+    enum end_reason why = END_OK;
 
-    if (!t->fresh_only && upconn_reuse(t)) {
-        t->reused = true;
-        t->at.connected = worker_now(t->worker);
-        txn_enter(t, TXN_RELAY);
-        return STEP_MORE;
-    }
-    t->reused = false;
-    why = upconn_dial(t);
+    if (t->pool->pool->conf.protocol == POOL_HTTP1 ? connect_h1(t, &why) : connect_h2(t, &why))
+        return connected(t);
     if (why == END_NO_FDS)
         idle_evict_oldest(t->worker->idle); /* somebody after us finds a descriptor */
     if (why != END_OK) {
@@ -423,7 +446,7 @@ note_failure(struct txn *t, enum end_reason why)
 {
     struct server_counters *c = &t->server->counters[t->worker->conf.index];
 
-    if (why == END_NO_FDS)
+    if (why == END_NO_FDS || why == END_UNPROCESSED)
         return;
     t->attempt_end = PLACE_END_FAILED;
     if (txn_outcome(why) == SERVER_TIMEOUT || why == END_CONNECT_TIMEOUT)
@@ -485,6 +508,38 @@ txn_up_failed(struct txn *t, enum end_reason why)
         txn_fail(t, why);
         return;
     }
+    txn_enter(t, TXN_PLACE);
+    txn_run(t);
+}
+
+/* The body becomes what it was before there was a server. */
+static void
+hold_again(struct txn *t, struct block **body)
+{
+    relay_drop_hold(t);
+    t->hold = *body;
+    *body = NULL;
+    for (const struct block *b = t->hold; b != NULL; b = b->next)
+        t->hold_bytes += b->len;
+    t->req_body_used = false;
+}
+
+/* Servers that are about to leave give requests back, and those that take no more at once; one
+ * that does nothing else is of no use. */
+#define UNPROCESSED_MAX 5
+
+void
+txn_up_unprocessed(struct txn *t, struct block **body, bool lost, bool elsewhere)
+{
+    hold_again(t, body);
+    if (lost || ++t->unprocessed > UNPROCESSED_MAX) {
+        t->req_body_used = lost;
+        txn_up_failed(t, END_UNPROCESSED);
+        return;
+    }
+    if (elsewhere && t->n_tried < TXN_MAX_TRIED)
+        t->tried[t->n_tried++] = t->server_index;
+    txn_end_attempt(t, false);
     txn_enter(t, TXN_PLACE);
     txn_run(t);
 }

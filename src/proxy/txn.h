@@ -45,7 +45,6 @@ struct worker;
 struct gen;
 struct pool_rt;
 struct conn;
-struct upconn;
 
 /* Moments since the request's first byte; 0: not reached. */
 struct txn_times {
@@ -67,8 +66,8 @@ struct txn {
     const struct down_ops *down;
     const struct up_ops *up; /* NULL while no server side is leased */
     void *down_side;         /* struct conn with HTTP/1 */
-    struct upconn *up_side;
-    struct server *server; /* claimed by pool_pick; NULL between attempts */
+    void *up_side;           /* struct upconn with HTTP/1, struct h2_stream with HTTP/2 */
+    struct server *server;   /* claimed by pool_pick; NULL between attempts */
     enum place_reason why;
 
     /* the request */
@@ -97,6 +96,7 @@ struct txn {
     bool reused;        /* the present attempt uses one */
     bool splicing_down, splicing_up;
     uint8_t interims;
+    uint8_t unprocessed; /* attempts that servers gave back untouched */
 
     /* another protocol (tunnel.h) */
     bool tunnel;               /* the server has switched */
@@ -160,8 +160,12 @@ void txn_down_gone(struct txn *, enum end_reason);
 
 /* --- told by the server's side ------------------------------------------------------------------
  */
-void txn_up_ready(struct txn *);                          /* connected */
-void txn_up_failed(struct txn *, enum end_reason);        /* before or after the response head */
+void txn_up_ready(struct txn *);                   /* connected */
+void txn_up_failed(struct txn *, enum end_reason); /* before or after the response head */
+/* The server says that it has done nothing with the request, so that any may be sent again.  body:
+ * all that was given of it, in blocks, which are taken; lost: that is not here any more.
+ * elsewhere: rather not on this server. */
+void txn_up_unprocessed(struct txn *, struct block **body, bool lost, bool elsewhere);
 void txn_interim(struct txn *, const struct http_head *); /* 1xx */
 /* A final response head.  The side goes on with txn_response_data() at once. */
 void txn_response_head(struct txn *, const struct http_head *);

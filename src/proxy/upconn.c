@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * upconn.c - HTTP/1 towards servers: frames requests, reads responses (RFC 9112).
+ * upconn.c - connections to servers, and HTTP/1 on them: frames requests, reads responses (RFC
+ * 9112).
  *
  * Strict with servers too: what could be read in two ways is a fault, the connection is closed, and
  * the transaction decides what the client gets.  Bytes that nobody asked for end the connection.
@@ -12,6 +13,7 @@
 #include "proxy/h1_frame.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
+#include "proxy/up_h2.h"
 
 static const struct up_ops up_h1;
 static const struct sock_ops upconn_ops;
@@ -28,8 +30,10 @@ upconn_of(struct sock *s)
 static struct upconn *
 upconn_of_txn(const struct txn *t)
 {
-    MC_CHECK(t->up_side, UPCONN_MAGIC);
-    return t->up_side;
+    struct upconn *u = t->up_side;
+
+    MC_CHECK(u, UPCONN_MAGIC);
+    return u;
 }
 
 static struct server_counters *
@@ -38,11 +42,13 @@ counters(const struct upconn *u)
     return &u->server->counters[u->worker->conf.index];
 }
 
-static void
+void
 upconn_close(struct upconn *u, bool reset)
 {
     if (u->state == UPCONN_CLOSED)
         return;
+    if (u->h2 != NULL)
+        up_h2_closing(u);
     if (u->in != NULL)
         block_give(loop_blocks(u->worker->loop), &u->in);
     u->state = UPCONN_CLOSED;
@@ -207,6 +213,7 @@ on_recv(struct sock *s, struct block **b)
     case UPCONN_IDLE: fail(u, END_BAD_RESPONSE); return;
     case UPCONN_TUNNEL: tunnel_up_data(u->txn, b); return;
     case UPCONN_WHOLE: u->keep = false; return;
+    case UPCONN_H2: up_h2_recv(u, b); return;
     case UPCONN_CONNECTING:
     case UPCONN_CLOSED: return;
     }
@@ -228,6 +235,7 @@ on_eof(struct sock *s)
         return;
     case UPCONN_TUNNEL: tunnel_up_end(u->txn); return;
     case UPCONN_IDLE: fail(u, END_SERVER_CLOSED); return;
+    case UPCONN_H2: up_h2_broken(u, END_SERVER_CLOSED); return;
     case UPCONN_WHOLE:
     case UPCONN_CONNECTING:
     case UPCONN_CLOSED: return;
@@ -244,6 +252,8 @@ on_error(struct sock *s, int err)
         tunnel_up_broken(u->txn);
     else if (u->state == UPCONN_BODY)
         fail(u, END_RESPONSE_INCOMPLETE);
+    else if (u->h2 != NULL)
+        up_h2_broken(u, END_SERVER_RESET);
     else if (u->state != UPCONN_WHOLE)
         fail(u, END_SERVER_RESET);
 }
@@ -255,6 +265,8 @@ on_drained(struct sock *s)
 
     if (u->txn != NULL)
         txn_up_drained(u->txn);
+    else if (u->h2 != NULL)
+        up_h2_drained(u);
 }
 
 enum end_reason
@@ -276,15 +288,17 @@ on_connect(struct sock *s, int err)
 {
     struct upconn *u = upconn_of(s);
 
-    if (u->txn == NULL)
+    if (u->txn == NULL && u->h2 == NULL)
         return;
-    if (err != 0) {
-        stat_add(&counters(u)->connect_errors, 1);
+    stat_add(err == 0 ? &counters(u)->connects : &counters(u)->connect_errors, 1);
+    if (err != 0 && u->h2 != NULL)
+        up_h2_unconnected(u, upconn_connect_reason(err));
+    else if (err != 0)
         txn_up_failed(u->txn, upconn_connect_reason(err));
-        return;
-    }
-    stat_add(&counters(u)->connects, 1);
-    txn_up_ready(u->txn);
+    else if (up_h2_is_h2(u))
+        up_h2_connected(u);
+    else
+        txn_up_ready(u->txn);
 }
 
 static void
@@ -294,6 +308,8 @@ on_closed(struct sock *s)
     struct worker *w = u->worker;
 
     MC_ASSERT(u->txn == NULL && u->state == UPCONN_CLOSED);
+    if (u->h2 != NULL)
+        up_h2_free(u);
     list_remove(&u->link);
     stat_add(&counters(u)->open_conns, (uint64_t)-1);
     server_unref(&u->server);
@@ -315,8 +331,8 @@ static const struct sock_ops upconn_ops = {
 /* --- leasing ------------------------------------------------------------------------------------
  */
 
-static void
-lease(struct upconn *u, struct txn *t)
+void
+upconn_lease(struct upconn *u, struct txn *t)
 {
     u->txn = t;
     u->requests++;
@@ -324,35 +340,51 @@ lease(struct upconn *u, struct txn *t)
     t->up_side = u;
 }
 
+/* A kept one that speaks HTTP/1; those that lie here from before a reload may not. */
+static struct upconn *
+take_kept(struct worker *w, struct server *s)
+{
+    struct idle_conn *i;
+
+    while ((i = idle_take(w->idle, s, worker_now(w))) != NULL) {
+        struct upconn *u = container_of(i, struct upconn, idle);
+
+        MC_CHECK(u, UPCONN_MAGIC);
+        if (u->h2 == NULL)
+            return u;
+        upconn_idle_evict(w, i);
+    }
+    return NULL;
+}
+
 bool
 upconn_reuse(struct txn *t)
 {
     struct worker *w = t->worker;
-    struct idle_conn *i = idle_take(w->idle, t->server, worker_now(w));
-    struct upconn *u;
+    struct upconn *u = take_kept(w, t->server);
 
-    if (i == NULL)
+    if (u == NULL)
         return false;
-    u = container_of(i, struct upconn, idle);
-    MC_CHECK(u, UPCONN_MAGIC);
     stat_add(&w->stats.idle_upstream, (uint64_t)-1);
     stat_add(&counters(u)->idle_conns, (uint64_t)-1);
     stat_add(&counters(u)->reuses, 1);
     u->state = UPCONN_WHOLE;
-    lease(u, t);
+    upconn_lease(u, t);
     return true;
 }
 
-enum end_reason
-upconn_dial(struct txn *t)
+struct upconn *
+upconn_make(struct txn *t, enum end_reason *why)
 {
     struct worker *w = t->worker;
     struct addr a;
     uint32_t generation;
     struct upconn *u;
 
-    if (!server_address(t->server, (uint32_t)rng_next(&w->rng), &a, &generation))
-        return END_NO_ADDRESS;
+    if (!server_address(t->server, (uint32_t)rng_next(&w->rng), &a, &generation)) {
+        *why = END_NO_ADDRESS;
+        return NULL;
+    }
     u = slab_take(&w->up_slab);
     memset(u, 0, sizeof(*u));
     u->magic = UPCONN_MAGIC;
@@ -362,17 +394,26 @@ upconn_dial(struct txn *t)
     u->idle.server = u->server;
     u->idle.addr_generation = generation;
     if (sock_connect(&u->stream.sock, w->loop, &a, &upconn_ops) != MC_OK) {
-        enum end_reason why = upconn_connect_reason(errno);
-
+        *why = upconn_connect_reason(errno);
         u->magic = 0;
         server_unref(&u->server);
         slab_give(&w->up_slab, u);
-        return why;
+        return NULL;
     }
     list_push_back(&w->upconns, &u->link);
     stat_add(&counters(u)->open_conns, 1);
-    lease(u, t);
-    return END_OK;
+    return u;
+}
+
+enum end_reason
+upconn_dial(struct txn *t)
+{
+    enum end_reason why = END_OK;
+    struct upconn *u = upconn_make(t, &why);
+
+    if (u != NULL)
+        upconn_lease(u, t);
+    return why;
 }
 
 void
@@ -384,7 +425,10 @@ upconn_idle_evict(void *worker, struct idle_conn *i)
     MC_CHECK(u, UPCONN_MAGIC);
     stat_add(&w->stats.idle_upstream, (uint64_t)-1);
     stat_add(&counters(u)->idle_conns, (uint64_t)-1);
-    upconn_close(u, false);
+    if (u->h2 != NULL)
+        up_h2_evicted(u);
+    else
+        upconn_close(u, false);
 }
 
 /* --- the transaction's side (exchange.h) --------------------------------------------------------

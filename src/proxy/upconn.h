@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * upconn.h - a connection to a server that speaks HTTP/1.
+ * upconn.h - a connection to a server.
  *
- * Leased by one transaction at a time; between two of them it lies in the worker's idle pool.
+ * With HTTP/1 leased by one transaction at a time; between two of them it lies in the worker's idle
+ * pool.  With HTTP/2 shared by many, see up_h2.h.
  */
 #ifndef MC_PROXY_UPCONN_H
 #define MC_PROXY_UPCONN_H
@@ -20,6 +21,7 @@
     X(BODY, "reading a response body")     \
     X(WHOLE, "response is whole")          \
     X(TUNNEL, "tunnelling")                \
+    X(H2, "shared by streams")             \
     X(CLOSED, "closed")
 
 enum upconn_state {
@@ -38,7 +40,8 @@ struct upconn {
     bool req_chunked : 1; /* the request body is framed in chunks */
     uint32_t requests;
     struct worker *worker;
-    struct txn *txn;       /* the lease; NULL while idle or closing */
+    struct txn *txn;       /* the lease; NULL while idle, closing, or with HTTP/2 */
+    struct h2_up *h2;      /* NULL: HTTP/1, as far as is known */
     struct server *server; /* referenced */
     struct block *in;      /* a partial response head */
     uint32_t scanned;
@@ -54,5 +57,13 @@ bool upconn_reuse(struct txn *);
 /* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why
  * not even that was possible. */
 enum end_reason upconn_dial(struct txn *);
+
+/* --- for up_h2 ---------------------------------------------------------------------------------
+ */
+/* Dials t->server without a lease; on_connect tells the end.  NULL: *why it is not possible. */
+struct upconn *upconn_make(struct txn *, enum end_reason *why);
+/* HTTP/1 for t. */
+void upconn_lease(struct upconn *, struct txn *);
+void upconn_close(struct upconn *, bool reset);
 
 #endif

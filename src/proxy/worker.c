@@ -15,6 +15,7 @@
 #include "proxy/conn.h"
 #include "proxy/tcp.h"
 #include "proxy/txn.h"
+#include "proxy/up_h2.h"
 #include "proxy/upconn.h"
 #include "proxy/worker_priv.h"
 
@@ -232,6 +233,7 @@ make_loop(struct worker *w)
     if (w->conf.index == 0 && note.text[0] != '\0')
         log_warn("%s", note.text);
     w->idle = idle_new(upconn_idle_evict, w);
+    h2_ups_init(w);
     w->idle_timer.fn = sweep_idle;
     tls_turns_init(&w->tls_turns, w->loop);
     loop_on_wake(w->loop, on_wake, w);
@@ -250,6 +252,7 @@ tear_down(struct worker *w)
     listen_close(w);
     conn_drain_all(w, true);
     idle_free(&w->idle);
+    h2_ups_stop(w);
     while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns) ||
            !list_empty(&w->tcp_ups))
         loop_turn(w->loop, 10 * MC_MS);
@@ -257,6 +260,7 @@ tear_down(struct worker *w)
     if (w->current != NULL && w->current->snap->access_log != NULL)
         access_log_flush(w->current->snap->access_log, &w->log_buf);
     loop_undefer(w->loop, &w->log_task);
+    h2_ups_fini(w);
     tls_turns_fini(&w->tls_turns);
     gen_free_all(w);
     wait_free_all(w);

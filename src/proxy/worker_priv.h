@@ -80,6 +80,7 @@ struct worker {
     struct arena_cache arenas;
     struct arena scratch; /* dropped after each use */
     struct idle *idle;
+    struct h2_ups *h2_ups; /* connections to servers that are shared */
     struct timer idle_timer;
 
     struct tls_turns tls_turns;
