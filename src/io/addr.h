@@ -48,5 +48,7 @@ void addr_set_port(struct addr *, uint16_t);
 const char *addr_text(const struct addr *, char out[ADDR_TEXT]);
 /* Without port and brackets: "10.0.0.1", "::1", "unix". */
 const char *addr_ip_text(const struct addr *, char out[ADDR_TEXT]);
+/* Of an address in network order, AF_INET or AF_INET6.  Once a request. */
+void addr_put_ip(int family, const void *ip, char out[ADDR_TEXT]);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,6 +182,19 @@ texts_without_port_have_no_brackets(void **state)
     assert_string_equal(addr_ip_text(&none, out), "-");
 }
 
+static void
+every_byte_of_an_address_is_written_as_glibc_does(void **state)
+{
+    char out[ADDR_TEXT], expected[ADDR_TEXT];
+
+    for (unsigned i = 0; i < 256; i++) {
+        const uint8_t ip[4] = {(uint8_t)i, (uint8_t)(255 - i), (uint8_t)(i * 7), (uint8_t)(i / 2)};
+
+        addr_put_ip(AF_INET, ip, out);
+        assert_string_equal(out, inet_ntop(AF_INET, ip, expected, sizeof(expected)));
+    }
+}
+
 /* A client that did not bind has a bare family as its name. */
 static void
 an_unnamed_unix_peer_can_be_written(void **state)
@@ -206,6 +220,7 @@ main(void)
         cmocka_unit_test(unix_peers_are_a_network_of_their_own),
         cmocka_unit_test(impossible_networks_are_refused),
         cmocka_unit_test(texts_without_port_have_no_brackets),
+        cmocka_unit_test(every_byte_of_an_address_is_written_as_glibc_does),
         cmocka_unit_test(an_unnamed_unix_peer_can_be_written),
     };
 

@@ -106,7 +106,7 @@ read_piece(struct tls *t, struct block *b)
     size_t n = 0;
 
     b->off = BLOCK_HEADROOM;
-    ERR_clear_error();
+    tls_errors_clear();
     if (SSL_read_ex(t->ssl, block_at(b), b->cap - BLOCK_HEADROOM - BLOCK_TAILROOM, &n) == 1) {
         b->len = (uint32_t)n;
         return true;
@@ -117,6 +117,14 @@ read_piece(struct tls *t, struct block *b)
     default: tls_fail(t);
     }
     return false;
+}
+
+/* Bytes wait here, in whole records or parts of them.  Without any OpenSSL need not be asked, which
+ * would take a buffer for a record first. */
+static bool
+has_pending(struct tls *t)
+{
+    return (t->in != NULL && t->in->len > 0) || SSL_pending(t->ssl) > 0;
 }
 
 static bool
@@ -131,7 +139,7 @@ deliver(struct tls *t)
 {
     struct block *b = NULL;
 
-    while (may_deliver(t)) {
+    while (may_deliver(t) && has_pending(t)) {
         if (b == NULL)
             b = block_take(blocks_of(t), BLOCK_RX);
         if (!read_piece(t, b))
@@ -139,13 +147,6 @@ deliver(struct tls *t)
         t->ops->on_recv(sock_of(t), &b);
     }
     block_give(blocks_of(t), &b);
-}
-
-/* Bytes wait here, in whole records or parts of them. */
-static bool
-has_pending(struct tls *t)
-{
-    return (t->in != NULL && t->in->len > 0) || SSL_pending(t->ssl) > 0;
 }
 
 /* The socket brings more when all that was there is used up, and it is wanted. */
@@ -263,6 +264,16 @@ on_sock_drained(struct sock *s)
 /* --- sending -------------------------------------------------------------------------------------
  */
 
+/* Clients use a ticket once (RFC 8446 C.4), so one a connection gives each its next connection; a
+ * second would cost 5 % of a handshake.  Nor is it worth a segment of its own: OpenSSL writes it
+ * before the bytes that come now. */
+static void
+ask_for_ticket(struct tls *t)
+{
+    t->ticket_due = false;
+    SSL_new_session_ticket(t->ssl);
+}
+
 /* Encrypts into the socket's queue. */
 static void
 encrypt(struct tls *t, const char *p, size_t n)
@@ -272,7 +283,9 @@ encrypt(struct tls *t, const char *p, size_t n)
     if (n == 0 || t->state != TLS_OPEN || t->mute)
         return;
     t->sent = true;
-    ERR_clear_error();
+    tls_errors_clear();
+    if (t->ticket_due)
+        ask_for_ticket(t);
     if (SSL_write_ex(t->ssl, p, n, &done) != 1)
         tls_fail(t);
 }
@@ -389,7 +402,7 @@ tls_finish(struct stream *s)
     if (t->state != TLS_OPEN)
         return;
     t->finished = t->sent = true;
-    ERR_clear_error();
+    tls_errors_clear();
     if (SSL_shutdown(t->ssl) < 0)
         tls_fail(t);
 }

@@ -95,6 +95,9 @@ on_choose_cert(SSL *ssl, void *arg)
 {
     const struct tls_name *name = name_of(ssl);
 
+    if (memcmp(name->cert, tls_domain_of(SSL_get_SSL_CTX(ssl))->latest.cert, sizeof(name->cert)) ==
+        0)
+        return 1;
     SSL_certs_clear(ssl);
     for (unsigned i = 0; i < TLS_KINDS; i++) {
         const struct tls_cert *c = name->cert[i];
@@ -157,6 +160,7 @@ set_defaults(SSL_CTX *ctx)
     SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
     SSL_CTX_set_timeout(ctx, SESSION_S);
+    SSL_CTX_set_num_tickets(ctx, 0);    /* tls.c sends the one of TLS 1.3 */
     SSL_CTX_set_max_early_data(ctx, 0); /* it could be played again */
     SSL_CTX_set_cert_cb(ctx, on_choose_cert, NULL);
     SSL_CTX_set_tlsext_status_cb(ctx, on_ocsp);
@@ -275,6 +279,7 @@ add_file(struct tls_domain *d, const char *path, bool ocsp, tls_note_f *note, vo
     }
     c->next = d->certs;
     d->certs = c;
+    d->latest.cert[c->kind] = c;
     tls_cert_names(c, add_name, &n);
     if (n.n_names == 0) {
         tls_note(note, arg, false, path, "no DNS name in the certificate, expected one or more");

@@ -5,6 +5,7 @@
 #ifndef MC_IO_TLS_PRIV_H
 #define MC_IO_TLS_PRIV_H
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <time.h>
@@ -26,13 +27,14 @@ enum tls_state {
 struct tls {
     uint32_t magic;
     uint8_t state;
-    bool begun;    /* the owner knows whether it has a connection */
-    bool want;     /* the owner wants to receive */
-    bool lent;     /* `in` is the socket's */
-    bool mute;     /* nothing may be sent any more */
-    bool eof;      /* close_notify has come */
-    bool finished; /* and ours is queued */
-    bool sent;     /* the owner has sent since it was last told that all has gone */
+    bool begun;      /* the owner knows whether it has a connection */
+    bool want;       /* the owner wants to receive */
+    bool lent;       /* `in` is the socket's */
+    bool mute;       /* nothing may be sent any more */
+    bool eof;        /* close_notify has come */
+    bool finished;   /* and ours is queued */
+    bool sent;       /* the owner has sent since it was last told that all has gone */
+    bool ticket_due; /* TLS 1.3: one goes with the next bytes to the client */
     SSL *ssl;
     struct stream *stream;
     const struct sock_ops *ops; /* the owner's */
@@ -120,12 +122,22 @@ struct tls_domain {
     struct map names;       /* lower case; "*.example.org" for a wildcard */
     struct tls_name *first; /* for clients that name none of them */
     struct tls_cert *certs;
+    struct tls_name latest;      /* what every connection has until its name is known */
     struct tls_tickets *tickets; /* NULL: none */
     STACK_OF(X509_NAME) * client_cas;
     EVP_MD_CTX *context; /* digest of what a session depends on */
     const uint8_t *alpn;
     unsigned n_alpn;
 };
+
+/* OpenSSL wants its queue of errors empty before a call, which it is unless something forgot to
+ * empty it; to empty an empty one costs 800 instructions. */
+static inline void
+tls_errors_clear(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
 
 /* tls_cert.c */
 /* Reads a file; NULL: it was said why. */

@@ -6,7 +6,6 @@
  * alike, stand in a queue, of which a turn does one, and more only while they together took less
  * than TURN_NS.
  */
-#include <openssl/err.h>
 #include <openssl/x509.h>
 
 #include "base/check.h"
@@ -53,6 +52,7 @@ learn_client(struct tls *t)
 
     t->facts.sni = keep_text(sni, sni != NULL ? strlen(sni) : 0);
     t->facts.client_cert = cert_field(SSL_get0_peer_certificate(t->ssl));
+    t->ticket_due = t->domain->tickets != NULL && SSL_version(t->ssl) == TLS1_3_VERSION;
 }
 
 static void
@@ -93,7 +93,7 @@ step(struct tls *t)
 {
     int rv;
 
-    ERR_clear_error();
+    tls_errors_clear();
     rv = SSL_do_handshake(t->ssl);
     if (rv == 1) {
         shake_done(t);

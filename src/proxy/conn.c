@@ -12,8 +12,6 @@
  */
 #include "proxy/conn.h"
 
-#include <arpa/inet.h>
-
 #include "http/forwarded.h"
 #include "proxy/tcp.h"
 #include "proxy/tunnel.h"
@@ -681,7 +679,7 @@ conn_client_ip(const struct conn *c, char text[ADDR_TEXT])
 {
     if (c->peer_family == AF_UNIX)
         return str_of(strcpy(text, "unix"));
-    inet_ntop(c->peer_family, &c->peer_ip, text, ADDR_TEXT);
+    addr_put_ip(c->peer_family, &c->peer_ip, text);
     return str_of(text);
 }
 
