@@ -238,14 +238,16 @@ const struct conf_key conf_keys[] = {
     SECTION(POOL, "server", SERVER, true, "one of the servers"),
 
     /* --- check: struct pool_conf --- */
-    KEY(CHECK, "type", WORD, pool_conf, check.kind, "http", "none|http|tcp",
-        "a request, or only a connection"),
+    KEY(CHECK, "type", WORD, pool_conf, check.kind, "http", "none|http|tcp|grpc",
+        "a request, only a connection, or a call of grpc.health.v1.Health/Check"),
     KEY(CHECK, "path", PATH, pool_conf, check.path, "/", NULL,
         "path that is asked for"),
     KEY(CHECK, "host", TEXT, pool_conf, check.host, NULL, NULL,
         "Host field; the server's address when not given"),
     KEY(CHECK, "method", METHOD, pool_conf, check.method, "GET", NULL,
         "method of the request"),
+    KEY(CHECK, "service", TEXT, pool_conf, check.service, NULL, NULL,
+        "grpc: the service that is asked for, acme.Chat; the server as a whole when not given"),
     KEY(CHECK, "port", UINT, pool_conf, check.port, "0", "0..65535",
         "port to check; 0 is the server's own"),
     KEY(CHECK, "expect", STATUSES, pool_conf, check.status_min, "200-399", NULL,

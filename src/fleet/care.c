@@ -120,6 +120,7 @@ free_check(struct pool_check_conf *c)
 {
     free(c->path);
     free(c->host);
+    free(c->service);
     free(c->method);
     memset(c, 0, sizeof(*c));
 }
@@ -137,6 +138,7 @@ set_check(struct entry *e, const struct pool_check_conf *c, uint16_t port)
     e->check = *c;
     e->check.path = dup_or_null(c->path);
     e->check.host = dup_or_null(c->host);
+    e->check.service = dup_or_null(c->service);
     e->check.method = dup_or_null(c->method);
     e->check.port = port ? port : c->port;
 }

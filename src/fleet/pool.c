@@ -181,6 +181,7 @@ pool_conf_free(struct pool_conf *c)
     free(c->upgrade);
     free(c->check.path);
     free(c->check.host);
+    free(c->check.service);
     free(c->check.method);
     memset(c, 0, sizeof(*c));
 }

@@ -20,12 +20,13 @@ enum pool_hash_by { POOL_HASH_ADDRESS, POOL_HASH_URI, POOL_HASH_HEADER, POOL_HAS
 /* What is spoken with servers.  AUTO: what the handshake of TLS agrees on. */
 enum pool_protocol { POOL_HTTP1, POOL_H2, POOL_AUTO };
 
-enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP };
+enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP, POOL_CHECK_GRPC };
 
 struct pool_check_conf {
     enum pool_check_kind kind;
     char *path;                      /* HTTP; default "/" */
     char *host;                      /* HTTP Host; default the server's address */
+    char *service;                   /* gRPC; NULL: the server as a whole */
     char *method;                    /* default GET */
     uint16_t port;                   /* 0: the server's own */
     uint16_t status_min, status_max; /* expected; default 200..399 */

@@ -21,6 +21,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "http/grpc_check.h"
 #include "http/h1.h"
 #include "io/sock.h"
 
@@ -52,6 +53,7 @@ struct probe {
     mc_ns began_ns;
     struct buf in;
     size_t scanned; /* of `in`, for h1_head_end() */
+    struct grpc_check *grpc;
 };
 
 /* --- the end of a check --------------------------------------------------------------------------
@@ -62,6 +64,7 @@ probe_destroy(struct probe *p)
 {
     free(p->conf.path);
     free(p->conf.host);
+    free(p->conf.service);
     free(p->conf.method);
     buf_free(&p->in);
     server_unref(&p->server);
@@ -81,6 +84,7 @@ static void
 close_sock(struct probe *p)
 {
     p->phase = CLOSING;
+    grpc_check_free(&p->grpc);
     loop_timer_clear(p->loop, &p->timer);
     sock_close(&p->sock, false);
 }
@@ -163,6 +167,18 @@ read_head(struct probe *p, size_t head_len)
     return false;
 }
 
+/* Sends what the check has to say, and ends with what it has found. */
+static void
+go_on_grpc(struct probe *p)
+{
+    struct str out;
+
+    while ((out = grpc_check_send(p->grpc)).n > 0)
+        sock_write(&p->sock, out.p, out.n);
+    if (grpc_check_state(p->grpc) != GRPC_CHECK_MORE)
+        finish(p, grpc_check_state(p->grpc) == GRPC_CHECK_SERVING, "%s", grpc_check_why(p->grpc));
+}
+
 static void
 on_recv(struct sock *s, struct block **b)
 {
@@ -171,6 +187,11 @@ on_recv(struct sock *s, struct block **b)
 
     if (p->phase != ASKING)
         return;
+    if (p->grpc != NULL) {
+        grpc_check_recv(p->grpc, (struct str){block_at(*b), (*b)->len});
+        go_on_grpc(p);
+        return;
+    }
     buf_add(&p->in, block_at(*b), (*b)->len);
     while (h1_head_end(p->in.p, p->in.n, &p->scanned, &head_len))
         if (read_head(p, head_len))
@@ -240,6 +261,13 @@ send_request(struct probe *p)
 }
 
 static void
+begin_grpc(struct probe *p)
+{
+    p->grpc = grpc_check_new(str_of(p->conf.service), str_of(host_of(p)), STR("http"));
+    go_on_grpc(p);
+}
+
+static void
 on_connect(struct sock *s, int err)
 {
     struct probe *p = container_of(s, struct probe, sock);
@@ -251,7 +279,10 @@ on_connect(struct sock *s, int err)
     else if (p->conf.kind == POOL_CHECK_TCP)
         finish(p, true, "connected");
     else {
-        send_request(p);
+        if (p->conf.kind == POOL_CHECK_GRPC)
+            begin_grpc(p);
+        else
+            send_request(p);
         sock_recv(s, true);
     }
 }
@@ -348,6 +379,7 @@ probe_new(struct loop *loop, struct server *s, const struct pool_check_conf *con
     p->conf.path = mc_strdup(path_or_default(conf));
     p->conf.method = mc_strdup(method_or_default(conf));
     p->conf.host = conf->host ? mc_strdup(conf->host) : NULL;
+    p->conf.service = conf->service ? mc_strdup(conf->service) : NULL;
     p->phase = WAITING;
     p->timer.fn = on_timer;
     loop_timer_set(loop, &p->timer, loop_now(loop) + first_ns);
@@ -384,6 +416,7 @@ probe_is_same(const struct probe *p, const struct pool_check_conf *conf, uint16_
     return p->conf.kind == c.kind && p->port == port && p->conf.status_min == c.status_min &&
            p->conf.status_max == c.status_max && p->conf.interval_ns == c.interval_ns &&
            p->conf.timeout_ns == c.timeout_ns && is_same_text(p->conf.host, c.host) &&
+           is_same_text(p->conf.service, c.service) &&
            is_same_text(p->conf.path, path_or_default(conf)) &&
            is_same_text(p->conf.method, method_or_default(conf));
 }

@@ -7,6 +7,7 @@ import urllib.parse
 
 import pytest
 
+from instruments.grpc_peers import Server
 from instruments.origin import chunked, ok, response
 from instruments.ports import free_port
 from instruments.proxy_status import error_of
@@ -214,3 +215,46 @@ def test_a_good_call_between_clears_it(lab):
     for _ in range(24):
         call(lb, client=c)
     assert len(bad.requests) == 12
+
+
+# --- health checks -------------------------------------------------------------------------------
+
+FAST = {"type": "grpc", "interval": "50ms", "rise": 1, "fall": 1}
+
+
+def checked(lab, server, **more):
+    return lab.proxy(server.address, pool={"check": dict(FAST, **more)})
+
+
+def test_a_server_is_up_while_it_says_that_it_serves(lab):
+    server = lab.add(Server(health={"": 1}))
+    lb = checked(lab, server)
+    lb.wait_state("s1", "up")
+    server.health[""] = 2
+    lb.wait_state("s1", "down")
+    assert "NOT_SERVING" in str(lb.cli_json("servers"))
+    server.health[""] = 1
+    lb.wait_state("s1", "up")
+    service, metadata = server.checks[0]
+    assert service == "" and metadata["user-agent"].startswith("meercat")
+
+
+def test_a_service_is_asked_for_by_its_name(lab):
+    server = lab.add(Server(health={"": 2, "acme.Chat": 1}))
+    lb = checked(lab, server, service="acme.Chat")
+    lb.wait_state("s1", "up")
+    assert {s for s, _ in server.checks} == {"acme.Chat"}
+    del server.health["acme.Chat"]
+    lb.wait_state("s1", "down")
+    assert "grpc-status NOT_FOUND" in str(lb.cli_json("servers"))
+
+
+def test_a_server_without_the_service_is_down(lab):
+    lb = checked(lab, lab.add(Server()))
+    lb.wait_state("s1", "down")
+    assert "grpc-status UNIMPLEMENTED" in str(lb.cli_json("servers"))
+
+
+def test_a_server_that_speaks_http1_is_down(lab):
+    lb = checked(lab, lab.origin(script=lambda c: c.recv() and c.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
+    lb.wait_state("s1", "down")
