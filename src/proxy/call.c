@@ -83,3 +83,33 @@ call_count(struct txn *t)
     if (t->grpc_said)
         stat_add(&t->server->counters[t->worker->conf.index].grpc[t->grpc_status], 1);
 }
+
+struct str
+call_message(struct txn *t)
+{
+    struct str text =
+        arena_printf(&t->arena, "%s%s%s (request id " STR_FMT ")", end_reason_text(t->end),
+                     t->detail ? ": " : "", t->detail ? t->detail : "", STR_ARG(t->request_id));
+
+    return grpc_message(text, &t->arena);
+}
+
+/* A status other than OK says that what came is not all: nobody takes it for whole.  In HTTP/1 a
+ * client that knows nothing of gRPC would, and a fault of the client's own is one of the stream. */
+bool
+call_break(struct txn *t)
+{
+    struct http_field f[2];
+    struct str code, text;
+
+    if (!t->grpc || t->req.major != 2 || t->end == END_BAD_REQUEST)
+        return false;
+    t->grpc_said = true;
+    t->grpc_status = end_reason_grpc(t->end);
+    code = arena_printf(&t->arena, "%u", (unsigned)t->grpc_status);
+    text = call_message(t);
+    f[0] = (struct http_field){"grpc-status", code.p, (uint32_t)code.n, 11, FIELD_GRPC_STATUS};
+    f[1] = (struct http_field){"grpc-message", text.p, (uint32_t)text.n, 12, FIELD_OTHER};
+    t->down->end(t, f, MC_COUNT(f));
+    return true;
+}

@@ -22,6 +22,11 @@ bool call_is_over(const struct txn *);
 void call_hear(struct txn *, const struct http_field *, unsigned n);
 /* The response is whole: counts it at its server. */
 void call_count(struct txn *);
+/* A response breaks off: ends it with a status that tells why, where it is a call on HTTP/2. False:
+ * it is none, or the client must see the stream reset. */
+bool call_break(struct txn *);
+/* grpc-message of an answer of our own for t->end. */
+struct str call_message(struct txn *);
 /* The server said UNAVAILABLE, which is what 503 is to others.  Of the other statuses none is a
  * sign of a broken server: UNKNOWN and INTERNAL are what many give for faults of the caller, and
  * DEADLINE_EXCEEDED depends on how long that wants to wait. */

@@ -6,6 +6,7 @@
  * What they say is for the person who sees them: what went wrong and the request's id, by which the
  * operator finds the line in the log; nothing of the inside.
  */
+#include "proxy/call.h"
 #include "proxy/txn.h"
 #include "proxy/worker_priv.h"
 
@@ -36,17 +37,6 @@ proxy_status(struct txn *t)
         return arena_printf(&t->arena, "%s; error=%s; next-hop=\"%s\"; details=\"%s\"", node, error,
                             t->pool->pool->servers[t->server_index]->name, details);
     return arena_printf(&t->arena, "%s; error=%s; details=\"%s\"", node, error, details);
-}
-
-/* What a caller of gRPC sees beside the code. */
-static struct str
-grpc_text(struct txn *t)
-{
-    struct str text =
-        arena_printf(&t->arena, "%s%s%s (request id " STR_FMT ")", end_reason_text(t->end),
-                     t->detail ? ": " : "", t->detail ? t->detail : "", STR_ARG(t->request_id));
-
-    return grpc_message(text, &t->arena);
 }
 
 static struct str
@@ -93,7 +83,7 @@ add_call_fields(struct txn *t, struct fields *fs, unsigned status)
     add(fs, "Content-Type", FIELD_CONTENT_TYPE, STR("application/grpc"));
     add(fs, "grpc-status", FIELD_GRPC_STATUS,
         arena_printf(&t->arena, "%u", (unsigned)t->grpc_status));
-    add(fs, "grpc-message", FIELD_OTHER, grpc_text(t));
+    add(fs, "grpc-message", FIELD_OTHER, call_message(t));
 }
 
 static void

@@ -415,7 +415,8 @@ txn_fail(struct txn *t, enum end_reason why)
 {
     t->end = why;
     if (t->resp_begun) {
-        t->down->abort(t);
+        if (!call_break(t))
+            t->down->abort(t);
         txn_finish(t);
         return;
     }
