@@ -289,7 +289,7 @@ watchers_of_both_kinds_read_it(void **state)
     for (unsigned i = 0; i < 2; i++) {
         confs[i].addr = i ? check : http;
         n_told = 0;
-        w = watcher_new(L, &confs[i], &rng, on_report, NULL);
+        w = watcher_new(L, NULL, &confs[i], &rng, on_report, NULL);
         UNTIL(n_told >= 5);
         assert_int_equal(watcher_stats(w)->failures, 0);
         if (i == 0)
@@ -311,7 +311,7 @@ an_agent_that_ends_takes_its_watchers_home(void **state)
     start((struct agent_conf){0});
     conf.addr = http;
     n_told = 0;
-    w = watcher_new(L, &conf, &rng, on_report, NULL);
+    w = watcher_new(L, NULL, &conf, &rng, on_report, NULL);
     UNTIL(n_told >= 1);
     agent_free(&A);
     UNTIL(watcher_stats(w)->failures > 0);

@@ -79,7 +79,11 @@ build_binds(struct build *b, struct snapshot *s, struct errbuf *e)
 static enum mc_err
 build_pools(struct build *b, struct conf *c, struct snapshot *s, struct errbuf *e)
 {
-    enum mc_err rv = fleet_build(b->fleet, c->pools, c->n_pools, &s->pools, e);
+    enum mc_err rv;
+
+    for (unsigned i = 0; i < c->n_pools; i++)
+        MC_ASSERT(c->pools[i].tls.given == (c->pools[i].tls.client != NULL));
+    rv = fleet_build(b->fleet, c->pools, c->n_pools, &s->pools, e);
 
     if (rv == MC_OK)
         s->n_pools = c->n_pools;

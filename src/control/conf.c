@@ -35,11 +35,24 @@ at_line(const struct conf_text *t, int line)
     return t->lines[line - 1];
 }
 
+/* make_opts() gave the section exactly the keys of one place, in their order. */
+static bool
+has_keys_of(const cfg_t *cfg, enum conf_place place)
+{
+    const cfg_opt_t *o = cfg->opts;
+
+    for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
+        if (k->place == place && (o->name == NULL || strcmp(k->name, (o++)->name) != 0))
+            return false;
+    return o->name == NULL;
+}
+
 static enum conf_place
 place_of(const cfg_t *cfg)
 {
     for (int p = CONF_TOP + 1; p < CONF_N_PLACES; p++)
-        if (strcmp(conf_place_name((enum conf_place)p), cfg->name) == 0)
+        if (strcmp(conf_place_name((enum conf_place)p), cfg->name) == 0 &&
+            has_keys_of(cfg, (enum conf_place)p))
             return (enum conf_place)p;
     return CONF_TOP;
 }
@@ -62,7 +75,7 @@ on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
         conf_run_bind(running, value, at);
     else if (k->kind == CONF_POOL_REF)
         conf_run_pool_ref(running, value, at);
-    else if (k->place == CONF_TLS)
+    else if (k->place == CONF_TLS || k->place == CONF_POOL_TLS || k->place == CONF_AGENT_TLS)
         conf_run_tls_value(running, cfg, k, at);
     return 0;
 }
@@ -225,6 +238,21 @@ fill_classes(struct conf_run *run, cfg_t *cfg, struct pool_conf *p)
 }
 
 static void
+fill_dial(struct conf_run *run, cfg_t *cfg, enum conf_place place, unsigned *next,
+          struct pool_conf *p, struct pool_tls_conf *t)
+{
+    cfg_t *sec = one_section(cfg, conf_place_name(place));
+    struct conf_at at = {0, 1};
+
+    t->given = sec != NULL;
+    if (sec == NULL)
+        return;
+    at = section_at(run, place, (*next)++);
+    fill(run, sec, place, at, p);
+    conf_tls_load_dial(run, sec, at, p, t);
+}
+
+static void
 fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
 {
     cfg_t *check = one_section(cfg, conf_place_name(CONF_CHECK));
@@ -237,6 +265,8 @@ fill_pool(struct conf_run *run, cfg_t *cfg, unsigned i, struct pool_conf *p)
         p->check.kind = POOL_CHECK_NONE;
     p->health.check = p->check.kind != POOL_CHECK_NONE;
     fill_servers(run, cfg, p);
+    fill_dial(run, cfg, CONF_POOL_TLS, &run->next_pool_tls, p, &p->tls);
+    fill_dial(run, cfg, CONF_AGENT_TLS, &run->next_agent_tls, p, &p->agent_tls);
     fill_classes(run, cfg, p);
 }
 

@@ -226,6 +226,23 @@ policy_of(const struct pool_conf *p)
     return policy_find(has_reports(p) ? STR("resource") : STR("least-request"));
 }
 
+/* A name without TLS was meant for something. */
+static void
+check_tls_names(struct conf_run *run, struct conf_at at, const struct pool_conf *p)
+{
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        const struct server_conf *s = &p->servers[i];
+
+        if (s->tls_name != NULL && !p->tls.given)
+            conf_run_warning(run, at, "server \"%s\": tls-name has no effect, expected tls {...}",
+                             s->name);
+        if (s->agent_tls_name != NULL && !p->agent_tls.given)
+            conf_run_warning(
+                run, at, "server \"%s\": agent-tls-name has no effect, expected agent-tls {...}",
+                s->name);
+    }
+}
+
 static void
 check_pools(struct conf_run *run, const struct conf *c)
 {
@@ -244,6 +261,7 @@ check_pools(struct conf_run *run, const struct conf *c)
             conf_run_warning(run, at,
                              "pool \"%s\": class has no effect, expected balance = \"resource\"",
                              p->name);
+        check_tls_names(run, at, p);
         if (p->n_servers == 0)
             conf_run_fault(run, at, "pool \"%s\" has no server, expected server \"name\" {...}",
                            p->name);

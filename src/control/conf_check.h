@@ -35,10 +35,11 @@ struct conf_run {
     struct conf_mentions pool_refs; /* pools that routes name */
     struct conf_tls_value *tls_values;
     unsigned n_tls_values;
-    bool with_files;      /* files that values name are looked at */
-    unsigned next_server; /* servers turned into structs so far, all pools */
-    unsigned next_tls;    /* tls sections */
-    unsigned next_class;  /* and class rules */
+    bool with_files;                        /* files that values name are looked at */
+    unsigned next_server;                   /* servers turned into structs so far, all pools */
+    unsigned next_tls;                      /* tls sections of listeners */
+    unsigned next_pool_tls, next_agent_tls; /* of pools */
+    unsigned next_class;                    /* and class rules */
 };
 
 void conf_run_fault(struct conf_run *, struct conf_at, const char *fmt, ...)
@@ -56,6 +57,9 @@ void conf_check_class(struct conf_run *, struct conf_at, const struct pool_conf 
 /* conf_tls.c: looks at the files that a listener's tls section names, and makes its domain of them.
  * section: as in conf_run_tls_value(). */
 void conf_tls_load(struct conf_run *, const void *section, struct conf_at, struct listener_conf *);
+/* The same for one of the two of a pool, whose servers are known. */
+void conf_tls_load_dial(struct conf_run *, const void *section, struct conf_at,
+                        const struct pool_conf *, struct pool_tls_conf *);
 void conf_check_cluster(struct conf_run *, struct conf_at, const struct conf *);
 void conf_check(struct conf_run *, const struct conf *);
 

@@ -47,6 +47,27 @@ static_assert(LISTENER_HTTP1 == 0 && LISTENER_TCP == 1, "the words of protocol")
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
+/* How servers, or their agents, are dialled by TLS: member of struct pool_conf. */
+#define DIAL(place, t)                                                                          \
+    LIST(place, "ca", FILES, pool_conf, t.cas, t.n_cas, false,                                   \
+        "PEM files, or directories of them, with the authorities that are believed; "           \
+        "those of the system when not given"),                                                  \
+    KEY(place, "verify", BOOL, pool_conf, t.verify, "yes", NULL,                                \
+        "must the certificate be of such an authority, in force, and for the right name"),      \
+    KEY(place, "name", NAME, pool_conf, t.name, NULL, NULL,                                     \
+        "name that is asked for (SNI) and that the certificate must be for; "                   \
+        "the host in the address when not given"),                                              \
+    KEY(place, "crl", FILE, pool_conf, t.crl, "none", NULL,                                     \
+        "PEM file with what these authorities have revoked, a list of each of them"),           \
+    KEY(place, "certificate", FILE, pool_conf, t.certificate, "none", NULL,                     \
+        "PEM file with a chain, leaf first, and its key, for those who ask for one"),           \
+    KEY(place, "min-version", WORD, pool_conf, t.min_version, "1.2", "1.2|1.3",                 \
+        "oldest version of TLS that is spoken"),                                                \
+    KEY(place, "ciphers", TEXT, pool_conf, t.ciphers, NULL, NULL,                               \
+        "of TLS 1.2, as openssl-ciphers(1) has them; those with ECDHE and AEAD when not given"),\
+    KEY(place, "ciphersuites", TEXT, pool_conf, t.ciphersuites, NULL, NULL,                     \
+        "of TLS 1.3; those of OpenSSL when not given")
+
 const struct conf_key conf_keys[] = {
     /* --- top level: struct conf --- */
     KEY(TOP, "workers", WORKERS, conf, workers, "auto", "1..64",
@@ -234,8 +255,14 @@ const struct conf_key conf_keys[] = {
         "resource: kinds of requests that are told apart; one of them is \"other\", for the rest"),
     SECTION(POOL, "class", CLASS, true,
         "resource: requests that are of one kind whatever they look like; the first that fits"),
+    SECTION(POOL, "tls", POOL_TLS, false, "servers are dialled by TLS; without it plain"),
+    SECTION(POOL, "agent-tls", AGENT_TLS, false, "agents are dialled by TLS; without it plain"),
     SECTION(POOL, "check", CHECK, false, "active health checks; none without this section"),
     SECTION(POOL, "server", SERVER, true, "one of the servers"),
+
+    /* --- tls, agent-tls: struct pool_conf --- */
+    DIAL(POOL_TLS, tls),
+    DIAL(AGENT_TLS, agent_tls),
 
     /* --- check: struct pool_conf --- */
     KEY(CHECK, "type", WORD, pool_conf, check.kind, "http", "none|http|tcp|grpc",
@@ -252,6 +279,8 @@ const struct conf_key conf_keys[] = {
         "port to check; 0 is the server's own"),
     KEY(CHECK, "expect", STATUSES, pool_conf, check.status_min, "200-399", NULL,
         "status or range of statuses of a healthy server"),
+    KEY(CHECK, "plain", BOOL, pool_conf, check.no_tls, "no", NULL,
+        "check without TLS though requests go by TLS; for a port of their own"),
     KEY(CHECK, "interval", DURATION, pool_conf, check.interval_ns, "2s", "10ms..1h",
         "time from one check to the next, varied by a tenth"),
     KEY(CHECK, "timeout", DURATION, pool_conf, check.timeout_ns, "1s", "1ms..1m",
@@ -274,11 +303,15 @@ const struct conf_key conf_keys[] = {
         "port to check; 0 is what check says"),
     KEY(SERVER, "state", WORD, server_conf, state, "ready", "ready|drain|maint",
         "to begin with; an order of the operator changes it"),
+    KEY(SERVER, "tls-name", NAME, server_conf, tls_name, NULL, NULL,
+        "as name in tls, for this server"),
     KEY(SERVER, "agent", ADDRESS, server_conf, agent, NULL, NULL,
         "who tells this server's load: 10.0.1.1:7708, app.internal:7708; nobody when not given"),
     KEY(SERVER, "agent-type", WORD, server_conf, agent_kind, "meercat",
         "meercat|node-exporter|agent-check",
         "meercat-agent(8), the node_exporter of Prometheus, or one for HAProxy's agent-check"),
+    KEY(SERVER, "agent-tls-name", NAME, server_conf, agent_tls_name, NULL, NULL,
+        "as name in agent-tls, for this server's agent"),
 
     /* --- class: struct class_rule --- */
     KEY(CLASS, "method", METHOD, class_rule, method, NULL, NULL,
@@ -312,11 +345,18 @@ const struct conf_key conf_keys[] = {
 /* clang-format on */
 
 static const char *const place_names[CONF_N_PLACES] = {
-    [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
-    [CONF_ADMIN] = "admin",   [CONF_CLUSTER] = "cluster",
-    [CONF_LISTEN] = "listen", [CONF_TLS] = "tls",
-    [CONF_POOL] = "pool",     [CONF_CHECK] = "check",
-    [CONF_SERVER] = "server", [CONF_CLASS] = "class",
+    [CONF_TOP] = "",
+    [CONF_ACCESS_LOG] = "access-log",
+    [CONF_ADMIN] = "admin",
+    [CONF_CLUSTER] = "cluster",
+    [CONF_LISTEN] = "listen",
+    [CONF_TLS] = "tls",
+    [CONF_POOL] = "pool",
+    [CONF_POOL_TLS] = "tls",
+    [CONF_AGENT_TLS] = "agent-tls",
+    [CONF_CHECK] = "check",
+    [CONF_SERVER] = "server",
+    [CONF_CLASS] = "class",
     [CONF_ROUTE] = "route",
 };
 
@@ -335,11 +375,16 @@ conf_key_find(enum conf_place place, struct str name)
     return NULL;
 }
 
-/* "the top level", "pool" */
+/* "the top level", "pool": for people, and different for each. */
 static const char *
 place_text(enum conf_place place)
 {
-    return place == CONF_TOP ? "the top level" : place_names[place];
+    switch (place) {
+    case CONF_TOP: return "the top level";
+    case CONF_TLS: return "tls of listen";
+    case CONF_POOL_TLS: return "tls of pool";
+    default: return place_names[place];
+    }
 }
 
 /* A name that exists elsewhere was put into the wrong section; else it was misspelt. */
@@ -429,7 +474,7 @@ conf_keys_mdoc(struct buf *b)
         if (place == CONF_TOP)
             buf_printf(b, ".Ss Top level\n");
         else
-            buf_printf(b, ".Ss %s\n", place_names[place]);
+            buf_printf(b, ".Ss %s\n", place_text((enum conf_place)place));
         buf_printf(b, ".Bl -tag -width Ds\n");
         for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
             if (k->place == (enum conf_place)place)

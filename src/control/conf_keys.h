@@ -24,6 +24,8 @@ enum conf_place {
     CONF_LISTEN,
     CONF_TLS,
     CONF_POOL,
+    CONF_POOL_TLS,
+    CONF_AGENT_TLS,
     CONF_CHECK,
     CONF_SERVER,
     CONF_CLASS,
@@ -58,6 +60,7 @@ enum conf_kind {
     CONF_PATH,         /* char * that begins with '/' */
     CONF_HOST,         /* list of char * */
     CONF_PEER,         /* list of char *: numeric or a name, with port */
+    CONF_NAME,         /* char *: a host name or an IP address */
     CONF_ADDRESS,      /* char *: of a server, numeric, a name, or unix:/path */
     CONF_POOL_REF,     /* char *: name of a pool */
     CONF_LISTENER_REF, /* list of char *: names of listeners */
@@ -87,7 +90,7 @@ struct conf_key {
 extern const struct conf_key conf_keys[];
 
 const struct conf_key *conf_key_find(enum conf_place, struct str name);
-/* "pool", "check", ...; "" for the top level. */
+/* The name of the section, "pool", "check", ...; "" for the top level.  Two places may share it. */
 const char *conf_place_name(enum conf_place);
 /* What is wrong with a name in this place: the nearest one, or where it belongs. */
 void conf_key_suggest(enum conf_place, struct str name, struct errbuf *);

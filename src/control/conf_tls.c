@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * conf_tls.c - the files that a tls section names, read and made into what a listener offers.
+ * conf_tls.c - the files that a tls section names, read and made into what a listener offers, or
+ * into how servers and agents are dialled.
  *
  * They are read with the configuration, so that a fault in one of them has the line of the value
  * that names it, and keeps the configuration from being used, at the start, in `meercat check` and
@@ -117,4 +118,116 @@ conf_tls_load(struct conf_run *run, const void *section, struct conf_at at, stru
     if (t.bad || l->tls.n_certificates == 0) /* which was said */
         tls_domain_unref(&d);
     l->tls.domain = d;
+}
+
+/* --- towards servers -----------------------------------------------------------------------------
+ */
+
+static void
+set_authorities(struct told *t, const void *sec, struct conf_at at, const struct pool_tls_conf *c,
+                struct tls_client *out)
+{
+    struct errbuf e;
+
+    look_at(t, sec, at, "verify", 0);
+    if (!c->verify) {
+        on_note(t, true, "whoever answers is taken for the server, expected ca and verify = yes");
+        tls_client_trust_all(out);
+        return;
+    }
+    for (unsigned i = 0; i < c->n_cas; i++) {
+        look_at(t, sec, at, "ca", i);
+        take(t, tls_client_add_ca(out, c->cas[i], &e), &e);
+    }
+    look_at(t, sec, at, "ca", 0);
+    if (c->n_cas == 0)
+        take(t, tls_client_add_system_ca(out, &e), &e);
+    look_at(t, sec, at, "crl", 0);
+    if (c->crl != NULL)
+        tls_client_add_crl(out, c->crl, on_note, t);
+}
+
+static void
+set_versions(struct told *t, const void *sec, struct conf_at at, const struct pool_tls_conf *c,
+             struct tls_client *out)
+{
+    struct errbuf e;
+
+    look_at(t, sec, at, "ciphers", 0);
+    take(t, c->ciphers == NULL || tls_client_set_ciphers(out, c->ciphers, &e), &e);
+    look_at(t, sec, at, "ciphersuites", 0);
+    take(t, c->ciphersuites == NULL || tls_client_set_ciphersuites(out, c->ciphersuites, &e), &e);
+    tls_client_set_min_version(out, 2 + c->min_version);
+}
+
+/* The host of an address as people write it, or the address itself; NULL: a unix socket. */
+static char *
+host_of(const char *address)
+{
+    struct str host = STR_NONE;
+    char text[ADDR_TEXT];
+    uint16_t port;
+    struct addr a;
+
+    if (addr_parse(str_of(address), &a, &host, &port, NULL) != MC_OK)
+        return host.n > 0 ? str_dup(host) : NULL; /* what it is else was said */
+    return a.u.sa.sa_family == AF_UNIX ? NULL : mc_strdup(addr_ip_text(&a, text));
+}
+
+/* Whom the certificates of a pool's servers, or of their agents, must name. */
+static void
+name_servers(struct told *t, const struct pool_conf *p, const struct pool_tls_conf *c)
+{
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        struct server_conf *s = &p->servers[i];
+        const bool agents = c == &p->agent_tls;
+        const char *address = agents ? s->agent : s->address;
+        char **name = agents ? &s->agent_tls_name : &s->tls_name;
+
+        if (address == NULL)
+            continue;
+        if (*name == NULL)
+            *name = c->name != NULL ? mc_strdup(c->name) : host_of(address);
+        if (*name == NULL && c->verify)
+            conf_run_fault(t->run, t->at, "server \"%s\": %s has no name, expected %s = NAME",
+                           s->name, address, agents ? "agent-tls-name" : "tls-name");
+    }
+}
+
+/* ALPN: what the pool wants to speak, best first. */
+static void
+offer_protocols(enum pool_protocol p, struct tls_client *out)
+{
+    static const uint8_t all[] = "\x02h2\x08http/1.1", *const h1 = all + 3;
+
+    switch (p) {
+    case POOL_HTTP1: tls_client_set_alpn(out, h1, 9); break;
+    case POOL_H2: tls_client_set_alpn(out, all, 3); break;
+    case POOL_AUTO: tls_client_set_alpn(out, all, 12); break;
+    }
+}
+
+void
+conf_tls_load_dial(struct conf_run *run, const void *section, struct conf_at at,
+                   const struct pool_conf *p, struct pool_tls_conf *c)
+{
+    struct told t = {.run = run, .at = at};
+    struct tls_client *made;
+
+    name_servers(&t, p, c);
+    if (!run->with_files)
+        return;
+    made = tls_client_new();
+    offer_protocols(c == &p->tls ? p->protocol : POOL_HTTP1, made);
+    set_authorities(&t, section, at, c, made);
+    set_versions(&t, section, at, c, made);
+    look_at(&t, section, at, "certificate", 0);
+    if (c->certificate != NULL)
+        tls_client_set_certificate(made, c->certificate, on_note, &t);
+    tls_client_seal(made);
+    if (t.bad) /* which was said */
+        tls_client_unref(&made);
+    c->client = made;
+    for (unsigned i = 0; c == &p->agent_tls && i < p->n_servers; i++)
+        p->servers[i].agent_tls = tls_client_ref(made);
 }

@@ -725,6 +725,22 @@ value_host(const struct conf_key *k, struct str text, void *object, void *field,
     return true;
 }
 
+static bool
+value_name(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct addr a;
+
+    if (!is_host_name(text) && !addr_parse_ip(text, 0, &a)) {
+        err_set(e,
+                "\"" STR_FMT "\" is neither a host name nor an IP address, expected like "
+                "\"app.example.org\"",
+                STR_ARG(text));
+        return false;
+    }
+    store_text(field, text);
+    return true;
+}
+
 #define SERVER_LIKE "HOST:PORT like \"10.0.1.1:8080\", \"[2001:db8::1]:80\" or \"unix:/path\""
 
 static bool
@@ -809,6 +825,7 @@ static const struct {
     [CONF_STATUSES] = {"statuses", value_statuses},
     [CONF_METHOD] = {"method", value_method},
     [CONF_PATH] = {"path", value_path},
+    [CONF_NAME] = {"name", value_name},
     [CONF_HOST] = {"host", value_host},
     [CONF_PEER] = {"host:port", value_peer},
     [CONF_ADDRESS] = {"host:port", value_address},

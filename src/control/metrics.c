@@ -214,38 +214,53 @@ process_times(const struct node *n, struct buf *b)
 /* --- TLS
  * ---------------------------------------------------------------------------------------- */
 
+/* The two roles of a worker. */
+static const struct tls_role {
+    const char *prefix, *with, *cut;
+    bool upstream;
+} tls_roles[] = {
+    {"meercat_tls", "handshakes with clients that ended well",
+     "connections that clients ended without saying so in TLS", false},
+    {"meercat_upstream_tls", "handshakes with servers that ended well",
+     "connections that servers ended without saying so in TLS", true},
+};
+
 /* The sum over all workers of the counter at this offset into struct tls_stats. */
 static uint64_t
-sum_tls(const struct node *n, size_t offset)
+sum_tls(const struct node *n, const struct tls_role *r, size_t offset)
 {
     uint64_t sum = 0;
 
-    for (unsigned i = 0; i < n->n_workers; i++)
-        sum += stat_get(
-            (const stat_u64 *)(const void *)((const char *)worker_tls_stats(n->workers[i]) +
-                                             offset));
+    for (unsigned i = 0; i < n->n_workers; i++) {
+        const struct tls_stats *s = worker_tls_stats(n->workers[i], r->upstream);
+
+        sum += stat_get((const stat_u64 *)(const void *)((const char *)s + offset));
+    }
     return sum;
 }
 
 static void
-tls(const struct node *n, struct buf *b)
+tls(const struct node *n, const struct tls_role *r, struct buf *b)
 {
     static const char *const versions[TLS_VERSIONS] = {"1.2", "1.3"};
+    char name[64];
 
-    family(b, "meercat_tls_handshakes_total", "counter", "handshakes with clients that ended well");
+    snprintf(name, sizeof(name), "%s_handshakes_total", r->prefix);
+    family(b, name, "counter", r->with);
     for (unsigned v = 0; v < TLS_VERSIONS; v++)
         for (unsigned resumed = 0; resumed < 2; resumed++)
-            buf_printf(b,
-                       "meercat_tls_handshakes_total{version=\"%s\",resumed=\"%s\"} %" PRIu64 "\n",
-                       versions[v], resumed ? "true" : "false",
-                       sum_tls(n, offsetof(struct tls_stats, handshakes[v][resumed])));
-    family(b, "meercat_tls_handshake_failures_total", "counter", "those that did not, by reason");
+            buf_printf(b, "%s{version=\"%s\",resumed=\"%s\"} %" PRIu64 "\n", name, versions[v],
+                       resumed ? "true" : "false",
+                       sum_tls(n, r, offsetof(struct tls_stats, handshakes[v][resumed])));
+    snprintf(name, sizeof(name), "%s_handshake_failures_total", r->prefix);
+    family(b, name, "counter", "those that did not, by reason");
     for (unsigned i = 0; i < TLS_N_FAILURES; i++)
-        buf_printf(b, "meercat_tls_handshake_failures_total{reason=\"%s\"} %" PRIu64 "\n",
-                   tls_failure_label(i), sum_tls(n, offsetof(struct tls_stats, failures[i])));
-    simple(b, "meercat_tls_truncated_total", "counter",
-           "connections that clients ended without saying so in TLS",
-           (double)sum_tls(n, offsetof(struct tls_stats, truncated)));
+        if (i != (r->upstream ? TLS_FAILURE_CLIENT_CERTIFICATE : TLS_FAILURE_SERVER_CERTIFICATE))
+            buf_printf(b, "%s{reason=\"%s\"} %" PRIu64 "\n", name, tls_failure_label(i),
+                       sum_tls(n, r, offsetof(struct tls_stats, failures[i])));
+    snprintf(name, sizeof(name), "%s_truncated_total", r->prefix);
+    simple(b, name, "counter", r->cut,
+           (double)sum_tls(n, r, offsetof(struct tls_stats, truncated)));
 }
 
 /* --- listeners and pools
@@ -436,7 +451,8 @@ metrics_text(const struct node *n, struct buf *b)
     process_counters(n, b);
     process_tunnels(n, b);
     process_times(n, b);
-    tls(n, b);
+    for (unsigned i = 0; i < MC_COUNT(tls_roles); i++)
+        tls(n, &tls_roles[i], b);
     listeners(n, b);
     pools(n, b);
     servers(n, b);

@@ -112,7 +112,8 @@ start_probe(struct entry *e, mc_ns first_ns)
     if (!f->loop || e->probe || e->check.kind == POOL_CHECK_NONE ||
         health_admin_now(&e->s.health) == HEALTH_ADMIN_MAINT || !company_is_mine(e))
         return;
-    e->probe = probe_new(f->loop, &e->s, &e->check, e->check.port, first_ns, &f->rng, on_result, e);
+    e->probe = probe_new(f->loop, &f->turns, &e->s, &e->check, e->check.port, first_ns, &f->rng,
+                         on_result, e);
 }
 
 static void
@@ -122,6 +123,8 @@ free_check(struct pool_check_conf *c)
     free(c->host);
     free(c->service);
     free(c->method);
+    free(c->tls_name);
+    tls_client_unref(&c->tls_client);
     memset(c, 0, sizeof(*c));
 }
 
@@ -132,15 +135,21 @@ dup_or_null(const char *s)
 }
 
 static void
-set_check(struct entry *e, const struct pool_check_conf *c, uint16_t port)
+set_check(struct entry *e, const struct pool_conf *pc, const struct server_conf *sc)
 {
+    const struct pool_check_conf *c = &pc->check;
+
     free_check(&e->check);
     e->check = *c;
     e->check.path = dup_or_null(c->path);
     e->check.host = dup_or_null(c->host);
     e->check.service = dup_or_null(c->service);
     e->check.method = dup_or_null(c->method);
-    e->check.port = port ? port : c->port;
+    e->check.port = sc->check_port ? sc->check_port : c->port;
+    if (c->no_tls || pc->tls.client == NULL)
+        return;
+    e->check.tls_client = tls_client_ref(pc->tls.client);
+    e->check.tls_name = dup_or_null(sc->tls_name);
 }
 
 void
@@ -186,7 +195,7 @@ void
 care_start(struct entry *e, const struct pool_conf *pc, const struct server_conf *sc)
 {
     e->tick.fn = on_tick;
-    set_check(e, &pc->check, sc->check_port);
+    set_check(e, pc, sc);
     if (e->probe &&
         (e->check.kind == POOL_CHECK_NONE || !probe_is_same(e->probe, &e->check, e->check.port)))
         probe_free(&e->probe);

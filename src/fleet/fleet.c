@@ -61,7 +61,8 @@ fleet_new(unsigned n_workers, struct loop *loop, struct dns *dns, void (*on_open
     list_init(&f->agent_lookups);
     f->brains = brains_new(f);
     if (loop) {
-        f->watches = watches_new(loop, &f->rng);
+        tls_turns_init(&f->turns, loop);
+        f->watches = watches_new(loop, &f->turns, &f->rng);
         f->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         MC_ASSERT(f->event_fd >= 0);
         watch_init(&f->watch, loop, f->event_fd, on_event);
@@ -498,6 +499,8 @@ fleet_free(struct fleet **fp)
     company_free(&f->company);
     follow_forget_all(f);
     watches_free(&f->watches);
+    if (f->loop)
+        tls_turns_fini(&f->turns);
     if (f->event_fd >= 0) {
         watch_drop(&f->watch);
         close(f->event_fd);

@@ -129,7 +129,12 @@ follow_new(struct fleet *f, const char *pool, const char *server, const struct s
     w->pool = pool;
     w->server = server;
     w->text = mc_strdup(c->agent);
-    w->conf = (struct watch_conf){.kind = c->agent_kind, .interval = interval};
+    w->conf = (struct watch_conf){
+        .kind = c->agent_kind,
+        .interval = interval,
+        .tls_client = tls_client_ref(c->agent_tls),
+        .tls_name = c->agent_tls_name ? mc_strdup(c->agent_tls_name) : NULL,
+    };
     w->fn = fn;
     w->arg = arg;
     w->timer.fn = ask;
@@ -154,6 +159,8 @@ follow_free(struct follow **wp)
     if (w->lookup)
         w->lookup->w = NULL;
     loop_timer_clear(w->fleet->loop, &w->timer);
+    tls_client_unref(&w->conf.tls_client);
+    free((char *)w->conf.tls_name);
     free(w->text);
     free(w->host);
     free(w);
@@ -163,7 +170,9 @@ bool
 follow_is_same(const struct follow *w, const struct server_conf *c, mc_ns interval)
 {
     return c->agent && strcmp(w->text, c->agent) == 0 && w->conf.kind == c->agent_kind &&
-           w->conf.interval == interval;
+           w->conf.interval == interval &&
+           tls_client_id(w->conf.tls_client) == tls_client_id(c->agent_tls) &&
+           str_eq(str_of(w->conf.tls_name), str_of(c->agent_tls_name));
 }
 
 const char *

@@ -42,7 +42,8 @@ struct fleet {
 
     /* control thread */
     struct rng rng;
-    struct live **adopted; /* [n_adopted], referenced */
+    struct tls_turns turns; /* of checks and agents; NULL loop: none of them */
+    struct live **adopted;  /* [n_adopted], referenced */
     unsigned n_adopted;
     unsigned n_checked;        /* servers whose checks were begun by the present adoption */
     struct watches *watches;   /* agents, shared by servers; NULL: no loop */

@@ -166,13 +166,32 @@ pool_end(const struct pool *p, struct server *s)
 /* --- ending ------------------------------------------------------------------------------------
  */
 
+static void
+tls_conf_fini(struct pool_tls_conf *t)
+{
+    for (unsigned i = 0; i < t->n_cas; i++)
+        free(t->cas[i]);
+    free(t->cas);
+    free(t->crl);
+    free(t->certificate);
+    free(t->name);
+    free(t->ciphers);
+    free(t->ciphersuites);
+    tls_client_unref(&t->client);
+}
+
 void
 pool_conf_free(struct pool_conf *c)
 {
+    tls_conf_fini(&c->tls);
+    tls_conf_fini(&c->agent_tls);
     for (unsigned i = 0; i < c->n_servers; i++) {
         free(c->servers[i].name);
         free(c->servers[i].address);
         free(c->servers[i].agent);
+        free(c->servers[i].tls_name);
+        free(c->servers[i].agent_tls_name);
+        tls_client_unref(&c->servers[i].agent_tls);
     }
     free(c->servers);
     class_rules_fini(&c->rules);

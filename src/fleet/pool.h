@@ -13,6 +13,7 @@
 #include "fleet/server.h"
 #include "fleet/watch.h"
 #include "io/loop.h"
+#include "io/tls.h"
 #include "place/policy.h"
 
 enum pool_hash_by { POOL_HASH_ADDRESS, POOL_HASH_URI, POOL_HASH_HEADER, POOL_HASH_COOKIE };
@@ -22,8 +23,23 @@ enum pool_protocol { POOL_HTTP1, POOL_H2, POOL_AUTO };
 
 enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP, POOL_CHECK_GRPC };
 
+/* How servers, or their agents, are dialled by TLS: files as configured; what became of them is the
+ * client. */
+struct pool_tls_conf {
+    bool given; /* else they are dialled plain */
+    bool verify;
+    char **cas; /* none: those of the system */
+    unsigned n_cas;
+    char *crl, *certificate;      /* NULL: none */
+    char *name;                   /* that certificates are for; NULL: each server's own */
+    unsigned min_version;         /* 0: 1.2, 1: 1.3 */
+    char *ciphers, *ciphersuites; /* NULL: good ones */
+    struct tls_client *client;    /* a reference; NULL: plain, or the files were not looked at */
+};
+
 struct pool_check_conf {
     enum pool_check_kind kind;
+    bool no_tls;                     /* plain, though requests are not */
     char *path;                      /* HTTP; default "/" */
     char *host;                      /* HTTP Host; default the server's address */
     char *service;                   /* gRPC; NULL: the server as a whole */
@@ -32,6 +48,9 @@ struct pool_check_conf {
     uint16_t status_min, status_max; /* expected; default 200..399 */
     mc_ns interval_ns;               /* default 2 s, jittered by 10 % */
     mc_ns timeout_ns;                /* default 1 s */
+    /* of the server, with TLS: a reference, and whom its certificate must name */
+    struct tls_client *tls_client;
+    char *tls_name;
 };
 
 struct server_conf {
@@ -44,6 +63,9 @@ struct server_conf {
     enum health_admin state; /* as configured: ready, drain, maint */
     char *agent;             /* address of who reports the server's load; NULL: nobody */
     enum watch_kind agent_kind;
+    /* Whom certificates must name, with TLS: as configured, else from the address. */
+    char *tls_name, *agent_tls_name;
+    struct tls_client *agent_tls; /* a reference; NULL: its agent is dialled plain */
 };
 
 struct pool_conf {
@@ -79,6 +101,9 @@ struct pool_conf {
     unsigned n_classes;        /* of requests, rules and "other" included; default 128 */
     struct class_rules rules;  /* fewer than classes */
     bool pass_load_reports;    /* clients get what responses tell of their server's load */
+
+    struct pool_tls_conf tls, agent_tls; /* to servers, and to their agents */
+
     struct server_conf *servers;
     unsigned n_servers;
 };

@@ -23,7 +23,7 @@
 #include "base/log.h"
 #include "http/grpc_check.h"
 #include "http/h1.h"
-#include "io/sock.h"
+#include "io/stream.h"
 
 #define DEFAULT_INTERVAL_NS (2 * MC_SEC)
 #define DEFAULT_TIMEOUT_NS  MC_SEC
@@ -38,11 +38,12 @@
 enum phase { WAITING, ASKING, CLOSING };
 
 struct probe {
-    struct sock sock;
+    struct stream stream;
     struct timer timer;
     enum phase phase;
     bool late; /* more time was given */
     struct loop *loop;
+    struct tls_turns *turns; /* the loop's */
     struct server *server;
     struct rng *rng;
     probe_f *fn; /* NULL: freed */
@@ -66,6 +67,8 @@ probe_destroy(struct probe *p)
     free(p->conf.host);
     free(p->conf.service);
     free(p->conf.method);
+    free(p->conf.tls_name);
+    tls_client_unref(&p->conf.tls_client);
     buf_free(&p->in);
     server_unref(&p->server);
     free(p);
@@ -86,13 +89,13 @@ close_sock(struct probe *p)
     p->phase = CLOSING;
     grpc_check_free(&p->grpc);
     loop_timer_clear(p->loop, &p->timer);
-    sock_close(&p->sock, false);
+    stream_close(&p->stream, false);
 }
 
 static void
 on_closed(struct sock *s)
 {
-    struct probe *p = container_of(s, struct probe, sock);
+    struct probe *p = container_of(s, struct probe, stream.sock);
 
     if (p->fn)
         wait_for_next(p);
@@ -118,9 +121,12 @@ finish(struct probe *p, bool ok, const char *fmt, ...)
 static void
 finish_errno(struct probe *p, int err)
 {
+    const struct tls_fault *tls = stream_fault(&p->stream);
     const char *text = strerrordesc_np(err);
 
-    if (!text)
+    if (tls)
+        finish(p, false, "TLS: %s", tls->text);
+    else if (!text)
         finish(p, false, "error %d", err);
     else
         finish(p, false, "%c%s", tolower((unsigned char)text[0]), text + 1);
@@ -174,7 +180,7 @@ go_on_grpc(struct probe *p)
     struct str out;
 
     while ((out = grpc_check_send(p->grpc)).n > 0)
-        sock_write(&p->sock, out.p, out.n);
+        stream_write(&p->stream, out.p, out.n);
     if (grpc_check_state(p->grpc) != GRPC_CHECK_MORE)
         finish(p, grpc_check_state(p->grpc) == GRPC_CHECK_SERVING, "%s", grpc_check_why(p->grpc));
 }
@@ -182,7 +188,7 @@ go_on_grpc(struct probe *p)
 static void
 on_recv(struct sock *s, struct block **b)
 {
-    struct probe *p = container_of(s, struct probe, sock);
+    struct probe *p = container_of(s, struct probe, stream.sock);
     size_t head_len;
 
     if (p->phase != ASKING)
@@ -203,7 +209,7 @@ on_recv(struct sock *s, struct block **b)
 static void
 on_eof(struct sock *s)
 {
-    struct probe *p = container_of(s, struct probe, sock);
+    struct probe *p = container_of(s, struct probe, stream.sock);
 
     if (p->phase == ASKING)
         finish(p, false, "closed without a response");
@@ -212,7 +218,7 @@ on_eof(struct sock *s)
 static void
 on_error(struct sock *s, int err)
 {
-    struct probe *p = container_of(s, struct probe, sock);
+    struct probe *p = container_of(s, struct probe, stream.sock);
 
     if (p->phase == ASKING)
         finish_errno(p, err);
@@ -228,7 +234,8 @@ on_timeout(struct probe *p)
         loop_timer_set(p->loop, &p->timer, loop_now(p->loop) + LOOP_LATE_NS);
         return;
     }
-    finish(p, false, "timed out after %s", units_duration_text(p->conf.timeout_ns, text));
+    finish(p, false, "%stimed out after %s", stream_is_shaking(&p->stream) ? "TLS handshake " : "",
+           units_duration_text(p->conf.timeout_ns, text));
 }
 
 /* --- the question --------------------------------------------------------------------------------
@@ -256,7 +263,7 @@ send_request(struct probe *p)
                "Accept: */*\r\n"
                "Connection: close\r\n\r\n",
                p->conf.method, p->conf.path, host_of(p));
-    sock_write(&p->sock, out.p, out.n);
+    stream_write(&p->stream, out.p, out.n);
     buf_free(&out);
 }
 
@@ -270,7 +277,7 @@ begin_grpc(struct probe *p)
 static void
 on_connect(struct sock *s, int err)
 {
-    struct probe *p = container_of(s, struct probe, sock);
+    struct probe *p = container_of(s, struct probe, stream.sock);
 
     if (p->phase != ASKING)
         return;
@@ -283,7 +290,7 @@ on_connect(struct sock *s, int err)
             begin_grpc(p);
         else
             send_request(p);
-        sock_recv(s, true);
+        stream_recv(&p->stream, true);
     }
 }
 
@@ -298,6 +305,12 @@ static const struct sock_ops ops = {
 static void
 begin(struct probe *p)
 {
+    const struct tls_target to = {
+        .client = p->conf.tls_client,
+        .name = p->conf.tls_name,
+        .server = p->server->name_hash,
+        .turns = p->turns,
+    };
     struct addr a;
     uint32_t generation;
 
@@ -310,7 +323,7 @@ begin(struct probe *p)
     }
     if (p->port)
         addr_set_port(&a, p->port);
-    if (sock_connect(&p->sock, p->loop, &a, &ops) != MC_OK) {
+    if (stream_connect(&p->stream, p->loop, &a, &ops, &to) != MC_OK) {
         log_error("pool %s: server %s: cannot check: %s", p->server->pool_name, p->server->name,
                   strerror(errno));
         wait_for_next(p);
@@ -364,12 +377,14 @@ with_defaults(const struct pool_check_conf *c)
 }
 
 struct probe *
-probe_new(struct loop *loop, struct server *s, const struct pool_check_conf *conf, uint16_t port,
-          mc_ns first_ns, struct rng *rng, probe_f *fn, void *arg)
+probe_new(struct loop *loop, struct tls_turns *turns, struct server *s,
+          const struct pool_check_conf *conf, uint16_t port, mc_ns first_ns, struct rng *rng,
+          probe_f *fn, void *arg)
 {
     struct probe *p = mc_alloc(sizeof(*p));
 
     p->loop = loop;
+    p->turns = turns;
     p->server = server_ref(s);
     p->rng = rng;
     p->fn = fn;
@@ -380,6 +395,8 @@ probe_new(struct loop *loop, struct server *s, const struct pool_check_conf *con
     p->conf.method = mc_strdup(method_or_default(conf));
     p->conf.host = conf->host ? mc_strdup(conf->host) : NULL;
     p->conf.service = conf->service ? mc_strdup(conf->service) : NULL;
+    p->conf.tls_name = conf->tls_name ? mc_strdup(conf->tls_name) : NULL;
+    tls_client_ref(conf->tls_client);
     p->phase = WAITING;
     p->timer.fn = on_timer;
     loop_timer_set(loop, &p->timer, loop_now(loop) + first_ns);
@@ -415,7 +432,9 @@ probe_is_same(const struct probe *p, const struct pool_check_conf *conf, uint16_
 
     return p->conf.kind == c.kind && p->port == port && p->conf.status_min == c.status_min &&
            p->conf.status_max == c.status_max && p->conf.interval_ns == c.interval_ns &&
-           p->conf.timeout_ns == c.timeout_ns && is_same_text(p->conf.host, c.host) &&
+           p->conf.timeout_ns == c.timeout_ns &&
+           tls_client_id(p->conf.tls_client) == tls_client_id(c.tls_client) &&
+           is_same_text(p->conf.tls_name, c.tls_name) && is_same_text(p->conf.host, c.host) &&
            is_same_text(p->conf.service, c.service) &&
            is_same_text(p->conf.path, path_or_default(conf)) &&
            is_same_text(p->conf.method, method_or_default(conf));

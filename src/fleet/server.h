@@ -77,6 +77,7 @@ struct server {
  *   OK             a response came, status below 500
  *   ERROR_STATUS   5xx that the pool counts as failure (500, 502-504)
  *   CONNECT_ERROR  refused, unreachable, timed out while connecting
+ *   TLS_FAILED     its certificate was not accepted, or it refused, or speaks no TLS
  *   BROKEN         reset, malformed, closed before the end
  *   TIMEOUT        first byte or progress missing */
 #define SERVER_OUTCOMES(X)                     \
@@ -85,6 +86,7 @@ struct server {
     X(REFUSED, "connection refused")           \
     X(CONNECT_TIMEOUT, "connecting timed out") \
     X(CONNECT_ERROR, "cannot be reached")      \
+    X(TLS_FAILED, "TLS failed")                \
     X(BROKEN, "connection or response broken") \
     X(TIMEOUT, "timed out")
 

@@ -104,7 +104,7 @@ close_sock(struct watcher *w)
 {
     w->phase = WATCH_CLOSING;
     loop_timer_clear(w->loop, &w->timer);
-    sock_close(&w->sock, false);
+    stream_close(&w->stream, false);
 }
 
 static void
@@ -181,6 +181,8 @@ destroy(struct watcher *w)
 {
     free((char *)w->conf.path);
     free((char *)w->conf.send);
+    free((char *)w->conf.tls_name);
+    tls_client_unref(&w->conf.tls_client);
     buf_free(&w->in);
     arena_drop(&w->http.arena);
     free(w);
@@ -189,7 +191,7 @@ destroy(struct watcher *w)
 static void
 on_closed(struct sock *s)
 {
-    struct watcher *w = container_of(s, struct watcher, sock);
+    struct watcher *w = container_of(s, struct watcher, stream.sock);
 
     if (w->fn != NULL)
         wait_for_next(w);
@@ -207,7 +209,7 @@ go_on(struct watcher *w, enum watch_step step)
 static void
 on_recv(struct sock *s, struct block **b)
 {
-    struct watcher *w = container_of(s, struct watcher, sock);
+    struct watcher *w = container_of(s, struct watcher, stream.sock);
 
     if (w->phase == WATCH_READING)
         go_on(w, w->ops->feed(w, block_at(*b), (*b)->len));
@@ -216,7 +218,7 @@ on_recv(struct sock *s, struct block **b)
 static void
 on_eof(struct sock *s)
 {
-    struct watcher *w = container_of(s, struct watcher, sock);
+    struct watcher *w = container_of(s, struct watcher, stream.sock);
 
     if (w->phase == WATCH_READING)
         go_on(w, w->ops->eof(w));
@@ -225,15 +227,19 @@ on_eof(struct sock *s)
 static void
 fail_errno(struct watcher *w, int err)
 {
+    const struct tls_fault *tls = stream_fault(&w->stream);
     const char *text = strerrordesc_np(err);
 
-    watch_fail(w, "%s", text ? text : "unknown error");
+    if (tls)
+        watch_fail(w, "TLS: %s", tls->text);
+    else
+        watch_fail(w, "%s", text ? text : "unknown error");
 }
 
 static void
 on_error(struct sock *s, int err)
 {
-    struct watcher *w = container_of(s, struct watcher, sock);
+    struct watcher *w = container_of(s, struct watcher, stream.sock);
 
     if (w->phase == WATCH_READING)
         fail_errno(w, err);
@@ -242,7 +248,7 @@ on_error(struct sock *s, int err)
 static void
 on_connect(struct sock *s, int err)
 {
-    struct watcher *w = container_of(s, struct watcher, sock);
+    struct watcher *w = container_of(s, struct watcher, stream.sock);
 
     if (w->phase != WATCH_CONNECTING)
         return;
@@ -254,7 +260,7 @@ on_connect(struct sock *s, int err)
     w->phase = WATCH_READING;
     set_limit(w);
     w->ops->ask(w);
-    sock_recv(s, true);
+    stream_recv(&w->stream, true);
 }
 
 static const struct sock_ops sock_ops = {
@@ -268,13 +274,21 @@ static const struct sock_ops sock_ops = {
 static void
 begin(struct watcher *w)
 {
+    char address[ADDR_TEXT];
+    const struct tls_target to = {
+        .client = w->conf.tls_client,
+        .name = w->conf.tls_name,
+        .server = str_hash(str_of(addr_text(&w->conf.addr, address)), 0),
+        .turns = w->turns,
+    };
+
     w->began_ns = loop_now(w->loop);
     w->late = false;
     w->in.n = 0;
     arena_drop(&w->http.arena);
     w->http.has_head = false;
     w->http.scanned = 0;
-    if (sock_connect(&w->sock, w->loop, &w->conf.addr, &sock_ops) != MC_OK) {
+    if (stream_connect(&w->stream, w->loop, &w->conf.addr, &sock_ops, &to) != MC_OK) {
         snprintf(w->stats.why, sizeof(w->stats.why), "%s", strerror(errno));
         w->stats.failures++;
         w->n_failed++;
@@ -313,8 +327,8 @@ on_timer(struct timer *t)
  */
 
 struct watcher *
-watcher_new(struct loop *loop, const struct watch_conf *conf, struct rng *rng, watcher_f *fn,
-            void *arg)
+watcher_new(struct loop *loop, struct tls_turns *turns, const struct watch_conf *conf,
+            struct rng *rng, watcher_f *fn, void *arg)
 {
     static const struct watch_ops *const ops[] = {[WATCH_AGENT] = &watch_ops_agent,
                                                   [WATCH_CHECK] = &watch_ops_check,
@@ -322,6 +336,7 @@ watcher_new(struct loop *loop, const struct watch_conf *conf, struct rng *rng, w
     struct watcher *w = mc_alloc(sizeof(*w));
 
     w->loop = loop;
+    w->turns = turns;
     w->rng = rng;
     w->fn = fn;
     w->arg = arg;
@@ -330,6 +345,8 @@ watcher_new(struct loop *loop, const struct watch_conf *conf, struct rng *rng, w
         w->conf.interval = kinds[conf->kind].interval;
     w->conf.path = conf->path ? mc_strdup(conf->path) : NULL;
     w->conf.send = conf->send ? mc_strdup(conf->send) : NULL;
+    w->conf.tls_name = conf->tls_name ? mc_strdup(conf->tls_name) : NULL;
+    tls_client_ref(conf->tls_client);
     w->ops = ops[conf->kind];
     arena_init(&w->http.arena, NULL);
     w->timer.fn = on_timer;

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "io/addr.h"
 #include "io/loop.h"
+#include "io/tls.h"
 #include "place/report.h"
 
 /* X(id, name in the configuration, default interval, port by habit) */
@@ -34,6 +35,8 @@ uint16_t watch_kind_port(enum watch_kind);
 
 struct watch_conf {
     enum watch_kind kind;
+    struct tls_client *tls_client; /* by whose rules it is dialled; NULL: plain */
+    const char *tls_name;          /* whom its certificate must name */
     struct addr addr;
     mc_ns interval;   /* 0: the kind's default */
     const char *path; /* of node_exporter; NULL: "/metrics" */
@@ -56,9 +59,10 @@ struct watch_stats {
 
 struct watcher;
 
-/* Copies the conf.  The first connection is made soon, at a random moment within an interval. */
-struct watcher *watcher_new(struct loop *, const struct watch_conf *, struct rng *, watcher_f *,
-                            void *arg);
+/* Copies the conf; the turns are the loop's.  The first connection is made soon, at a random moment
+ * within an interval. */
+struct watcher *watcher_new(struct loop *, struct tls_turns *, const struct watch_conf *,
+                            struct rng *, watcher_f *, void *arg);
 /* No call back after this; may be called from within one. */
 void watcher_free(struct watcher **);
 const struct watch_stats *watcher_stats(const struct watcher *);
@@ -73,7 +77,7 @@ mc_ns watcher_age(const struct watcher *, mc_ns now);
 struct watches;
 struct watch_sub; /* a server's share of a watcher */
 
-struct watches *watches_new(struct loop *, struct rng *);
+struct watches *watches_new(struct loop *, struct tls_turns *, struct rng *);
 void watches_free(struct watches **); /* every share must have been given back (asserted) */
 /* A share of the watcher with this conf, which is made when there is none. */
 struct watch_sub *watches_join(struct watches *, const struct watch_conf *, watcher_f *, void *arg);

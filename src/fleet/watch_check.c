@@ -13,7 +13,7 @@ static void
 check_ask(struct watcher *w)
 {
     if (w->conf.send != NULL)
-        sock_write(&w->sock, w->conf.send, strlen(w->conf.send));
+        stream_write(&w->stream, w->conf.send, strlen(w->conf.send));
 }
 
 static enum watch_step

@@ -29,7 +29,7 @@ watch_http_ask(struct watcher *w, const char *path)
                "User-Agent: meercat/" MEERCAT_VERSION "\r\n"
                "Accept: text/plain\r\n\r\n",
                path, w->conf.addr.u.sa.sa_family == AF_UNIX ? "localhost" : host);
-    sock_write(&w->sock, out.p, out.n);
+    stream_write(&w->stream, out.p, out.n);
     buf_free(&out);
 }
 

@@ -75,7 +75,7 @@ the_exporter_of_debian_is_read(void **state)
         skip();
     pid = start_exporter(&conf.addr);
     rng_seed(&rng, 1);
-    w = watcher_new(L, &conf, &rng, on_report, NULL);
+    w = watcher_new(L, NULL, &conf, &rng, on_report, NULL);
     while (n_told < 5 && units_clock_ns() < give_up)
         loop_turn(L, 20 * MC_MS);
     if (n_told < 5)

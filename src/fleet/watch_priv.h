@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "fleet/watch.h"
 #include "http/h1.h"
-#include "io/sock.h"
+#include "io/stream.h"
 
 /* A response of an agent's HTTP server as it comes in. */
 struct watch_http {
@@ -22,12 +22,13 @@ struct watch_http {
 enum watch_phase { WATCH_WAITING, WATCH_CONNECTING, WATCH_READING, WATCH_CLOSING };
 
 struct watcher {
-    struct sock sock;
+    struct stream stream;
     struct timer timer; /* WAITING: the next connection; else the time limit */
     enum watch_phase phase;
     bool late; /* more time was given, our loop was held up */
     bool due;  /* the socket is closing: connect at once when it has */
     struct loop *loop;
+    struct tls_turns *turns;
     struct rng *rng;
     watcher_f *fn; /* NULL: freed */
     void *arg;

@@ -25,16 +25,18 @@ struct watch_sub {
 
 struct watches {
     struct loop *loop;
+    struct tls_turns *turns;
     struct rng *rng;
     struct list all;
 };
 
 struct watches *
-watches_new(struct loop *loop, struct rng *rng)
+watches_new(struct loop *loop, struct tls_turns *turns, struct rng *rng)
 {
     struct watches *ws = mc_alloc(sizeof(*ws));
 
     ws->loop = loop;
+    ws->turns = turns;
     ws->rng = rng;
     list_init(&ws->all);
     return ws;
@@ -93,7 +95,9 @@ is_same(const struct watch_conf *a, const struct watch_conf *b)
 {
     return a->kind == b->kind && addr_eq(&a->addr, &b->addr) &&
            (b->interval <= 0 || a->interval == b->interval) && same_text(a->path, b->path) &&
-           same_text(a->send, b->send);
+           same_text(a->send, b->send) &&
+           tls_client_id(a->tls_client) == tls_client_id(b->tls_client) &&
+           same_text(a->tls_name, b->tls_name);
 }
 
 static struct shared *
@@ -110,7 +114,7 @@ find_or_make(struct watches *ws, const struct watch_conf *conf)
     s->of = ws;
     list_init(&s->subs);
     list_push_back(&ws->all, &s->link);
-    s->watcher = watcher_new(ws->loop, conf, ws->rng, on_report, s);
+    s->watcher = watcher_new(ws->loop, ws->turns, conf, ws->rng, on_report, s);
     return s;
 }
 

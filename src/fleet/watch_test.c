@@ -137,7 +137,7 @@ watch_it(enum watch_kind kind, mc_ns interval)
 {
     struct watch_conf conf = {.kind = kind, .addr = where, .interval = interval};
 
-    W = watcher_new(L, &conf, &rng, on_report, (void *)(uintptr_t) "arg");
+    W = watcher_new(L, NULL, &conf, &rng, on_report, (void *)(uintptr_t) "arg");
 }
 
 static void
@@ -366,7 +366,7 @@ an_agent_for_haproxy_is_polled(void **state)
     struct watch_conf conf = {
         .kind = WATCH_CHECK, .addr = where, .interval = 20 * MC_MS, .send = "hello\n"};
 
-    W = watcher_new(L, &conf, &rng, on_report, (void *)(uintptr_t) "arg");
+    W = watcher_new(L, NULL, &conf, &rng, on_report, (void *)(uintptr_t) "arg");
     meet("hello\n");
     say("75% up");
     say(" maxconn:9 # fine\r\n");
@@ -470,7 +470,7 @@ a_watcher_may_be_freed_in_its_report(void **state)
 {
     struct watch_conf conf = {.kind = WATCH_AGENT, .addr = where, .interval = 20 * MC_MS};
 
-    W = watcher_new(L, &conf, &rng, free_in_report, NULL);
+    W = watcher_new(L, NULL, &conf, &rng, free_in_report, NULL);
     meet("\r\n\r\n");
     say(STREAM);
     say_chunk("eps=1\neps=2\neps=3\n");
@@ -498,7 +498,7 @@ on_shared(void *arg, const struct place_report *r, mc_ns age)
 static void
 servers_of_a_host_share_a_watcher(void **state)
 {
-    struct watches *ws = watches_new(L, &rng);
+    struct watches *ws = watches_new(L, NULL, &rng);
     struct watch_conf conf = {.kind = WATCH_AGENT, .addr = where, .interval = 20 * MC_MS};
     struct share s[3] = {0};
 

@@ -186,7 +186,7 @@ struct tls_facts {
 struct tls_fault {
     enum tls_failure why;
     uint8_t alert;  /* with ALERT: as on the wire */
-    char text[160]; /* "certificate: hostname mismatch, expected one for a.test" */
+    char text[160]; /* "certificate: hostname mismatch" */
 };
 
 /* --- stream.h's ---------------------------------------------------------------------------------

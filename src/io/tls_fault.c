@@ -81,13 +81,9 @@ static void
 tell_certificate(struct tls *t)
 {
     const long why = SSL_get_verify_result(t->ssl);
-    const char *text = X509_verify_cert_error_string(why);
 
-    if (why == X509_V_ERR_HOSTNAME_MISMATCH || why == X509_V_ERR_IP_ADDRESS_MISMATCH)
-        tls_fault_tell(t, TLS_FAILURE_SERVER_CERTIFICATE, "certificate: %s, expected one for %s",
-                       text, t->name);
-    else
-        tls_fault_tell(t, TLS_FAILURE_SERVER_CERTIFICATE, "certificate: %s", text);
+    tls_fault_tell(t, TLS_FAILURE_SERVER_CERTIFICATE, "certificate: %s",
+                   X509_verify_cert_error_string(why));
 }
 
 void

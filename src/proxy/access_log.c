@@ -325,6 +325,10 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "tls_version", str_of(r->tls_version));
     TEXT(b, "tls_cipher", str_of(r->tls_cipher));
     TEXT(b, "sni", r->sni);
+    TEXT(b, "server_tls_version", str_of(r->up_tls_version));
+    if (r->up_tls_version != NULL)
+        buf_str(b, r->up_tls_resumed ? STR(",\"server_tls_resumed\":true")
+                                     : STR(",\"server_tls_resumed\":false"));
     TEXT(b, "referer", r->referer);
     TEXT(b, "user_agent", r->user_agent);
     PUT(b, "}\n");

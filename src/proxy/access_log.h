@@ -50,6 +50,8 @@ struct access_record {
     struct str tunnel; /* the protocol that was spoken behind a 101; bytes are the tunnel's, too */
     mc_ns tunnel_ns;   /* from the 101 to the end */
     const char *tls_version, *tls_cipher; /* NULL: a plain connection */
+    const char *up_tls_version;           /* with the server; NULL: plain */
+    bool up_tls_resumed;
     struct str sni;
     const char *grpc_status; /* "UNAVAILABLE"; NULL: no call of gRPC, or nothing was said */
     const char *end;         /* how it ended: name of the close reason, "ok" */

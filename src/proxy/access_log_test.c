@@ -108,9 +108,13 @@ a_json_line_tells_of_tls(void **state)
     r.tls_version = "TLSv1.3";
     r.tls_cipher = "TLS_AES_128_GCM_SHA256";
     r.sni = STR("a\"b");
+    r.up_tls_version = "TLSv1.2";
+    r.up_tls_resumed = true;
     b = line(ACCESS_JSON, &r);
     assert_non_null(strstr(b.p, ",\"tls_version\":\"TLSv1.3\",\"tls_cipher\":"
-                                "\"TLS_AES_128_GCM_SHA256\",\"sni\":\"a\\\"b\",\"user_agent\""));
+                                "\"TLS_AES_128_GCM_SHA256\",\"sni\":\"a\\\"b\","
+                                "\"server_tls_version\":\"TLSv1.2\",\"server_tls_resumed\":true,"
+                                "\"user_agent\""));
     buf_free(&b);
 }
 

@@ -135,6 +135,8 @@ log_request(struct txn *t, mc_ns now)
         .tunnel_ns = t->tunnel ? now - t->at.first_byte : -1,
         .tls_version = t->tls != NULL ? t->tls->version : NULL,
         .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
+        .up_tls_version = t->up_tls_version,
+        .up_tls_resumed = t->up_tls_resumed,
         .sni = t->tls != NULL ? t->tls->sni : STR_NONE,
         .grpc_status = t->grpc_said ? grpc_status_name(t->grpc_status) : NULL,
         .end = end_reason_name(t->end),

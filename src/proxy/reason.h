@@ -41,6 +41,10 @@
     X(REFUSED, 502, UNAVAILABLE, "connection_refused", "server refused the connection")            \
     X(UNREACHABLE, 502, UNAVAILABLE, "destination_ip_unroutable", "server cannot be reached")      \
     X(CONNECT_TIMEOUT, 504, UNAVAILABLE, "connection_timeout", "server did not accept in time")    \
+    X(TLS_CERTIFICATE, 502, UNAVAILABLE, "tls_certificate_error",                                  \
+      "the server's certificate was not accepted")                                                 \
+    X(TLS_ALERT, 502, UNAVAILABLE, "tls_alert_received", "the server refused TLS")                 \
+    X(TLS_PROTOCOL, 502, UNAVAILABLE, "tls_protocol_error", "TLS with the server failed")          \
     X(SERVER_CLOSED, 502, UNAVAILABLE, "connection_terminated", "server closed before answering")  \
     X(SERVER_RESET, 502, UNAVAILABLE, "connection_terminated", "connection to the server broke")   \
     X(UNPROCESSED, 502, UNAVAILABLE, "connection_terminated", "server gave the request back")      \

@@ -104,8 +104,10 @@ up_connected(struct sock *s, int err)
     struct tcp *t = up_of(s)->tcp;
 
     if (err != 0) {
+        const char *detail;
+
         stat_add(&counters(t)->connect_errors, 1);
-        tcp_server_failed(t, upconn_connect_reason(err));
+        tcp_server_failed(t, upconn_reason(&t->up->stream, upconn_connect_reason(err), &detail));
         return;
     }
     stat_add(&counters(t)->connects, 1);
@@ -174,6 +176,7 @@ static enum end_reason
 dial(struct tcp *t)
 {
     struct worker *w = t->worker;
+    const struct tls_target to = upconn_target(w, pool_of(t), t->server_index);
     struct tcp_up *u;
     uint32_t generation;
     struct addr a;
@@ -182,7 +185,7 @@ dial(struct tcp *t)
         return END_NO_ADDRESS;
     u = slab_take(&w->tcp_up_slab);
     *u = (struct tcp_up){.magic = TCP_UP_MAGIC, .worker = w, .tcp = t};
-    if (stream_connect(&u->stream, w->loop, &a, &up_ops, NULL) != MC_OK) {
+    if (stream_connect(&u->stream, w->loop, &a, &up_ops, &to) != MC_OK) {
         enum end_reason why = upconn_connect_reason(errno);
 
         slab_give(&w->tcp_up_slab, u);

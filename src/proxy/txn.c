@@ -93,8 +93,10 @@ on_timer(struct timer *timer)
     else if (t->state == TXN_WAIT) {
         stat_add(&t->worker->stats.queue_timeouts, 1);
         txn_fail(t, END_QUEUE_TIMEOUT);
-    } else
+    } else {
+        upconn_tell_wait(t);
         txn_up_failed(t, END_CONNECT_TIMEOUT);
+    }
 }
 
 /* --- birth and end ------------------------------------------------------------------------------
@@ -434,6 +436,9 @@ txn_outcome(enum end_reason why)
     case END_CONNECT_TIMEOUT: return SERVER_CONNECT_TIMEOUT;
     case END_UNREACHABLE:
     case END_NO_ADDRESS: return SERVER_CONNECT_ERROR;
+    case END_TLS_CERTIFICATE:
+    case END_TLS_ALERT:
+    case END_TLS_PROTOCOL: return SERVER_TLS_FAILED;
     case END_FIRST_BYTE_TIMEOUT:
     case END_SERVER_READ_TIMEOUT:
     case END_SERVER_WRITE_TIMEOUT: return SERVER_TIMEOUT;
@@ -509,6 +514,7 @@ txn_up_failed(struct txn *t, enum end_reason why)
         txn_fail(t, why);
         return;
     }
+    t->detail = NULL; /* of an attempt that is over */
     txn_enter(t, TXN_PLACE);
     txn_run(t);
 }

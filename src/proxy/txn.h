@@ -13,6 +13,7 @@
 #include "fleet/pool.h"
 #include "http/grpc.h"
 #include "http/h1.h"
+#include "io/stream.h"
 #include "io/timer.h"
 #include "proxy/exchange.h"
 #include "proxy/reason.h"
@@ -113,7 +114,9 @@ struct txn {
     enum place_event_kind attempt_end; /* what the present one teaches, should it end now */
     bool client_slow;                  /* its time is the client's, too */
     struct brain_use use;              /* in pools that have a brain */
-    struct str class_name;             /* there, when it goes into the log */
+    const char *up_tls_version; /* to the server of the present attempt; NULL: plain, or not yet */
+    bool up_tls_resumed;
+    struct str class_name; /* there, when it goes into the log */
 
     /* waiting in a pool's queue */
     struct waiter wait;
@@ -172,6 +175,16 @@ void txn_response_head(struct txn *, const struct http_head *);
 void txn_response_data(struct txn *, struct block **);
 void txn_response_end(struct txn *, const struct http_field *trailers, unsigned n);
 void txn_up_drained(struct txn *);
+
+/* For the log: what was agreed on with the server, where TLS stands between. */
+static inline void
+txn_up_tls(struct txn *t, const struct stream *s)
+{
+    const struct tls_facts *f = stream_facts(s);
+
+    t->up_tls_version = f != NULL ? f->version : NULL;
+    t->up_tls_resumed = f != NULL && f->resumed;
+}
 
 /* --- within the room ----------------------------------------------------------------------------
  */

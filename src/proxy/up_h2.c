@@ -510,11 +510,13 @@ void
 up_h2_broken(struct upconn *u, enum end_reason why)
 {
     struct h2_up *h = u->h2;
+    const char *detail = NULL;
 
     if (h->phase < H2_ENDING) {
         h2_unlist(h);
         h->phase = H2_ENDING;
-        fail_streams(h, why, NULL);
+        why = upconn_reason(&u->stream, why, &detail);
+        fail_streams(h, why, detail);
     }
     upconn_close(u, false);
 }

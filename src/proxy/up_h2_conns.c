@@ -390,13 +390,17 @@ take_waiting(struct h2_peer *p, unsigned n, struct list *to)
 
 /* Those who go may come again at once, to this very queue. */
 static void
-fail_oldest(struct h2_peer *p, unsigned n, enum end_reason why)
+fail_oldest(struct h2_peer *p, unsigned n, enum end_reason why, const char *detail)
 {
     struct list victims;
 
     take_waiting(p, n, &victims);
-    while (!list_empty(&victims))
-        txn_up_failed(LIST_ENTRY(victims.next, struct h2_stream, link)->txn, why);
+    while (!list_empty(&victims)) {
+        struct txn *t = LIST_ENTRY(victims.next, struct h2_stream, link)->txn;
+
+        t->detail = detail;
+        txn_up_failed(t, why);
+    }
 }
 
 static void
@@ -412,14 +416,17 @@ refuse_oldest(struct h2_peer *p, unsigned n)
 /* --- joining ------------------------------------------------------------------------------------
  */
 
-/* The first that has room, and whose server is still at this address. */
+/* The first that has room, and whose server is still at this address and judged by these rules. */
 static struct h2_up *
-find_roomy(struct h2_peer *p)
+find_roomy(struct h2_peer *p, const struct txn *t)
 {
+    const uint64_t tls_id = tls_client_id(t->pool->pool->conf.tls.client);
+
     while (!list_empty(&p->roomy)) {
         struct h2_up *h = LIST_ENTRY(p->roomy.next, struct h2_up, link);
 
-        if (h->u->idle.addr_generation == server_addr_generation(p->server))
+        if (h->u->idle.addr_generation == server_addr_generation(p->server) &&
+            h->u->tls_id == tls_id)
             return h;
         h2_drain(h);
     }
@@ -432,6 +439,7 @@ attach(struct h2_stream *s, struct h2_up *h)
     leave_idle(h);
     h2_stream_attach(s, h);
     h->u->requests++;
+    txn_up_tls(s->txn, &h->u->stream);
     if ((h->requests_max != 0 && h->u->requests >= h->requests_max) ||
         nghttp2_session_get_next_stream_id(h->session) >= LAST_STREAM)
         h2_drain(h);
@@ -449,7 +457,7 @@ up_h2_join(struct txn *t, enum end_reason *why) /* hot: once per request */
     if (p->speaks_h1 && t->pool->pool->conf.protocol == POOL_AUTO)
         return H2_ALONE;
     s = h2_stream_new(p, t);
-    h = t->fresh_only ? NULL : find_roomy(p);
+    h = t->fresh_only ? NULL : find_roomy(p, t);
     if (h != NULL) {
         t->reused = h->u->requests > 0;
         stat_add(&counters(h)->reuses, t->reused);
@@ -472,7 +480,7 @@ serve(struct h2_peer *p)
     enum end_reason why;
     struct h2_up *h;
 
-    while (p->n_waiting > 0 && (h = find_roomy(p)) != NULL) {
+    while (p->n_waiting > 0 && (h = find_roomy(p, oldest(p)->txn)) != NULL) {
         struct h2_stream *s = oldest(p);
 
         h2_stream_unwait(s);
@@ -481,7 +489,7 @@ serve(struct h2_peer *p)
     }
     why = dial_enough(p);
     if (why != END_OK && p->n_dialled == 0)
-        fail_oldest(p, p->n_waiting, why);
+        fail_oldest(p, p->n_waiting, why, NULL);
 }
 
 void
@@ -605,14 +613,16 @@ void
 up_h2_unconnected(struct upconn *u, enum end_reason why)
 {
     struct h2_peer *p = u->h2->peer;
+    const char *detail = stream_is_shaking(&u->stream) ? "the TLS handshake did not end" : NULL;
     unsigned others;
 
+    why = upconn_reason(&u->stream, why, &detail);
     upconn_close(u, false);
     if (p->n_waiting == 0)
         return;
     others = p->n_dialled * expected(p);
     if (p->n_waiting > others)
-        fail_oldest(p, p->n_waiting - others, why);
+        fail_oldest(p, p->n_waiting - others, why, detail);
 }
 
 bool

@@ -242,6 +242,29 @@ on_eof(struct sock *s)
     }
 }
 
+enum end_reason
+upconn_reason(const struct stream *s, enum end_reason otherwise, const char **detail)
+{
+    const struct tls_fault *f = stream_fault(s);
+
+    if (f == NULL)
+        return otherwise;
+    *detail = f->text;
+    switch (f->why) {
+    case TLS_FAILURE_SERVER_CERTIFICATE: return END_TLS_CERTIFICATE;
+    case TLS_FAILURE_ALERT: return END_TLS_ALERT;
+    default: return END_TLS_PROTOCOL;
+    }
+}
+
+static enum end_reason
+reason_of(struct upconn *u, enum end_reason otherwise)
+{
+    const char *detail = NULL;
+
+    return upconn_reason(&u->stream, otherwise, u->txn != NULL ? &u->txn->detail : &detail);
+}
+
 static void
 on_error(struct sock *s, int err)
 {
@@ -255,7 +278,7 @@ on_error(struct sock *s, int err)
     else if (u->h2 != NULL)
         up_h2_broken(u, END_SERVER_RESET);
     else if (u->state != UPCONN_WHOLE)
-        fail(u, END_SERVER_RESET);
+        fail(u, reason_of(u, END_SERVER_RESET));
 }
 
 static void
@@ -284,6 +307,13 @@ upconn_connect_reason(int err)
 }
 
 static void
+connected(struct upconn *u)
+{
+    txn_up_tls(u->txn, &u->stream);
+    txn_up_ready(u->txn);
+}
+
+static void
 on_connect(struct sock *s, int err)
 {
     struct upconn *u = upconn_of(s);
@@ -294,11 +324,11 @@ on_connect(struct sock *s, int err)
     if (err != 0 && u->h2 != NULL)
         up_h2_unconnected(u, upconn_connect_reason(err));
     else if (err != 0)
-        txn_up_failed(u->txn, upconn_connect_reason(err));
+        txn_up_failed(u->txn, reason_of(u, upconn_connect_reason(err)));
     else if (up_h2_is_h2(u))
         up_h2_connected(u);
     else
-        txn_up_ready(u->txn);
+        connected(u);
 }
 
 static void
@@ -338,11 +368,13 @@ upconn_lease(struct upconn *u, struct txn *t)
     u->requests++;
     t->up = &up_h1;
     t->up_side = u;
+    txn_up_tls(t, &u->stream);
 }
 
-/* A kept one that speaks HTTP/1; those that lie here from before a reload may not. */
+/* A kept one that speaks HTTP/1, and whose server was judged by the rules of today: those that lie
+ * here from before a reload may not. */
 static struct upconn *
-take_kept(struct worker *w, struct server *s)
+take_kept(struct worker *w, struct server *s, uint64_t tls_id)
 {
     struct idle_conn *i;
 
@@ -350,7 +382,7 @@ take_kept(struct worker *w, struct server *s)
         struct upconn *u = container_of(i, struct upconn, idle);
 
         MC_CHECK(u, UPCONN_MAGIC);
-        if (u->h2 == NULL)
+        if (u->h2 == NULL && u->tls_id == tls_id)
             return u;
         upconn_idle_evict(w, i);
     }
@@ -361,7 +393,7 @@ bool
 upconn_reuse(struct txn *t)
 {
     struct worker *w = t->worker;
-    struct upconn *u = take_kept(w, t->server);
+    struct upconn *u = take_kept(w, t->server, tls_client_id(t->pool->pool->conf.tls.client));
 
     if (u == NULL)
         return false;
@@ -373,10 +405,22 @@ upconn_reuse(struct txn *t)
     return true;
 }
 
+struct tls_target
+upconn_target(struct worker *w, const struct pool *p, uint32_t server)
+{
+    return (struct tls_target){
+        .client = p->conf.tls.client,
+        .name = p->conf.servers[server].tls_name,
+        .server = p->servers[server]->name_hash,
+        .turns = &w->tls_turns,
+    };
+}
+
 struct upconn *
 upconn_make(struct txn *t, enum end_reason *why)
 {
     struct worker *w = t->worker;
+    struct tls_target to;
     struct addr a;
     uint32_t generation;
     struct upconn *u;
@@ -393,7 +437,9 @@ upconn_make(struct txn *t, enum end_reason *why)
     u->server = server_ref(t->server);
     u->idle.server = u->server;
     u->idle.addr_generation = generation;
-    if (sock_connect(&u->stream.sock, w->loop, &a, &upconn_ops) != MC_OK) {
+    to = upconn_target(w, t->pool->pool, t->server_index);
+    u->tls_id = tls_client_id(to.client);
+    if (stream_connect(&u->stream, w->loop, &a, &upconn_ops, &to) != MC_OK) {
         *why = upconn_connect_reason(errno);
         u->magic = 0;
         server_unref(&u->server);
@@ -414,6 +460,15 @@ upconn_dial(struct txn *t)
     if (u != NULL)
         upconn_lease(u, t);
     return why;
+}
+
+void
+upconn_tell_wait(struct txn *t)
+{
+    const struct upconn *u = t->up == &up_h1 ? t->up_side : NULL;
+
+    if (u != NULL && stream_is_shaking(&u->stream))
+        t->detail = "the TLS handshake did not end";
 }
 
 void

@@ -33,7 +33,7 @@ enum upconn_state {
 #define UPCONN_MAGIC 0x5550434eu
 
 struct upconn {
-    struct stream stream; /* plain */
+    struct stream stream;
     uint32_t magic;
     uint8_t state;
     bool keep : 1;        /* the server lets the connection be used again */
@@ -47,16 +47,26 @@ struct upconn {
     uint32_t scanned;
     struct h1_body body;
     struct idle_conn idle;
+    uint64_t tls_id;  /* by which settings it was dialled; 0: plain */
     struct list link; /* worker's */
 };
 
 /* Why a server was not reached, from the errno of connecting. */
 enum end_reason upconn_connect_reason(int err);
+/* What TLS has to say of a failure counts for more than what else is known; then *detail is set,
+ * for as long as the stream is open. */
+enum end_reason upconn_reason(const struct stream *, enum end_reason otherwise,
+                              const char **detail);
 /* A kept connection to t->server is leased to t; false when there is none. */
 bool upconn_reuse(struct txn *);
 /* Dials t->server; txn_up_ready() or txn_up_failed() follows, never from inside.  END_OK, or why
  * not even that was possible. */
 enum end_reason upconn_dial(struct txn *);
+/* The time for dialling is over: says in t->detail what it was waiting for. */
+void upconn_tell_wait(struct txn *);
+
+/* How a server of the pool is dialled: plain or with TLS. */
+struct tls_target upconn_target(struct worker *, const struct pool *, uint32_t server);
 
 /* --- for up_h2 ---------------------------------------------------------------------------------
  */

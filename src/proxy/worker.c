@@ -371,9 +371,9 @@ worker_stats(const struct worker *w)
 }
 
 const struct tls_stats *
-worker_tls_stats(const struct worker *w)
+worker_tls_stats(const struct worker *w, bool with_servers)
 {
-    return &w->tls_turns.stats;
+    return with_servers ? &w->tls_turns.up_stats : &w->tls_turns.stats;
 }
 
 const char *

@@ -77,7 +77,7 @@ void worker_drain(struct worker *, mc_ns deadline_ns);
 /* Ends at once, joins the thread, frees. */
 void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);
-const struct tls_stats *worker_tls_stats(const struct worker *);
+const struct tls_stats *worker_tls_stats(const struct worker *, bool with_servers);
 const char *worker_engine(const struct worker *);
 /* Queued requests may go on: a server became available.  Any thread. */
 void worker_wake(struct worker *);

@@ -13,7 +13,7 @@ from .wait import wait_until
 class Nginx(Process):
     """nginx as an origin, one process that can be killed: name in X-Server, files under root."""
 
-    def __init__(self, directory, name="nginx", location="", http="", port=None, root=None):
+    def __init__(self, directory, name="nginx", location="", http="", port=None, root=None, listen=""):
         self.name, self.port = name, port or free_port()
         self.dir = os.path.join(directory, f"nginx-{name}-{self.port}")
         self.root = root or os.path.join(self.dir, "root")
@@ -36,7 +36,7 @@ http {{
   default_type text/plain;
   {http}
   server {{
-    listen 127.0.0.1:{self.port} backlog=1024;
+    listen 127.0.0.1:{self.port} backlog=1024 {listen};
     root {self.root};
     add_header X-Server {name};
     location = /name {{ return 200 "{name}\\n"; }}

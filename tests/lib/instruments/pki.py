@@ -39,6 +39,10 @@ def openssl(*args, **kw):
     return r.stdout
 
 
+def kind_of(name):
+    return "IP" if ":" in name or name.replace(".", "").isdigit() else "DNS"
+
+
 class Authority:
     def __init__(self, directory, name="Test Authority"):
         self.dir, self.n = directory, 0
@@ -65,7 +69,7 @@ class Authority:
                 "-out", stem + ".csr", "-subj", f"/CN={cn or names[0]}")
         ext = ["extendedKeyUsage=" + ("clientAuth" if client else "serverAuth")]
         if names:
-            ext.append("subjectAltName=" + ",".join(f"DNS:{n}" for n in names))
+            ext.append("subjectAltName=" + ",".join(f"{kind_of(n)}:{n}" for n in names))
         self.write(f"c{self.n}.ext", "\n".join(ext) + "\n")
         when = ["-startdate", dates[0], "-enddate", dates[1]] if dates else []
         openssl("ca", "-batch", "-notext", "-config", self.conf, "-in", stem + ".csr", "-out", stem + ".crt",

@@ -4,6 +4,7 @@
 import ssl
 
 from .client import Client
+from .origin import Origin
 
 
 def context(ca=None, cert=None, versions=None, alpn=None, ciphers=None):
@@ -53,3 +54,38 @@ class TlsClient(Client):
             pass
         self.sock.settimeout(self.timeout)
         return self
+
+
+def server_context(cert, client_ca=None, versions=None, alpn=None):
+    """cert: a PEM file.  client_ca: an Authority whose certificates clients must have."""
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(cert)
+    if client_ca:
+        ctx.load_verify_locations(client_ca.pem)
+        ctx.verify_mode = ssl.CERT_REQUIRED
+    if versions:
+        ctx.minimum_version, ctx.maximum_version = versions
+    if alpn:
+        ctx.set_alpn_protocols(alpn)
+    return ctx
+
+
+class TlsOrigin(Origin):
+    """An origin behind TLS; handshakes that failed are in .refused, names that were asked for in .names."""
+
+    def __init__(self, ctx, *a, **kw):
+        self.ctx, self.refused, self.names, self.resumed, self.alpn = ctx, [], [], [], []
+        ctx.sni_callback = lambda sock, name, _: self.names.append(name)
+        super().__init__(*a, **kw)
+
+    def _serve(self, conn):
+        try:
+            conn.sock = self.ctx.wrap_socket(conn.sock, server_side=True)
+        except (ssl.SSLError, OSError) as e:
+            self.refused.append(str(e))
+            conn.done.set()
+            conn.sock.close()
+            return
+        self.resumed.append(conn.sock.session_reused)
+        self.alpn.append(conn.sock.selected_alpn_protocol())
+        super()._serve(conn)
