@@ -169,7 +169,7 @@ def protocols_roster(meercat):
         nginxes.append(Proxy("nginx-buf64", nginx, conf,
                              {**plain, **stream, "BUFFER": "proxy_buffer_size 64k;"}, tcp))
     conf = "protocols-haproxy.cfg"
-    spoken = {c.name for c in PROTOCOLS if c.name.startswith(("tls", "ws"))}
+    spoken = {c.name for c in PROTOCOLS if c.name.startswith(("tls", "ws", "tcp"))}
     return [
         Proxy("meercat-epoll", meercat, "protocols-meercat.conf", {}, spoken),
         Proxy("meercat-uring", meercat, "protocols-meercat.conf", {}, spoken),
