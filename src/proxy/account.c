@@ -131,8 +131,8 @@ log_request(struct txn *t, mc_ns now)
         .connect_ns = phase(t->at.placed, t->at.connected),
         .first_byte_ns = phase(t->at.sent, t->at.first_byte),
         .total_ns = phase(t->at.begun, now),
-        .tunnel = t->tunnel ? t->upgrade : STR_NONE,
-        .tunnel_ns = t->tunnel ? now - t->at.first_byte : -1,
+        .tunnel = t->tunnel != NULL ? t->upgrade : STR_NONE,
+        .tunnel_ns = t->tunnel != NULL ? now - t->at.first_byte : -1,
         .tls_version = t->tls != NULL ? t->tls->version : NULL,
         .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
         .up_tls_version = t->up_tls_version,
@@ -152,10 +152,11 @@ account_done(struct txn *t)
     const mc_ns now = worker_now(w);
 
     count_status(t);
-    if (t->tunnel)
+    if (t->tunnel != NULL)
         count_tunnel(t);
     if (t->at.begun != 0) /* the request ended with the switch */
-        stat_hist_add(&w->stats.request_time, (t->tunnel ? t->at.first_byte : now) - t->at.begun);
+        stat_hist_add(&w->stats.request_time,
+                      (t->tunnel != NULL ? t->at.first_byte : now) - t->at.begun);
     if (t->gen->snap->access_log != NULL)
         log_request(t, now);
 }

@@ -23,7 +23,7 @@
     X(BODY_TOO_LARGE, 413, RESOURCE_EXHAUSTED, "http_request_denied", "request body too large")    \
     X(UPGRADE, 501, UNIMPLEMENTED, "http_upgrade_failed",                                          \
       "upgrade to this protocol is not allowed")                                                   \
-    X(BAD_UPGRADE, 502, INTERNAL, "http_upgrade_failed", "server switched to another protocol")    \
+    X(BAD_UPGRADE, 502, INTERNAL, "http_upgrade_failed", "bad answer to an upgrade")               \
     X(METHOD, 501, UNIMPLEMENTED, "http_request_denied", "method is not supported")                \
     X(MAX_FORWARDS, 0, OK, "", "answered here: Max-Forwards is 0")                                 \
     X(HEAD_TIMEOUT, 408, DEADLINE_EXCEEDED, "http_request_error",                                  \

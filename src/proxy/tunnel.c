@@ -19,6 +19,11 @@
 /* How often a side that is to be cut is asked whether it has taken its last bytes. */
 #define TAKEN_POLL_NS (20 * MC_MS)
 
+/* So many bytes lately are worth a pipe, and fewer in a tick give it back: splicing is cheaper from
+ * 128 KB on (relay.c), and pipes are few. */
+#define BULK_BYTES    (256u << 10)
+#define TICK_NS       MC_SEC
+
 static struct server_counters *
 counters(const struct txn *t)
 {
@@ -76,7 +81,7 @@ account_switch(struct txn *t)
     t->attempt_end = PLACE_END_VOID;
     if (pool_learns(t->pool->pool))
         weigh_end(t);
-    t->tunnel = true;
+    t->tunnel = arena_zalloc(&t->arena, sizeof(*t->tunnel));
 }
 
 static struct str
@@ -94,12 +99,12 @@ open_tunnel(struct txn *t, const struct http_head *h)
 
     load_report_interim(t, h, &out);
     t->up->switched(t);
-    early = t->down->switched(t, &d, &t->down_ended);
+    early = t->down->switched(t, &d, &t->tunnel->in.ended);
     if (early != NULL) {
         tunnel_down_data(t, &early);
         block_give(loop_blocks(t->worker->loop), &early);
     }
-    if (t->down_ended)
+    if (t->tunnel->in.ended)
         t->up->shut(t);
     else if (t->up->unsent(t) <= RELAY_HIGH)
         t->down->want(t, true);
@@ -113,7 +118,7 @@ static mc_ns
 limit_of(const struct txn *t)
 {
     const struct pool_conf *p = &t->pool->pool->conf;
-    const bool half = t->down_ended || t->up_ended;
+    const bool half = t->tunnel->in.ended || t->tunnel->out.ended;
 
     return half && p->idle_timeout_ns < p->tunnel_timeout_ns ? p->idle_timeout_ns
                                                              : p->tunnel_timeout_ns;
@@ -122,8 +127,17 @@ limit_of(const struct txn *t)
 static void
 watch(struct txn *t, mc_ns at_ns)
 {
-    t->phase_deadline_ns = at_ns;
+    const bool splicing = t->tunnel->in.splicing || t->tunnel->out.splicing;
+    const mc_ns soon = worker_now(t->worker) + TICK_NS;
+
+    t->phase_deadline_ns = splicing && soon < at_ns ? soon : at_ns;
     txn_arm(t);
+}
+
+static void
+moved(struct txn *t)
+{
+    t->in_progress_ns = worker_now(t->worker);
 }
 
 void
@@ -137,10 +151,137 @@ tunnel_switch(struct txn *t, const struct http_head *h)
     account_switch(t);
     txn_enter(t, TXN_TUNNEL);
     t->upgrade = arena_str(&t->arena, protocol_of(h));
-    t->in_progress_ns = t->entered_ns;
+    moved(t);
     t->deadline_total_ns = MC_NEVER_NS;
     open_tunnel(t, h);
     watch(t, t->entered_ns + limit_of(t));
+}
+
+/* --- one direction -------------------------------------------------------------------------------
+ */
+
+/* hot: once per read */
+static void
+count(struct txn *t, const struct tunnel_way *y, uint64_t n)
+{
+    struct worker_stats *s = &t->worker->stats;
+    const bool in = y == &t->tunnel->in;
+
+    *(in ? &t->bytes_in : &t->bytes_out) += n;
+    stat_add(in ? &s->tunnel_bytes_in : &s->tunnel_bytes_out, n);
+    stat_add(in ? &counters(t)->bytes_out : &counters(t)->bytes_in, n);
+    moved(t);
+}
+
+static struct sock *
+source(const struct txn *t, const struct tunnel_way *y)
+{
+    return y == &t->tunnel->in ? t->down->raw(t) : t->up->raw(t);
+}
+
+static struct sock *
+sink(const struct txn *t, const struct tunnel_way *y)
+{
+    return y == &t->tunnel->in ? t->up->raw(t) : t->down->raw(t);
+}
+
+static void
+want(struct txn *t, const struct tunnel_way *y, bool on)
+{
+    if (y == &t->tunnel->in)
+        t->down->want(t, on);
+    else
+        t->up->want(t, on);
+}
+
+/* --- splice --------------------------------------------------------------------------------------
+ */
+
+static void
+count_spliced(struct txn *t, struct tunnel_way *y, uint64_t n)
+{
+    if (n == y->spliced)
+        return;
+    stat_add(&t->worker->stats.spliced_bytes, n - y->spliced);
+    count(t, y, n - y->spliced);
+    y->spliced = n;
+}
+
+void
+tunnel_settle(struct txn *t)
+{
+    struct tunnel_way *ways[] = {&t->tunnel->in, &t->tunnel->out};
+
+    for (unsigned i = 0; i < MC_COUNT(ways); i++)
+        if (ways[i]->splicing)
+            count_spliced(t, ways[i], sock_splice_moved(source(t, ways[i])));
+}
+
+static void
+spliced(struct txn *t, struct tunnel_way *y, uint64_t n, int err, bool from_failed)
+{
+    MC_CHECK(t, TXN_MAGIC);
+    count_spliced(t, y, n);
+    y->splicing = false;
+    if (err == 0 && y == &t->tunnel->in)
+        tunnel_down_end(t);
+    else if (err == 0)
+        tunnel_up_end(t);
+    else if (from_failed == (y == &t->tunnel->in))
+        tunnel_down_broken(t);
+    else
+        tunnel_up_broken(t);
+}
+
+static void
+in_spliced(void *arg, uint64_t n, int err, bool from_failed)
+{
+    spliced(arg, &((struct txn *)arg)->tunnel->in, n, err, from_failed);
+}
+
+static void
+out_spliced(void *arg, uint64_t n, int err, bool from_failed)
+{
+    spliced(arg, &((struct txn *)arg)->tunnel->out, n, err, from_failed);
+}
+
+static void
+try_splice(struct txn *t, struct tunnel_way *y)
+{
+    struct sock *from = source(t, y), *to = sink(t, y);
+
+    y->bulk = 0;
+    if (t->gen->snap->splice_bytes == 0 || from == NULL || to == NULL)
+        return;
+    want(t, y, false);
+    y->splicing =
+        sock_splice(from, to, SPLICE_ALL, y == &t->tunnel->in ? in_spliced : out_spliced, t);
+    y->spliced = y->spliced_seen = 0;
+    if (y->splicing)
+        watch(t, t->in_progress_ns + limit_of(t));
+    else
+        want(t, y, true);
+}
+
+/* hot: once per read.  Bulk comes in full reads; messages end in one that is not. */
+static bool
+is_bulk(struct tunnel_way *y, uint32_t n)
+{
+    y->bulk = n >= BLOCK_RX ? y->bulk + n : y->bulk / 2;
+    return y->bulk >= BULK_BYTES;
+}
+
+/* The pipe goes back when a whole tick has brought little. */
+static void
+look_at_pipe(struct txn *t, struct tunnel_way *y)
+{
+    if (!y->splicing)
+        return;
+    if (y->spliced - y->spliced_seen < BULK_BYTES && sock_splice_stop(source(t, y))) {
+        y->splicing = false;
+        want(t, y, true);
+    }
+    y->spliced_seen = y->spliced;
 }
 
 /* --- the end -------------------------------------------------------------------------------------
@@ -159,7 +300,8 @@ finish(struct txn *t, enum end_reason why)
 static void
 finish_if_over(struct txn *t)
 {
-    if (t->down_ended && t->up_ended && t->up->unsent(t) == 0 && t->down->unsent(t) == 0)
+    if (t->tunnel->in.ended && t->tunnel->out.ended && t->up->unsent(t) == 0 &&
+        t->down->unsent(t) == 0)
         finish(t, END_OK);
 }
 
@@ -189,18 +331,15 @@ cut(struct txn *t)
 static void
 broken(struct txn *t, enum end_reason why)
 {
-    if (t->cutting) { /* now it is both */
+    if (t->tunnel->cutting) { /* now it is both */
         finish(t, t->end);
         return;
     }
-    t->cutting = true;
+    t->tunnel->cutting = true;
     t->end = why;
-    t->in_progress_ns = worker_now(t->worker);
     t->out_untaken_seen = UINT64_MAX;
-    if (why == END_CLIENT_GONE)
-        t->up->want(t, false);
-    else
-        t->down->want(t, false);
+    moved(t);
+    want(t, why == END_CLIENT_GONE ? &t->tunnel->out : &t->tunnel->in, false);
     cut(t);
 }
 
@@ -216,22 +355,35 @@ tunnel_up_broken(struct txn *t)
     broken(t, END_SERVER_RESET);
 }
 
+/* What the target of a direction has taken without making room for more yet is progress, too; it is
+ * only seen when somebody looks. */
+static void
+look(struct txn *t, struct tunnel_way *y)
+{
+    const bool in = y == &t->tunnel->in;
+    const bool blocked = y->splicing ? sock_splice_blocked(source(t, y))
+                                     : (in ? t->up->unsent(t) : t->down->unsent(t)) > 0;
+    const uint64_t untaken = !blocked ? 0 : in ? t->up->untaken(t) : t->down->untaken(t);
+
+    if (untaken != y->untaken_seen)
+        moved(t);
+    y->untaken_seen = untaken;
+    look_at_pipe(t, y);
+}
+
 void
 tunnel_tick(struct txn *t)
 {
-    const mc_ns now = worker_now(t->worker), limit = limit_of(t);
-    const uint64_t in = t->up->unsent(t) > 0 ? t->up->untaken(t) : 0;
-    const uint64_t out = t->down->unsent(t) > 0 ? t->down->untaken(t) : 0;
+    const mc_ns limit = limit_of(t);
 
-    if (t->cutting) {
+    if (t->tunnel->cutting) {
         cut(t);
         return;
     }
-    if (in != t->in_untaken_seen || out != t->out_untaken_seen)
-        t->in_progress_ns = now;
-    t->in_untaken_seen = in;
-    t->out_untaken_seen = out;
-    if (now - t->in_progress_ns >= limit)
+    tunnel_settle(t);
+    look(t, &t->tunnel->in);
+    look(t, &t->tunnel->out);
+    if (worker_now(t->worker) - t->in_progress_ns >= limit)
         finish(t, END_TUNNEL_TIMEOUT);
     else
         watch(t, t->in_progress_ns + limit);
@@ -244,21 +396,21 @@ tunnel_tick(struct txn *t)
 void
 tunnel_down_data(struct txn *t, struct block **b)
 {
+    struct tunnel_way *y = &t->tunnel->in;
     const uint32_t n = (*b)->len;
 
-    t->bytes_in += n;
-    t->in_progress_ns = worker_now(t->worker);
-    stat_add(&t->worker->stats.tunnel_bytes_in, n);
-    stat_add(&counters(t)->bytes_out, n);
+    count(t, y, n);
     t->up->data(t, b);
-    if (t->up->unsent(t) > RELAY_HIGH)
+    if (is_bulk(y, n))
+        try_splice(t, y);
+    if (!y->splicing && t->up->unsent(t) > RELAY_HIGH)
         t->down->want(t, false);
 }
 
 void
 tunnel_down_end(struct txn *t)
 {
-    t->down_ended = true;
+    t->tunnel->in.ended = true;
     t->up->shut(t);
     watch(t, worker_now(t->worker) + limit_of(t));
     finish_if_over(t);
@@ -267,10 +419,12 @@ tunnel_down_end(struct txn *t)
 void
 tunnel_up_drained(struct txn *t)
 {
-    t->in_progress_ns = worker_now(t->worker);
-    if (t->cutting)
+    const struct tunnel_way *y = &t->tunnel->in;
+
+    moved(t);
+    if (t->tunnel->cutting || y->splicing)
         return;
-    if (!t->down_ended)
+    if (!y->ended)
         t->down->want(t, true);
     finish_if_over(t);
 }
@@ -282,21 +436,21 @@ tunnel_up_drained(struct txn *t)
 void
 tunnel_up_data(struct txn *t, struct block **b)
 {
+    struct tunnel_way *y = &t->tunnel->out;
     const uint32_t n = (*b)->len;
 
-    t->bytes_out += n;
-    t->in_progress_ns = worker_now(t->worker);
-    stat_add(&t->worker->stats.tunnel_bytes_out, n);
-    stat_add(&counters(t)->bytes_in, n);
+    count(t, y, n);
     t->down->data(t, b);
-    if (t->down->unsent(t) > RELAY_HIGH)
+    if (is_bulk(y, n))
+        try_splice(t, y);
+    if (!y->splicing && t->down->unsent(t) > RELAY_HIGH)
         t->up->want(t, false);
 }
 
 void
 tunnel_up_end(struct txn *t)
 {
-    t->up_ended = true;
+    t->tunnel->out.ended = true;
     t->down->shut(t);
     watch(t, worker_now(t->worker) + limit_of(t));
     finish_if_over(t);
@@ -305,10 +459,12 @@ tunnel_up_end(struct txn *t)
 void
 tunnel_down_drained(struct txn *t)
 {
-    t->in_progress_ns = worker_now(t->worker);
-    if (t->cutting)
+    const struct tunnel_way *y = &t->tunnel->out;
+
+    moved(t);
+    if (t->tunnel->cutting || y->splicing)
         return;
-    if (!t->up_ended)
+    if (!y->ended)
         t->up->want(t, true);
     finish_if_over(t);
 }

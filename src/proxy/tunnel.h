@@ -10,6 +10,20 @@
 
 #include "proxy/txn.h"
 
+/* One direction. */
+struct tunnel_way {
+    bool ended;                     /* it says no more */
+    bool splicing;                  /* its bytes go through a pipe */
+    uint32_t bulk;                  /* bytes that came in large pieces, lately */
+    uint64_t spliced, spliced_seen; /* by the present transfer; when tunnel_tick() last looked */
+    uint64_t untaken_seen;
+};
+
+struct tunnel {
+    struct tunnel_way in, out; /* from the client, to the client */
+    bool cutting;              /* t->end says which side is broken; the other gets what is left */
+};
+
 /* By the pool's `upgrade`: what the request offers goes into t->upgrade.  False: it asks for
  * protocols of which none is allowed. */
 bool tunnel_ask(struct txn *);
@@ -36,5 +50,7 @@ void tunnel_up_broken(struct txn *);
 void tunnel_down_drained(struct txn *);
 void tunnel_up_drained(struct txn *);
 void tunnel_tick(struct txn *); /* the timer fired */
+/* Before the end: what is on its way is counted. */
+void tunnel_settle(struct txn *);
 
 #endif

@@ -144,6 +144,8 @@ txn_finish(struct txn *t)
         txn_enter(t, TXN_DONE);
     loop_timer_clear(w->loop, &t->timer);
     wait_leave(t->worker, &t->wait);
+    if (t->tunnel != NULL)
+        tunnel_settle(t);
     txn_end_attempt(t, t->resp_done && t->req_ended);
     relay_drop_hold(t);
     account_done(t);
@@ -165,7 +167,7 @@ txn_end_attempt(struct txn *t, bool reuse)
     t->head_sent = t->req_ended = t->heard = false;
     if (s == NULL)
         return;
-    if (pool_learns(t->pool->pool) && !t->tunnel)
+    if (pool_learns(t->pool->pool) && t->tunnel == NULL)
         weigh_end(t);
     t->server = NULL;
     pool_end(t->pool->pool, s);

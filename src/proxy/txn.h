@@ -46,6 +46,7 @@ struct worker;
 struct gen;
 struct pool_rt;
 struct conn;
+struct tunnel;
 
 /* Moments since the request's first byte; 0: not reached. */
 struct txn_times {
@@ -100,10 +101,8 @@ struct txn {
     uint8_t unprocessed; /* attempts that servers gave back untouched */
 
     /* another protocol (tunnel.h) */
-    bool tunnel;               /* the server has switched */
-    bool down_ended, up_ended; /* in a tunnel: that side says no more */
-    bool cutting;              /* t->end says which side is broken; the other gets what is left */
-    struct str upgrade;        /* offered to servers; in a tunnel, what is spoken; else empty */
+    struct tunnel *tunnel; /* the server has switched; in the arena */
+    struct str upgrade;    /* offered to servers; in a tunnel, what is spoken; else empty */
 
     /* attempts */
     unsigned attempts; /* counted against the pool's retries */

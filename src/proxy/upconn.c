@@ -588,7 +588,9 @@ h1_raw(const struct txn *t)
 {
     struct upconn *u = upconn_of_txn(t);
 
-    return u->state == UPCONN_BODY || u->state == UPCONN_HEAD ? stream_raw(&u->stream) : NULL;
+    return u->state == UPCONN_BODY || u->state == UPCONN_HEAD || u->state == UPCONN_TUNNEL
+               ? stream_raw(&u->stream)
+               : NULL;
 }
 
 static uint64_t

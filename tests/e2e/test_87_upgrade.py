@@ -571,6 +571,72 @@ def test_a_slow_server_holds_the_client_back(lab):
     assert got.digest() == want.digest()
 
 
+def test_bulk_goes_by_splice_and_the_pipe_goes_back(lab):
+    """Both ways at once, then small messages, then bulk again."""
+    lb = lab.proxy(lab.origin(script=switching(echo), keep=False), admin_http=True, log="json")
+    c = lb.client()
+    assert ask(c).status == 101
+    data = os.urandom(1 << 20)
+
+    def counted(what):
+        return lb.metric(f"meercat_process_{what}_total")
+
+    def bulk(n):
+        pump = threading.Thread(target=lambda: [c.send(data) for _ in range(n)])
+        pump.start()
+        for _ in range(n):
+            assert c.read_exactly(len(data)) == data
+        pump.join()
+    bulk(24)
+    wait_until(lambda: counted("spliced_bytes") > 8 << 20, what="pipes were used")
+    spliced = counted("spliced_bytes")
+
+    def copied_again():
+        was = counted("tunnel_bytes_in"), counted("spliced_bytes")
+        c.send(b"x" * 1000)
+        assert c.read_exactly(1000) == b"x" * 1000
+        return (counted("tunnel_bytes_in"), counted("spliced_bytes")) == (was[0] + 1000, was[1])
+    wait_until(copied_again, 10, "the pipes have gone back")
+    bulk(8)
+    c.shutdown()
+    assert c.read_all() == b""
+    assert counted("spliced_bytes") > spliced
+    line = lb.log_json(1)[0]
+    assert line["end"] == "ok" and line["bytes_in"] == line["bytes_out"] > 32 << 20
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_side_that_breaks_amid_bulk(lab, who):
+    data = os.urandom(1 << 20)
+    ended = threading.Event()
+
+    def then(conn):
+        n = 0
+        while conn.send(data):
+            n += 1
+            if who == "server" and n == 20:
+                conn.rst()
+                break
+        ended.set()
+    lb = lab.proxy(lab.origin(script=switching(then)), log="json", admin_http=True)
+    c = lb.client()
+    assert ask(c).status == 101
+    if who == "client":
+        for _ in range(10):
+            c.read_exactly(len(data))
+        c.rst()
+    else:
+        with pytest.raises((Closed, ConnectionError)):
+            while True:
+                c.read_exactly(len(data))
+    assert ended.wait(10)
+    line = lb.log_json(1)[0]
+    assert line["end"] == ("client-gone" if who == "client" else "server-reset")
+    assert lb.metric("meercat_process_spliced_bytes_total") > 0
+    assert line["bytes_out"] == lb.metric("meercat_process_tunnel_bytes_out_total") > 5 << 20
+    assert tunnels(lb) == 0
+
+
 def test_a_tunnel_counts_as_a_request_under_way(lab):
     def script(conn):
         while True:
