@@ -29,6 +29,7 @@
     "pool \"app\" {\n server \"s1\" { address = \"10.0.0.1:80\" }\n" line "\n}\n" LISTEN ROUTE
 #define CHECK_WITH(line)  POOL_WITH("check { " line " }")
 #define SERVER_WITH(line) POOL_WITH("server \"s2\" { " line " }")
+#define TCP(routes)       "listen t { bind = \"*:81\" protocol = tcp }\n" REST routes
 #define ROUTE_WITH(line)  "route \"all\" {\n" line "\n}\n" LISTEN POOL
 
 static char *
@@ -246,7 +247,28 @@ static const struct {
      "t:2: bind: \"none\" has no port, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
     {"node = lb1\ncluster { bind = \"127.0.0.1:0\" }\n" REST,
      "t:2: bind: 127.0.0.1:0 has port 0, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
+    {ROUTE_WITH("pool = \"app\" listen = \"web\""),
+     "t:1: listen: \"web\" takes requests, expected a listener with protocol = tcp\n"},
+    {ROUTE_WITH("pool = \"app\" listen = \"wep\""),
+     "t:1: listen: there is no listener \"wep\", expected \"web\" perhaps\n"},
+    {ROUTE_WITH("pool = \"app\" sni = \"a.b\""),
+     "t:1: route \"all\" has sni without listen, expected the name of a listener with protocol = "
+     "tcp\n"},
+    {TCP("route r { listen = t path = \"/\" pool = app }\n"),
+     "t:5: route \"r\" has listen and host or path, expected sni or nothing: connections have no "
+     "requests\n"},
+    {TCP("route r { listen = t sni = \"a:1\" pool = app }\n"),
+     "t:5: sni: \"a:1\" is not a host name, expected like \"example.org\" or \"*.example.org\", "
+     "without port\n"},
     /* warnings */
+    {TCP(""),
+     "t:1: warning: listen \"t\": no route leads from it, expected route \"name\" { listen = \"t\" "
+     "... }\n"},
+    {TCP("route r { listen = t sni = {\"*.a.b\", \"c.d\"} pool = app }\n"
+         "route s { listen = t sni = \"x.a.b\" pool = app }\n"
+         "route t { listen = t pool = app }\n"),
+     "t:6: warning: route \"s\" is never reached, expected before route \"r\", which takes all its "
+     "requests\n"},
     {REST "route \"late\" { path = \"/x\" pool = \"app\" }\n",
      "t:4: warning: route \"late\" is never reached, expected before route \"all\", which takes "
      "all "
@@ -633,6 +655,9 @@ each_option_reaches_its_field(void **state)
              " server a { address = \"10.0.0.1:${MEERCAT_TEST_PORT}\" weight = 0 backup = yes }\n"
              " server b { address = app.internal:80 state = drain check-port = 1 }\n"
              "}\n"
+             "listen t { bind = \"*:82\" protocol = tcp }\n"
+             "pool db { server d { address = \"10.0.0.2:1\" } }\n"
+             "route n { listen = {t} sni = {a.org, \"*.B.org\"} pool = db }\n"
              "route r { host = {example.org, \"*.Example.org\"} path = /api/ pool = app }\n");
     const struct pool_conf *p = &c->pools[0];
     const struct listener_conf *l = &c->listeners[0];
@@ -679,8 +704,11 @@ each_option_reaches_its_field(void **state)
     assert_true(p->servers[0].backup);
     assert_int_equal(p->servers[1].state, HEALTH_ADMIN_DRAIN);
     assert_int_equal(p->servers[1].check_port, 1);
-    assert_int_equal(c->routes[0].n_hosts, 2);
-    assert_string_equal(c->routes[0].path, "/api/");
+    assert_int_equal(c->routes[1].n_hosts, 2);
+    assert_string_equal(c->routes[1].path, "/api/");
+    assert_int_equal(c->listeners[2].protocol, LISTENER_TCP);
+    assert_int_equal(c->routes[0].n_listeners, 1);
+    assert_string_equal(c->routes[0].names[1], "*.B.org");
     conf_free(&c);
 }
 

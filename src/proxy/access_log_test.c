@@ -100,6 +100,26 @@ a_json_line_tells_how_a_call_went(void **state)
 }
 
 static void
+a_line_of_a_connection_tells_of_no_request(void **state)
+{
+    struct access_record r = record();
+    struct buf b;
+
+    r.tcp = true;
+    r.sni = STR("db.org");
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(strstr(b.p, "\"protocol\":\"tcp\",\"end\":\"ok\""));
+    assert_non_null(strstr(b.p, "\"sni\":\"db.org\""));
+    assert_null(strstr(b.p, "\"method\""));
+    assert_null(strstr(b.p, "\"status\""));
+    assert_null(strstr(b.p, "\"reused\""));
+    buf_free(&b);
+    b = line(ACCESS_COMMON, &r);
+    assert_non_null(strstr(b.p, "\"TCP db.org\" "));
+    buf_free(&b);
+}
+
+static void
 a_json_line_tells_of_tls(void **state)
 {
     struct access_record r = record();
@@ -307,6 +327,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_json_line_tells_all_that_is_known),
         cmocka_unit_test(a_json_line_tells_how_a_call_went),
+        cmocka_unit_test(a_line_of_a_connection_tells_of_no_request),
         cmocka_unit_test(a_json_line_tells_of_tls),
         cmocka_unit_test(a_json_line_tells_of_a_tunnel),
         cmocka_unit_test(a_json_line_survives_hostile_bytes),

@@ -109,6 +109,34 @@ the_first_route_that_matches_wins(void **state)
     assert_null(route_find(routes, 0, STR("example.org"), STR("/")));
 }
 
+static void
+connections_go_by_the_name_they_ask_for(void **state)
+{
+    char *listeners[] = {(char *)"tls"}, *names[] = {(char *)"a.org", (char *)"*.b.org"};
+    struct route named = {
+        .conf = {.listeners = listeners, .n_listeners = 1, .names = names, .n_names = 2}};
+    struct route rest = {.conf = {.listeners = listeners, .n_listeners = 1}};
+    const struct route *both[] = {&named, &rest};
+
+    assert_ptr_equal(route_find_name(both, 2, STR("A.org")), &named);
+    assert_ptr_equal(route_find_name(both, 2, STR("x.b.org")), &named);
+    assert_ptr_equal(route_find_name(both, 2, STR("b.org")), &rest);
+    assert_ptr_equal(route_find_name(both, 2, STR_NONE), &rest);
+    assert_null(route_find_name(both, 1, STR_NONE));
+    assert_null(route_find_name(both, 0, STR("a.org")));
+}
+
+static void
+requests_do_not_go_where_connections_go(void **state)
+{
+    char *listeners[] = {(char *)"tls"};
+    struct route routes[] = {{.conf = {.listeners = listeners, .n_listeners = 1}},
+                             {.pool_index = 1}};
+
+    assert_ptr_equal(route_find(routes, 2, STR("a.org"), STR("/")), &routes[1]);
+    assert_null(route_find(routes, 1, STR("a.org"), STR("/")));
+}
+
 int
 main(void)
 {
@@ -120,6 +148,8 @@ main(void)
         cmocka_unit_test(a_host_is_found_in_any_case),
         cmocka_unit_test(a_star_covers_every_depth_but_not_the_name_itself),
         cmocka_unit_test(the_first_route_that_matches_wins),
+        cmocka_unit_test(connections_go_by_the_name_they_ask_for),
+        cmocka_unit_test(requests_do_not_go_where_connections_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
