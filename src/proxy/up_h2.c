@@ -438,6 +438,7 @@ on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
         h2_stream_unprocessed(s, h->phase != H2_DRAINING);
         return 0;
     }
+    s->txn->heard = true; /* it was the server's answer: no sign of a connection that was dead */
     s->txn->detail = nghttp2_http2_strerror(code);
     if (s->headed)
         txn_up_failed(s->txn, END_RESPONSE_INCOMPLETE);
