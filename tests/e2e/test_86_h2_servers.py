@@ -157,7 +157,7 @@ def test_many_requests_share_a_connection(lab):
     first = lb.client().get("/0")
     o.wait_seen(1)
     clients = [lb.client().get(f"/{i}") for i in range(1, 40)]
-    o.wait_seen(40)
+    wait_until(lambda: len(held) == 40, 5)
     assert len(o.conns) == 1
     for s in held[::-1]:
         s.respond(200, s.path.encode())
@@ -230,9 +230,9 @@ def test_an_idle_connection_ends_in_time(lab):
 
 def test_reload_keeps_what_is_under_way(lab):
     held = []
-    lb, o = h2_lab(lab, on_end=held.append)
+    lb, o = h2_lab(lab, on_end=lambda s: held.append(s) if s.path == "/old" else s.respond(200, b"before"))
     c = lb.client().get("/old")
-    o.wait_seen(1)
+    wait_until(lambda: held, 5)
     other = lab.add(H2Origin())
     lb.conf.pools["app"][1]["s1"]["address"] = other.address
     lb.reload(lb.conf)
@@ -246,7 +246,7 @@ def test_drain_lets_streams_finish(lab):
     held = []
     lb, o = h2_lab(lab, on_end=held.append)
     c = lb.client().get("/")
-    o.wait_seen(1)
+    wait_until(lambda: held, 5)
     lb.signal(15)
     wait_until(lambda: lb.port not in proc.listening_ports(), 5, "it listens no more")
     held[0].respond(200, b"last")
@@ -334,20 +334,14 @@ def test_malformed_heads_are_502_and_nobody_elses_trouble(lab, what):
     wait_until(lambda: o.seen[0].reset in (PROTOCOL_ERROR, None), 2)
 
 
-@pytest.mark.parametrize("length,body,last", [(5, b"abc", b""), (2, b"abc", b""), (3, b"abc", b"d")])
-def test_a_body_that_is_not_what_was_said_never_looks_whole(lab, length, body, last):
+@pytest.mark.parametrize("length", [5, 2])
+def test_a_body_that_is_not_what_was_said_never_looks_whole(lab, length):
     def answer(s):
         s.conn.fields(s.id, [(":status", "200"), ("content-length", str(length))], end=False)
-        s.conn.bytes(s.id, body, end=not last)
-        if last:
-            s.conn.bytes(s.id, last, end=True)
+        s.conn.bytes(s.id, b"abc", end=True)
     lb, o = h2_lab(lab, on_end=answer)
-    c = lb.client().get("/")
     with pytest.raises(Closed):
-        r = c.read_response()
-        assert len(r.body) != length or last, r
-        c.expect_fin()
-        raise AssertionError("it ended well")
+        lb.client().get("/").read_response()
 
 
 def test_data_before_the_head(lab):
@@ -390,7 +384,7 @@ def test_a_reset_stream_is_nobody_elses_trouble(lab):
             s.respond(200)
     lb, o = h2_lab(lab, on_end=answer, pool={"retries": 0})
     kept = lb.client().get("/hold")
-    o.wait_seen(1)
+    wait_until(lambda: held, 5)
     assert_own_answer(lb.client().request("/reset"), 502, error="connection_terminated")
     held[0].respond(200, b"kept")
     assert kept.read_response().body == b"kept" and len(o.conns) == 1
@@ -441,10 +435,10 @@ def test_goaway_lets_the_others_finish_and_sends_the_rest_again(lab):
     o.wait_seen(1)
     for i in range(1, 6):
         clients.append(post(lb.client(), b"body", f"/{i}"))
-        o.wait_seen(i + 1)
+        wait_until(lambda: len(held) == i + 1, 5)
     conn = o.conns[0]
     conn.send_goaway(held[2].id)
-    wait_until(lambda: len(o.seen) == 9, 5, "three are sent again")
+    wait_until(lambda: len(held) == 9, 5, "three are sent again")
     assert len(o.conns) == 2 and all(s.conn is o.conns[1] and s.body == b"body" for s in o.seen[6:])
     for s in held[:3] + held[6:]:
         s.respond(200, s.path.encode())
@@ -460,7 +454,7 @@ def test_a_graceful_goaway_in_two_steps(lab):
     o.wait_seen(1)
     o.conns[0].send_goaway(2 ** 31 - 1)
     second = lb.client().get("/1")
-    o.wait_seen(2)
+    wait_until(lambda: len(held) == 2, 5)
     assert len(o.conns) == 2 and held[1].conn is o.conns[1]
     o.conns[0].send_goaway(held[0].id)
     for s in held:

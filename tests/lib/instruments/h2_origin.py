@@ -2,6 +2,7 @@
 """A server that speaks HTTP/2 by python3-h2 and does what a script says, be it right or wrong."""
 
 import socket
+import struct
 import threading
 
 from h2.config import H2Configuration
@@ -130,9 +131,8 @@ class Conn:
     def close(self, reset=False):
         try:
             if reset:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            else:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)  # the reader lets go of it
         except OSError:
             pass
         self.sock.close()
