@@ -617,7 +617,7 @@ up_h2_unconnected(struct upconn *u, enum end_reason why)
     unsigned others;
 
     why = upconn_reason(&u->stream, why, &detail);
-    upconn_close(u, false);
+    upconn_close(u, false); /* what TLS said of it is there until on_closed */
     if (p->n_waiting == 0)
         return;
     others = p->n_dialled * expected(p);

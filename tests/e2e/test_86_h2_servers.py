@@ -10,10 +10,13 @@ import pytest
 
 from instruments.client import Closed
 from instruments.h2_origin import DataFrame, H2Origin, HeadersFrame, PingFrame, SettingsFrame
+from instruments.origin import ok
+from instruments.pki import Authority
 from instruments.ports import free_port
 from instruments.process import Process
 from instruments import proc
 from instruments.proxy_status import assert_own_answer
+from instruments.tls import TlsOrigin, server_context
 from instruments.wait import stays, wait_until
 
 REFUSED, CANCEL, PROTOCOL_ERROR, CALM, INTERNAL = 7, 8, 1, 11, 2
@@ -541,6 +544,76 @@ def test_auto_in_plain_text_is_http1(lab):
     lb = lab.proxy([lab.nginx("a")], pool={"protocol": "auto"})
     clients = [lb.client().get("/name") for _ in range(30)]
     assert {c.read_response().body for c in clients} == {b"a\n"}
+
+
+# --- what TLS agrees on ----------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    ca = Authority(str(tmp_path_factory.mktemp("pki")))
+    ca.app = ca.issue("app.test", "127.0.0.1")
+    return ca
+
+
+def by_tls(lab, pki, servers, protocol, **pool):
+    return lab.proxy(servers, pool=dict({"protocol": protocol, "tls": {"ca": [pki.pem]}, "retries": 0}, **pool),
+                     admin_http=True)
+
+
+@pytest.mark.parametrize("protocol", ["h2", "auto"])
+def test_http2_by_tls(lab, pki, protocol):
+    o = lab.add(H2Origin(tls=server_context(pki.app, alpn=["h2", "http/1.1"])))
+    lb = by_tls(lab, pki, o, protocol)
+    clients = [lb.client().get(f"/{i}") for i in range(30)]
+    assert [c.read_response().body for c in clients] == [f"/{i}".encode() for i in range(30)]
+    assert len(o.conns) == 1 and o.seen[0][":scheme"] == "http"
+    wait_until(lambda: server_metric(lb, "idle_connections") == 1, 5)
+
+
+def test_a_large_body_by_tls(lab, pki):
+    o = lab.add(H2Origin(on_end=lambda s: s.respond(200, s.body), tls=server_context(pki.app, alpn=["h2"])))
+    lb = by_tls(lab, pki, o, "h2")
+    assert post(lb.client(), BIG).read_response().body == BIG
+
+
+def test_auto_is_http1_where_the_server_wants_it(lab, pki):
+    o = lab.add(TlsOrigin(server_context(pki.app, alpn=["http/1.1"]), ok("one")))
+    lb = by_tls(lab, pki, o, "auto")
+    clients = [lb.client().get("/") for _ in range(20)]
+    assert {c.read_response().body for c in clients} == {b"one"}
+    assert lb.client().request("/").body == b"one" and "h2" not in o.alpn
+
+
+def test_a_server_without_http2_is_of_no_use_to_h2(lab, pki):
+    o = lab.add(TlsOrigin(server_context(pki.app), ok("one")))
+    lb = by_tls(lab, pki, o, "h2")
+    assert_own_answer(lb.client().request("/"), 502, error="http_protocol_error")
+
+
+def test_a_certificate_that_is_not_believed(lab, pki, tmp_path):
+    stranger = Authority(str(tmp_path), name="Stranger")
+    o = lab.add(H2Origin(tls=server_context(stranger.issue("127.0.0.1"), alpn=["h2"])))
+    lb = by_tls(lab, pki, o, "h2")
+    assert_own_answer(lb.client().request("/"), 502, error="tls_certificate_error")
+    assert not o.seen
+
+
+def test_nginx_by_tls(lab, pki):
+    port = free_port()
+    nginx = lab.nginx("n", http=f"""
+        server {{ listen 127.0.0.1:{port} ssl http2; keepalive_requests 100; ssl_certificate {pki.app}; ssl_certificate_key {pki.app};
+                  root /; location = /name {{ return 200 "$server_protocol\n"; }}
+                  location /dav/ {{ root {lab.tmp}; dav_methods PUT; create_full_put_path on; }} }}""")
+    assert nginx.running()
+    lb = by_tls(lab, pki, f"127.0.0.1:{port}", "auto")
+    c = lb.client()
+    assert c.request("/name").body == b"HTTP/2.0\n"
+    put = [("Content-Length", str(len(BIG)))]
+    assert c.get("/dav/x", method="PUT", fields=put).send(BIG).read_response().status == 201
+    assert c.request("/dav/x").body == BIG
+    r = subprocess.run(["h2load", "--h1", "-n", "2500", "-c", "30", f"http://127.0.0.1:{lb.port}/name"],
+                       capture_output=True, text=True, timeout=100)
+    assert "2500 succeeded, 0 failed" in r.stdout, "nginx says GOAWAY after a hundred\n" + r.stdout
 
 
 # --- floods ----------------------------------------------------------------------------------------
