@@ -48,6 +48,23 @@ stream_connect(struct stream *s, struct loop *l, const struct addr *a, const str
                                             : sock_connect(&s->sock, l, a, ops);
 }
 
+/* Bytes that go before all else, before the handshake too: right after stream_connect(). */
+static inline void
+stream_preface(struct stream *s, const void *p, size_t n)
+{
+    sock_write(&s->sock, p, n);
+}
+
+/* Plain so far, from here on TLS as a server, as with stream_open(): on_connect() tells that the
+ * handshake has ended well.  rest: what has been received already of it, if anything (may point to
+ * NULL); taken.  Reception is on.  From within on_recv, too. */
+static inline void
+stream_secure(struct stream *s, struct block **rest, struct tls_domain *domain,
+              struct tls_turns *turns)
+{
+    tls_secure(s, rest, domain, turns);
+}
+
 /* hot, as all that follows: once per call that sock.h says so of */
 static inline void
 stream_recv(struct stream *s, bool on)

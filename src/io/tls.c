@@ -502,20 +502,47 @@ new_tls(struct stream *s, const struct sock_ops *ops, struct tls_turns *turns, S
     return t;
 }
 
-void
-tls_open(struct stream *s, struct loop *l, int fd, const struct sock_ops *ops,
-         struct tls_domain *domain, struct tls_turns *turns)
+static struct tls *
+new_server(struct stream *s, const struct sock_ops *ops, struct tls_domain *domain,
+           struct tls_turns *turns)
 {
     struct tls *t = new_tls(s, ops, turns, domain->ctx);
 
-    MC_ASSERT(turns->loop == l);
     t->state = TLS_SHAKING;
     t->begun = true;
     t->stats = &turns->stats;
     t->domain = tls_domain_ref(domain);
     SSL_set_accept_state(t->ssl);
+    return t;
+}
+
+void
+tls_open(struct stream *s, struct loop *l, int fd, const struct sock_ops *ops,
+         struct tls_domain *domain, struct tls_turns *turns)
+{
+    MC_ASSERT(turns->loop == l);
+    new_server(s, ops, domain, turns);
     sock_open(&s->sock, l, fd, &tls_sock_ops);
     sock_recv(&s->sock, true);
+}
+
+void
+tls_secure(struct stream *s, struct block **rest, struct tls_domain *domain,
+           struct tls_turns *turns)
+{
+    struct tls *t;
+
+    MC_ASSERT(s->tls == NULL && turns->loop == s->sock.loop);
+    t = new_server(s, s->sock.ops, domain, turns);
+    t->want = true;
+    s->sock.ops = &tls_sock_ops;
+    if (*rest != NULL && (*rest)->len > 0) {
+        t->in = *rest;
+        *rest = NULL;
+        tls_shake(t);
+    }
+    block_give(blocks_of(t), rest);
+    sock_recv(&s->sock, t->in == NULL);
 }
 
 enum mc_err

@@ -193,6 +193,7 @@ struct tls_fault {
  */
 void tls_open(struct stream *, struct loop *, int fd, const struct sock_ops *, struct tls_domain *,
               struct tls_turns *);
+void tls_secure(struct stream *, struct block **rest, struct tls_domain *, struct tls_turns *);
 enum mc_err tls_connect(struct stream *, struct loop *, const struct addr *,
                         const struct sock_ops *, const struct tls_target *);
 void tls_recv(struct stream *, bool on);

@@ -283,6 +283,31 @@ both_sides_talk(void **state)
 }
 
 static void
+a_preface_goes_before_the_handshake(void **state)
+{
+    struct tls_client *c = sealed_client();
+    X509 *x = good_cert();
+    struct near n;
+    char first[9];
+
+    near_begin(&n, x, ec);
+    near_dial(&n, c, "a.test");
+    stream_preface(&n.s, "PROXY x\r\n", sizeof(first));
+    UNTIL((n.fd = accept4(n.lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0);
+    UNTIL(recv(n.fd, first, sizeof(first), 0) == sizeof(first));
+    assert_memory_equal(first, "PROXY x\r\n", sizeof(first));
+    n.ssl = SSL_new(n.ctx);
+    SSL_set_fd(n.ssl, n.fd);
+    SSL_set_accept_state(n.ssl);
+    UNTIL(near_has_end(&n));
+    assert_int_equal(n.connect_err, 0);
+    assert_int_equal(n.n_drained, 0); /* the owner has sent nothing yet */
+    near_end(&n);
+    tls_client_unref(&c);
+    X509_free(x);
+}
+
+static void
 a_name_or_an_address_may_be_expected(void **state)
 {
     static const char *const names[] = {"a.test", "A.TEST", "x.b.test", "127.0.0.1", "::1"};
@@ -486,6 +511,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         CLIENT_TEST(both_sides_talk),
+        CLIENT_TEST(a_preface_goes_before_the_handshake),
         CLIENT_TEST(a_name_or_an_address_may_be_expected),
         CLIENT_TEST(who_trusts_all_needs_no_name),
         CLIENT_TEST(certificates_are_checked),

@@ -176,7 +176,9 @@ struct far {
     struct tls_turns turns;
     struct buf in;
     unsigned n_open, n_eof, n_error, n_drained, n_closed, n_recv;
-    bool lazy; /* takes one piece, then turns reception off */
+    bool lazy;                     /* takes one piece, then turns reception off */
+    struct tls_domain *after_line; /* plain first: TLS begins behind the first line */
+    struct buf line;
     SSL_CTX *ctx;
     SSL *ssl; /* the client */
     int fd;
@@ -197,11 +199,33 @@ far_connect(struct sock *s, int err)
     far_of(s)->n_open++;
 }
 
+/* What came behind the line is handed on, whether it is in the same block or comes later. */
+static void
+far_plain(struct far *f, struct block *b)
+{
+    const char *nl = memchr(block_at(b), '\n', b->len);
+    const size_t n = nl != NULL ? (size_t)(nl + 1 - block_at(b)) : b->len;
+    struct block *rest = NULL;
+
+    buf_add(&f->line, block_at(b), n);
+    if (nl == NULL)
+        return;
+    if (b->len > n)
+        block_append(loop_blocks(L), &rest, nl + 1, b->len - n);
+    stream_secure(&f->s, &rest, f->after_line, &f->turns);
+    assert_null(rest);
+    f->after_line = NULL;
+}
+
 static void
 far_recv(struct sock *s, struct block **b)
 {
     struct far *f = far_of(s);
 
+    if (f->after_line != NULL) {
+        far_plain(f, *b);
+        return;
+    }
     assert_int_equal(f->n_open, 1);
     assert_true((*b)->off >= BLOCK_HEADROOM && block_room(*b) >= BLOCK_TAILROOM);
     buf_add(&f->in, block_at(*b), (*b)->len);
@@ -363,6 +387,7 @@ far_end(struct far *f)
     SSL_free(f->ssl);
     SSL_CTX_free(f->ctx);
     buf_free(&f->in);
+    buf_free(&f->line);
     buf_free(&f->got);
     ERR_clear_error();
 }
@@ -410,6 +435,56 @@ both_sides_talk(void **state)
     assert_int_equal(stat_get(&f.turns.stats.handshakes[1][0]), 1);
     assert_null(stream_raw(&f.s));
     far_end(&f);
+}
+
+/* The line comes in pieces of this size, the last one with the ClientHello in it or without. */
+static void
+assert_secured(size_t piece, bool together)
+{
+    BIO *hello = BIO_new(BIO_s_mem());
+    struct buf out = {0};
+    struct far f;
+    size_t n_hello;
+    char *bytes;
+
+    far_begin(&f, NULL);
+    f.after_line = domain;
+    SSL_set_tlsext_host_name(f.ssl, "a.test");
+    SSL_set0_wbio(f.ssl, hello);
+    assert_int_equal(SSL_do_handshake(f.ssl), -1);
+    n_hello = (size_t)BIO_get_mem_data(hello, &bytes);
+    buf_add(&out, "PROXY this\r\n", 12);
+    if (together)
+        buf_add(&out, bytes, n_hello);
+    for (size_t i = 0; i < out.n; i += piece) {
+        const size_t n = out.n - i < piece ? out.n - i : piece;
+
+        assert_int_equal(send(f.fd, out.p + i, n, 0), n);
+        if (piece < out.n)
+            settle();
+    }
+    if (!together) {
+        UNTIL(f.line.n == 12);
+        assert_int_equal(send(f.fd, bytes, n_hello, 0), n_hello);
+    }
+    SSL_set0_wbio(f.ssl, BIO_new_socket(f.fd, BIO_NOCLOSE));
+    UNTIL(far_handshake(&f));
+    assert_true(buf_is(&f.line, "PROXY this\r\n"));
+    far_say(&f, "ping");
+    UNTIL(buf_is(&f.in, "ping"));
+    say(&f, "pong");
+    UNTIL((far_read(&f), buf_is(&f.got, "pong")));
+    buf_free(&out);
+    far_end(&f);
+}
+
+static void
+tls_may_begin_behind_something_plain(void **state)
+{
+    assert_secured(SIZE_MAX, true);
+    assert_secured(SIZE_MAX, false);
+    assert_secured(5, true);
+    assert_secured(1, true);
 }
 
 static void
@@ -933,6 +1008,7 @@ main(void)
     };
     const struct CMUnitTest tests[] = {
         TLS_TEST(both_sides_talk),
+        TLS_TEST(tls_may_begin_behind_something_plain),
         TLS_TEST(pieces_share_a_record_when_pushed),
         TLS_TEST(an_orderly_end_is_told_both_ways),
         TLS_TEST(a_cut_does_not_look_whole),
