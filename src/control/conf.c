@@ -436,6 +436,7 @@ conf_listener_fini(struct listener_conf *l)
     free(l->name);
     free(l->binds);
     free(l->trusted);
+    free(l->proxy_from);
     free(l->server_header);
     *l = (struct listener_conf){0};
 }

@@ -243,6 +243,31 @@ check_tls_names(struct conf_run *run, struct conf_at at, const struct pool_conf 
     }
 }
 
+/* What the pool says of PROXY headers holds for servers that say nothing. */
+static void
+check_send_proxy(struct conf_run *run, struct conf_at at, struct pool_conf *p)
+{
+    bool version_2 = false, any = false;
+
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        struct server_conf *s = &p->servers[i];
+
+        if (s->send_proxy == PROXY_OUT_POOL)
+            s->send_proxy = p->send_proxy;
+        version_2 |= s->send_proxy == PROXY_OUT_V2;
+        any |= s->send_proxy != PROXY_OUT_OFF;
+    }
+    if (any && p->protocol != POOL_HTTP1)
+        conf_run_fault(run, at,
+                       "pool \"%s\": send-proxy on connections that many clients share, expected "
+                       "protocol = \"http1\"",
+                       p->name);
+    if (p->proxy_tlvs != 0 && !version_2)
+        conf_run_warning(run, at,
+                         "pool \"%s\": send-proxy-tlvs has no effect, expected send-proxy = \"v2\"",
+                         p->name);
+}
+
 static void
 check_pools(struct conf_run *run, const struct conf *c)
 {
@@ -272,7 +297,24 @@ check_pools(struct conf_run *run, const struct conf *c)
             conf_run_warning(run, at,
                              "pool \"%s\": hash-by has no effect, expected balance = \"hash\"",
                              p->name);
+        check_send_proxy(run, at, p);
     }
+}
+
+/* Whoever could send a header could be anybody: so it must be said who may. */
+static void
+check_proxy_from(struct conf_run *run, struct conf_at at, const struct listener_conf *l)
+{
+    if (l->proxy != PROXY_IN_OFF && l->n_proxy_from == 0)
+        conf_run_fault(run, at,
+                       "listen \"%s\": proxy-protocol without proxies, expected "
+                       "proxy-protocol-from = {\"10.0.0.0/8\"} or other networks",
+                       l->name);
+    if (l->proxy == PROXY_IN_OFF && l->n_proxy_from > 0)
+        conf_run_warning(run, at,
+                         "listen \"%s\": proxy-protocol-from has no effect, expected "
+                         "proxy-protocol = \"required\" or \"mixed\"",
+                         l->name);
 }
 
 static void
@@ -285,6 +327,7 @@ check_listeners(struct conf_run *run, const struct conf *c)
          */
         if (l->limits.target_bytes > l->limits.head_bytes)
             l->limits.target_bytes = l->limits.head_bytes;
+        check_proxy_from(run, run->text->sections[CONF_LISTEN][i], l);
     }
 }
 

@@ -44,6 +44,13 @@
 static_assert(TLS_VERIFY_NONE == 0 && TLS_VERIFY_OPTIONAL == 1 && TLS_VERIFY_REQUIRED == 2,
               "the words of client-verify");
 static_assert(LISTENER_HTTP1 == 0 && LISTENER_TCP == 1, "the words of protocol");
+static_assert(PROXY_IN_OFF == 0 && PROXY_IN_REQUIRED == 1 && PROXY_IN_MIXED == 2,
+              "the words of proxy-protocol");
+static_assert(PROXY_OUT_OFF == 0 && PROXY_OUT_V1 == 1 && PROXY_OUT_V2 == 2 && PROXY_OUT_POOL == 3,
+              "the words of send-proxy");
+static_assert(PROXY_OUT_AUTHORITY == 1 && PROXY_OUT_ALPN == 2 && PROXY_OUT_TLS == 4 &&
+                  PROXY_OUT_UNIQUE_ID == 8 && PROXY_OUT_CHECKSUM == 16,
+              "the words of send-proxy-tlvs");
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
@@ -167,6 +174,10 @@ const struct conf_key conf_keys[] = {
         "a client may close its sending side and still get the answer"),
     LIST(LISTEN, "trusted", NET, listener_conf, trusted, n_trusted, false,
         "networks of proxies whose word on the client is taken: 10.0.0.0/8, ::1, unix"),
+    KEY(LISTEN, "proxy-protocol", WORD, listener_conf, proxy, "off", "off|required|mixed",
+        "connections begin with a PROXY header: all of them, or those from proxy-protocol-from"),
+    LIST(LISTEN, "proxy-protocol-from", NET, listener_conf, proxy_from, n_proxy_from, false,
+        "networks of proxies that send it, and must: 10.0.0.0/8, ::1, unix"),
     KEY(LISTEN, "server-header", TEXT, listener_conf, server_header, NULL, NULL,
         "Server field of answers that the balancer itself makes"),
     SECTION(LISTEN, "tls", TLS, false, "clients speak TLS here; without it they must not"),
@@ -243,6 +254,12 @@ const struct conf_key conf_keys[] = {
         "what servers speak; h2 in plain text is without asking, auto is what TLS agrees on"),
     KEY(POOL, "streams-per-connection", UINT, pool_conf, streams_per_conn, "100", "1..100000",
         "requests at once on an HTTP/2 connection to a server, which may want fewer"),
+    KEY(POOL, "send-proxy", WORD, pool_conf, send_proxy, "off", "off|v1|v2",
+        "connections to servers begin with a PROXY header that tells the client, and are his alone"),
+    {.name = "send-proxy-tlvs", .kind = CONF_FLAGS, .place = CONF_POOL, .list = true,
+     .offset = OFFSET(pool_conf, proxy_tlvs), .width = WIDTH(pool_conf, proxy_tlvs),
+     .range = "authority|alpn|ssl|unique-id|crc32c", .def = "none",
+     .help = "what such a header of version 2 tells beside addresses, or none"},
     KEY(POOL, "slow-start", DURATION, pool_conf, health.slow_start_ns, "0", "0..1h",
         "time over which the weight of a returning server grows"),
     KEY(POOL, "eject-after", UINT, pool_conf, health.eject_after, "5", "0..1000",
@@ -301,6 +318,8 @@ const struct conf_key conf_keys[] = {
         "requests under way here, from this balancer; 0 is no limit"),
     KEY(SERVER, "check-port", UINT, server_conf, check_port, "0", "0..65535",
         "port to check; 0 is what check says"),
+    KEY(SERVER, "send-proxy", WORD, server_conf, send_proxy, "pool", "off|v1|v2|pool",
+        "the same for this server alone; pool is what the pool says"),
     KEY(SERVER, "state", WORD, server_conf, state, "ready", "ready|drain|maint",
         "to begin with; an order of the operator changes it"),
     KEY(SERVER, "tls-name", NAME, server_conf, tls_name, NULL, NULL,

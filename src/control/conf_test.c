@@ -164,6 +164,24 @@ static const struct {
                                      "true, false, on or off\n"},
     {LISTEN_WITH("forward = {\"forwarded\", \"x\"}"),
      "t:3: forward: \"x\" is not known, expected x-forwarded, forwarded or none\n"},
+    {LISTEN_WITH("proxy-protocol = \"on\""),
+     "t:3: proxy-protocol: \"on\" is not known, expected off, required or mixed\n"},
+    {LISTEN_WITH("proxy-protocol = \"mixed\""),
+     "t:1: listen \"web\": proxy-protocol without proxies, expected proxy-protocol-from = "
+     "{\"10.0.0.0/8\"} or other networks\n"},
+    {LISTEN_WITH("proxy-protocol-from = {\"10.0.0.0/8\", unix}"),
+     "t:1: warning: listen \"web\": proxy-protocol-from has no effect, expected "
+     "proxy-protocol = \"required\" or \"mixed\"\n"},
+    {POOL_WITH("send-proxy = \"v3\""),
+     "t:3: send-proxy: \"v3\" is not known, expected off, v1 or v2\n"},
+    {POOL_WITH("send-proxy = v1 send-proxy-tlvs = \"authority\""),
+     "t:1: warning: pool \"app\": send-proxy-tlvs has no effect, expected send-proxy = \"v2\"\n"},
+    {POOL_WITH("protocol = h2 server t { address = \"b:1\" send-proxy = v2 }"),
+     "t:1: pool \"app\": send-proxy on connections that many clients share, expected protocol = "
+     "\"http1\"\n"},
+    {POOL_WITH("send-proxy-tlvs = {\"sni\"}"),
+     "t:3: send-proxy-tlvs: \"sni\" is not known, expected authority, alpn, ssl, unique-id, crc32c "
+     "or none\n"},
     {LISTEN_WITH("trusted = \"10.0.0.0/33\""),
      "t:3: trusted: \"10.0.0.0/33\": the prefix is 0 to 32 bits, expected like \"10.0.0.0/8\", "
      "\"2001:db8::1\" or unix\n"},
@@ -646,14 +664,17 @@ each_option_reaches_its_field(void **state)
              "listen web { bind = {\"10.0.0.1:80\", \"[::]:80\", \"unix:/run/w.sock\"} unix-mode = "
              "0600\n"
              " forward = {forwarded, x-forwarded} via = no half-close = yes body-max = 1MiB\n"
-             " trusted = {\"10.0.0.0/8\", unix} server-header = \"lb\" }\n"
+             " trusted = {\"10.0.0.0/8\", unix} server-header = \"lb\"\n"
+             " proxy-protocol = mixed proxy-protocol-from = {\"10.0.0.0/8\", unix} }\n"
              "listen two { bind = \"*:81\" forward = none }\n"
              "pool app { balance = hash hash-by = \"header:X-User\" hash-table = maglev\n"
              " hash-bound = 2 upgrade = {foo/2, bar} retry-budget = 50% panic-threshold = 40 "
              "slow-start = 10s\n"
+             " send-proxy = v2 send-proxy-tlvs = {alpn, crc32c}\n"
              " check { type = tcp port = 9000 interval = 1.5s fall = 7 expect = 204 }\n"
              " server a { address = \"10.0.0.1:${MEERCAT_TEST_PORT}\" weight = 0 backup = yes }\n"
-             " server b { address = app.internal:80 state = drain check-port = 1 }\n"
+             " server b { address = app.internal:80 state = drain check-port = 1\n"
+             "  send-proxy = v1 }\n"
              "}\n"
              "listen t { bind = \"*:82\" protocol = tcp }\n"
              "pool db { server d { address = \"10.0.0.2:1\" } }\n"
@@ -677,6 +698,11 @@ each_option_reaches_its_field(void **state)
     assert_int_equal(l->n_binds, 3);
     assert_int_equal(l->binds[2].u.sa.sa_family, AF_UNIX);
     assert_int_equal(l->unix_mode, 0600);
+    assert_int_equal(l->proxy, PROXY_IN_MIXED);
+    assert_int_equal(l->n_proxy_from, 2);
+    assert_int_equal(p->servers[0].send_proxy, PROXY_OUT_V2);
+    assert_int_equal(p->servers[1].send_proxy, PROXY_OUT_V1);
+    assert_int_equal(p->proxy_tlvs, PROXY_OUT_ALPN | PROXY_OUT_CHECKSUM);
     assert_int_equal(l->forward, FORWARD_X | FORWARD_RFC7239);
     assert_int_equal(c->listeners[1].forward, 0);
     assert_false(l->via);

@@ -263,6 +263,29 @@ tls(const struct node *n, const struct tls_role *r, struct buf *b)
            (double)sum_tls(n, r, offsetof(struct tls_stats, truncated)));
 }
 
+/* --- PROXY headers
+ * ---------------------------------------------------------------------------------------- */
+
+static void
+proxy_headers(const struct node *n, struct buf *b)
+{
+    family(b, "meercat_proxy_protocol_headers_total", "counter",
+           "PROXY headers of connections that were good; local: about themselves");
+    for (unsigned v = 0; v < 2; v++)
+        for (unsigned local = 0; local < 2; local++)
+            buf_printf(b,
+                       "meercat_proxy_protocol_headers_total{version=\"%u\",local=\"%s\"} %" PRIu64
+                       "\n",
+                       v + 1, local ? "true" : "false",
+                       view_sum_workers(n, offsetof(struct worker_stats, proxy_headers[v][local])));
+    family(b, "meercat_proxy_protocol_errors_total", "counter",
+           "connections that were closed for want of a good PROXY header, by reason");
+    for (unsigned i = PROXY_FAULT_NONE + 1; i < PROXY_N_FAULTS; i++)
+        buf_printf(b, "meercat_proxy_protocol_errors_total{reason=\"%s\"} %" PRIu64 "\n",
+                   proxy_fault_label(i),
+                   view_sum_workers(n, offsetof(struct worker_stats, proxy_faults[i])));
+}
+
 /* --- listeners and pools
  * ---------------------------------------------------------------------------- */
 
@@ -453,6 +476,7 @@ metrics_text(const struct node *n, struct buf *b)
     process_times(n, b);
     for (unsigned i = 0; i < MC_COUNT(tls_roles); i++)
         tls(n, &tls_roles[i], b);
+    proxy_headers(n, b);
     listeners(n, b);
     pools(n, b);
     servers(n, b);

@@ -146,6 +146,8 @@ set_check(struct entry *e, const struct pool_conf *pc, const struct server_conf 
     e->check.service = dup_or_null(c->service);
     e->check.method = dup_or_null(c->method);
     e->check.port = sc->check_port ? sc->check_port : c->port;
+    /* who listens on another port may be somebody else */
+    e->check.send_proxy = e->check.port ? PROXY_OUT_OFF : sc->send_proxy;
     if (c->no_tls || pc->tls.client == NULL)
         return;
     e->check.tls_client = tls_client_ref(pc->tls.client);

@@ -37,6 +37,23 @@ struct pool_tls_conf {
     struct tls_client *client;    /* a reference; NULL: plain, or the files were not looked at */
 };
 
+/* Does a connection to a server begin with a PROXY header? */
+enum proxy_out {
+    PROXY_OUT_OFF,
+    PROXY_OUT_V1,
+    PROXY_OUT_V2,
+    PROXY_OUT_POOL /* as the pool has it */
+};
+
+/* What it tells beside addresses, in version 2. */
+enum proxy_out_tlv {
+    PROXY_OUT_AUTHORITY = 1,
+    PROXY_OUT_ALPN = 2,
+    PROXY_OUT_TLS = 4,
+    PROXY_OUT_UNIQUE_ID = 8,
+    PROXY_OUT_CHECKSUM = 16,
+};
+
 struct pool_check_conf {
     enum pool_check_kind kind;
     bool no_tls;                     /* plain, though requests are not */
@@ -46,6 +63,7 @@ struct pool_check_conf {
     char *method;                    /* default GET */
     uint16_t port;                   /* 0: the server's own */
     uint16_t status_min, status_max; /* expected; default 200..399 */
+    enum proxy_out send_proxy;       /* the check's own header; set by fleet, not POOL */
     mc_ns interval_ns;               /* default 2 s, jittered by 10 % */
     mc_ns timeout_ns;                /* default 1 s */
     /* of the server, with TLS: a reference, and whom its certificate must name */
@@ -61,7 +79,8 @@ struct server_conf {
     unsigned max_concurrent; /* 0: no limit */
     uint16_t check_port;     /* 0: the pool's */
     enum health_admin state; /* as configured: ready, drain, maint */
-    char *agent;             /* address of who reports the server's load; NULL: nobody */
+    enum proxy_out send_proxy;
+    char *agent; /* address of who reports the server's load; NULL: nobody */
     enum watch_kind agent_kind;
     /* Whom certificates must name, with TLS: as configured, else from the address. */
     char *tls_name, *agent_tls_name;
@@ -101,6 +120,8 @@ struct pool_conf {
     unsigned n_classes;        /* of requests, rules and "other" included; default 128 */
     struct class_rules rules;  /* fewer than classes */
     bool pass_load_reports;    /* clients get what responses tell of their server's load */
+    enum proxy_out send_proxy; /* not POOL */
+    unsigned proxy_tlvs;       /* enum proxy_out_tlv bits */
 
     struct pool_tls_conf tls, agent_tls; /* to servers, and to their agents */
 

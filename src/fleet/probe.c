@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "http/grpc_check.h"
 #include "http/h1.h"
+#include "io/proxy_header.h"
 #include "io/stream.h"
 
 #define DEFAULT_INTERVAL_NS (2 * MC_SEC)
@@ -267,6 +268,24 @@ send_request(struct probe *p)
     buf_free(&out);
 }
 
+/* The check is nobody's but ours. */
+static void
+send_header(struct probe *p)
+{
+    struct proxy_header h = {.version = p->conf.send_proxy == PROXY_OUT_V1 ? 1 : 2, .local = true};
+    uint8_t bytes[PROXY_HEADER_MAX];
+
+    if (p->conf.send_proxy != PROXY_OUT_OFF)
+        stream_preface(&p->stream, bytes, proxy_header_write(&h, bytes));
+}
+
+/* It goes before a handshake, and so before on_connect. */
+static bool
+header_has_gone(struct probe *p)
+{
+    return stream_raw(&p->stream) == NULL || stream_unsent(&p->stream) == 0;
+}
+
 static void
 begin_grpc(struct probe *p)
 {
@@ -283,9 +302,9 @@ on_connect(struct sock *s, int err)
         return;
     if (err)
         finish_errno(p, err);
-    else if (p->conf.kind == POOL_CHECK_TCP)
+    else if (p->conf.kind == POOL_CHECK_TCP && header_has_gone(p))
         finish(p, true, "connected");
-    else {
+    else if (p->conf.kind != POOL_CHECK_TCP) {
         if (p->conf.kind == POOL_CHECK_GRPC)
             begin_grpc(p);
         else
@@ -294,7 +313,18 @@ on_connect(struct sock *s, int err)
     }
 }
 
+/* A check that only connects ends when its header has gone. */
+static void
+on_drained(struct sock *s)
+{
+    struct probe *p = container_of(s, struct probe, stream.sock);
+
+    if (p->phase == ASKING && p->conf.kind == POOL_CHECK_TCP)
+        finish(p, true, "connected");
+}
+
 static const struct sock_ops ops = {
+    .on_drained = on_drained,
     .on_connect = on_connect,
     .on_recv = on_recv,
     .on_eof = on_eof,
@@ -329,6 +359,7 @@ begin(struct probe *p)
         wait_for_next(p);
         return;
     }
+    send_header(p);
     p->phase = ASKING;
     loop_timer_set(p->loop, &p->timer, p->began_ns + p->conf.timeout_ns);
 }
@@ -430,9 +461,9 @@ probe_is_same(const struct probe *p, const struct pool_check_conf *conf, uint16_
 {
     struct pool_check_conf c = with_defaults(conf);
 
-    return p->conf.kind == c.kind && p->port == port && p->conf.status_min == c.status_min &&
-           p->conf.status_max == c.status_max && p->conf.interval_ns == c.interval_ns &&
-           p->conf.timeout_ns == c.timeout_ns &&
+    return p->conf.kind == c.kind && p->conf.send_proxy == c.send_proxy && p->port == port &&
+           p->conf.status_min == c.status_min && p->conf.status_max == c.status_max &&
+           p->conf.interval_ns == c.interval_ns && p->conf.timeout_ns == c.timeout_ns &&
            tls_client_id(p->conf.tls_client) == tls_client_id(c.tls_client) &&
            is_same_text(p->conf.tls_name, c.tls_name) && is_same_text(p->conf.host, c.host) &&
            is_same_text(p->conf.service, c.service) &&

@@ -294,6 +294,8 @@ add_json(struct buf *b, const struct access_record *r)
     TEXT(b, "client", str_of(r->client_ip));
     if (r->client_port != 0)
         NUMBER(b, "client_port", r->client_port);
+    TEXT(b, "proxy", str_of(r->proxy));
+    TEXT(b, "proxy_id", r->proxy_id);
     if (r->tcp)
         PUT(b, ",\"protocol\":\"tcp\"");
     else

@@ -33,6 +33,8 @@ struct access_record {
     int64_t begun_wall_ns;
     const char *client_ip;
     uint16_t client_port;
+    const char *proxy;   /* who told of the client in a PROXY header; NULL: nobody */
+    struct str proxy_id; /* and which id he gave the connection */
     const char *listener, *route, *pool, *server, *reason;
     struct str class_name; /* of requests, where the pool learns what they cost */
     struct str request_id, method, target, host, referer, user_agent;

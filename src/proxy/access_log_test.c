@@ -29,6 +29,8 @@ record(void)
         .begun_wall_ns = 1767225599987654321, /* 2025-12-31T23:59:59.987 */
         .client_ip = "192.0.2.7",
         .client_port = 4711,
+        .proxy = "10.0.0.1:999",
+        .proxy_id = STR("c-1"),
         .listener = "web",
         .route = "rest",
         .pool = "app",
@@ -77,7 +79,8 @@ a_json_line_tells_all_that_is_known(void **state)
 
     assert_string_equal(
         b.p, "{\"time\":\"2025-12-31T23:59:59.987Z\",\"request_id\":\"id-1\",\"client\":"
-             "\"192.0.2.7\",\"client_port\":4711,\"method\":\"GET\",\"host\":\"example.org\","
+             "\"192.0.2.7\",\"client_port\":4711,\"proxy\":\"10.0.0.1:999\",\"proxy_id\":\"c-1\","
+             "\"method\":\"GET\",\"host\":\"example.org\","
              "\"target\":\"/a?b=c\",\"version\":\"1.1\",\"status\":200,\"end\":\"ok\","
              "\"bytes_in\":0,\"bytes_out\":1234,\"head_ms\":0.012,\"connect_ms\":0.000,"
              "\"first_byte_ms\":7.654,\"total_ms\":12345.678,\"retries\":0,\"listener\":\"web\","

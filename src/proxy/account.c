@@ -3,6 +3,7 @@
  * account.c - what is remembered of a request: its id, the counters, a line in the access log.
  */
 #include "proxy/access_log.h"
+#include "proxy/conn.h"
 #include "proxy/txn.h"
 #include "proxy/worker_priv.h"
 
@@ -102,10 +103,13 @@ log_request(struct txn *t, mc_ns now)
 {
     struct worker *w = t->worker;
     const bool placed = t->at.placed != 0;
+    const struct told *told = t->conn->told;
     struct access_record r = {
         .begun_wall_ns = t->at.begun_wall,
         .client_ip = t->client_ip.n ? t->client_ip.p : "-",
         .client_port = t->client_port,
+        .proxy = told != NULL ? told->via : NULL,
+        .proxy_id = told != NULL ? told->header.unique_id : STR_NONE,
         .listener = t->listener->conf.name,
         .route = t->route ? t->route->conf.name : NULL,
         .pool = t->pool ? t->pool->pool->conf.name : NULL,
@@ -137,7 +141,7 @@ log_request(struct txn *t, mc_ns now)
         .tls_cipher = t->tls != NULL ? t->tls->cipher : NULL,
         .up_tls_version = t->up_tls_version,
         .up_tls_resumed = t->up_tls_resumed,
-        .sni = t->tls != NULL ? t->tls->sni : STR_NONE,
+        .sni = conn_name_asked_for(t->conn),
         .grpc_status = t->grpc_said ? grpc_status_name(t->grpc_status) : NULL,
         .end = end_reason_name(t->end),
     };

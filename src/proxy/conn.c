@@ -12,7 +12,7 @@
  */
 #include "proxy/conn.h"
 
-#include "http/forwarded.h"
+#include "base/log.h"
 #include "proxy/tcp.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
@@ -31,6 +31,8 @@ static struct txn *open_txn(struct conn *);
 static void conn_next(struct conn *);
 static void discard(struct conn *, struct block *);
 static void await_first(struct conn *);
+static void on_recv(struct sock *, struct block **);
+static void await_handshake(struct conn *);
 
 static struct conn *
 conn_of(struct sock *s)
@@ -142,6 +144,8 @@ flush_goes_on(struct conn *c)
     return true;
 }
 
+static void header_failed(struct conn *, enum proxy_fault) __attribute__((cold));
+
 static void
 on_timer(struct timer *timer)
 {
@@ -154,7 +158,9 @@ on_timer(struct timer *timer)
         loop_timer_set(c->worker->loop, &c->timer, c->deadline_ns);
         return;
     }
-    if (c->state == CONN_HANDSHAKE)
+    if (c->state == CONN_PROXY)
+        header_failed(c, PROXY_FAULT_TIMEOUT);
+    else if (c->state == CONN_HANDSHAKE)
         conn_close(c, false);
     else if (c->state == CONN_IDLE || c->state == CONN_HEAD)
         head_timed_out(c);
@@ -209,61 +215,18 @@ conn_refresh_listener(struct conn *c)
     return false;
 }
 
-static bool
-is_trusted(const struct listener_conf *l, const struct addr *a)
-{
-    for (unsigned i = 0; i < l->n_trusted; i++)
-        if (addr_in_net(a, &l->trusted[i]))
-            return true;
-    return false;
-}
-
-static bool
-peer_is_trusted(const struct conn *c)
-{
-    struct addr a = {.len = 0};
-
-    if (c->listener->conf.n_trusted == 0)
-        return false;
-    a.u.sa.sa_family = c->peer_family;
-    if (c->peer_family == AF_INET) {
-        a.len = sizeof(a.u.in);
-        a.u.in.sin_addr = c->peer_ip.in;
-    } else if (c->peer_family == AF_INET6) {
-        a.len = sizeof(a.u.in6);
-        a.u.in6.sin6_addr = c->peer_ip.in6;
-    } else {
-        a.len = sizeof(a.u.un);
-    }
-    return is_trusted(&c->listener->conf, &a);
-}
-
-/* For forwarded_client(): is this address, told in X-Forwarded-For, one of ours too? */
-static bool
-told_is_trusted(void *listener_conf, struct str ip)
-{
-    struct addr a;
-
-    return addr_parse_ip(ip, 0, &a) && is_trusted(listener_conf, &a);
-}
-
 /* A transaction for the request that begins here, with all that is known before its head is read.
  */
 static struct txn *
 open_txn(struct conn *c)
 {
     struct txn *t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
-    char text[ADDR_TEXT];
 
     c->txn = t;
     t->at.begun = c->begun_ns;
     t->at.head = worker_now(c->worker);
     t->conn_requests = ++c->requests;
-    t->local_port = c->local_port;
-    t->client_port = c->peer_port;
-    t->peer_ip = t->client_ip = arena_str(&t->arena, conn_client_ip(c, text));
-    t->peer_trusted = peer_is_trusted(c);
-    t->tls = stream_facts(&c->stream);
+    conn_introduce(c, t);
     return t;
 }
 
@@ -288,9 +251,7 @@ begin_txn(struct conn *c, const char *head, size_t n)
         refuse(c, t, fault);
         return NULL;
     }
-    if (t->peer_trusted)
-        t->client_ip = arena_str(&t->arena, forwarded_client(&t->req, t->peer_ip, told_is_trusted,
-                                                             (void *)&c->listener->conf));
+    conn_find_client(c, t);
     if (t->req.close || (c->listener->conf.requests_per_conn != 0 &&
                          c->requests >= c->listener->conf.requests_per_conn))
         c->close_after = true;
@@ -453,12 +414,90 @@ discard(struct conn *c, struct block *b)
         conn_next(c);
 }
 
+/* --- what a proxy says of its client -------------------------------------------------------------
+ */
+
+static void
+log_header_fault(const struct conn *c, enum proxy_fault why)
+{
+    static struct log_limit limit;
+    struct addr a = conn_peer_addr(c);
+    char text[ADDR_TEXT];
+    unsigned swallowed;
+
+    if (log_limit_ok(&limit, worker_now(c->worker), &swallowed))
+        log_warn("listener %s: a connection from %s was closed: %s (%u lines left out)",
+                 c->listener->conf.name, addr_ip_text(&a, text), proxy_fault_text(why), swallowed);
+}
+
+/* The connection ends.  One that brings nothing is how other balancers look whether we live. */
+static void
+header_failed(struct conn *c, enum proxy_fault why)
+{
+    stat_add(&c->worker->stats.proxy_faults[why], 1);
+    if (why != PROXY_FAULT_CLOSED || c->in != NULL)
+        log_header_fault(c, why);
+    conn_close(c, false);
+}
+
+static void
+await_header(struct conn *c, struct tls_domain *tls)
+{
+    c->told = told_new(tls);
+    c->state = CONN_PROXY;
+    set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
+}
+
+/* The stream begins behind the header: with a handshake, or with what the client wants, of which
+ * some may be in c->in. */
+static void
+begin_stream(struct conn *c)
+{
+    struct tls_domain *domain = tls_domain_ref(c->told->domain);
+    struct block *rest = c->in;
+
+    c->in = NULL;
+    if (c->told->header.local)
+        told_free(&c->told);
+    if (domain != NULL) {
+        await_handshake(c);
+        stream_secure(&c->stream, &rest, domain, &c->worker->tls_turns);
+        tls_domain_unref(&domain);
+        return;
+    }
+    await_first(c);
+    if (rest->len > 0)
+        on_recv(&c->stream.sock, &rest);
+    block_give(loop_blocks(c->worker->loop), &rest);
+}
+
+static void
+read_header(struct conn *c, const struct block *b)
+{
+    enum proxy_fault why;
+    size_t used;
+
+    gather(c, b->data + b->off, b->len);
+    switch (told_read(c->told, block_at(c->in), c->in->len, &used, &why)) {
+    case PROXY_MORE: return;
+    case PROXY_BAD: header_failed(c, why); return;
+    case PROXY_DONE:
+        conn_believe(c);
+        block_skip(c->in, used);
+        begin_stream(c);
+    }
+}
+
 static void
 on_recv(struct sock *s, struct block **b)
 {
     struct conn *c = conn_of(s);
 
     switch ((enum conn_state)c->state) {
+    case CONN_PROXY:
+        conn_refresh_listener(c);
+        read_header(c, *b);
+        return;
     case CONN_IDLE:
     case CONN_HEAD:
         conn_refresh_listener(c);
@@ -486,6 +525,7 @@ on_eof(struct sock *s)
 
     c->eof = true;
     switch ((enum conn_state)c->state) {
+    case CONN_PROXY: header_failed(c, PROXY_FAULT_CLOSED); return;
     case CONN_IDLE:
     case CONN_HEAD:
     case CONN_DISCARD:
@@ -547,6 +587,8 @@ on_error(struct sock *s, int err)
         txn_down_gone(c->txn, END_CLIENT_GONE);
     else if (c->tcp != NULL)
         tcp_client_gone(c->tcp, END_CLIENT_GONE);
+    else if (c->state == CONN_PROXY)
+        header_failed(c, PROXY_FAULT_CLOSED);
     else
         conn_close(c, false);
 }
@@ -558,6 +600,7 @@ on_closed(struct sock *s)
     struct worker *w = c->worker;
 
     MC_ASSERT(c->txn == NULL && c->tcp == NULL);
+    told_free(&c->told);
     list_remove(&c->link);
     w->n_conns--;
     stat_add(&w->stats.active_connections, (uint64_t)-1);
@@ -655,34 +698,6 @@ conn_next(struct conn *c)
 /* --- birth and end of the worker ----------------------------------------------------------------
  */
 
-static void
-learn_peer(struct conn *c, int fd)
-{
-    struct addr a = {.len = sizeof(a.u)};
-
-    c->peer_family = AF_UNIX;
-    if (getpeername(fd, &a.u.sa, &a.len) != 0)
-        return;
-    if (a.u.sa.sa_family == AF_INET) {
-        c->peer_family = AF_INET;
-        c->peer_ip.in = a.u.in.sin_addr;
-        c->peer_port = ntohs(a.u.in.sin_port);
-    } else if (a.u.sa.sa_family == AF_INET6) {
-        c->peer_family = AF_INET6;
-        c->peer_ip.in6 = a.u.in6.sin6_addr;
-        c->peer_port = ntohs(a.u.in6.sin6_port);
-    }
-}
-
-struct str
-conn_client_ip(const struct conn *c, char text[ADDR_TEXT])
-{
-    if (c->peer_family == AF_UNIX)
-        return str_of(strcpy(text, "unix"));
-    addr_put_ip(c->peer_family, &c->peer_ip, text);
-    return str_of(text);
-}
-
 /* Nothing was asked yet on this connection.  Where nothing has to be, it is passed through from
  * here on, and may be closed when this returns. */
 static void
@@ -701,6 +716,33 @@ await_first(struct conn *c)
                         (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
 }
 
+static void
+await_handshake(struct conn *c)
+{
+    c->state = CONN_HANDSHAKE;
+    set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
+}
+
+/* How the connection begins: with a header, a handshake or a request, or not at all. */
+static void
+begin(struct conn *c, int fd, struct tls_domain *tls)
+{
+    const enum proxy_in proxy = c->listener->conf.proxy;
+    const bool header = proxy != PROXY_IN_OFF && conn_is_from_proxy(c);
+
+    stream_open(&c->stream, c->worker->loop, fd, &conn_ops,
+                header || proxy == PROXY_IN_REQUIRED ? NULL : tls, &c->worker->tls_turns);
+    stream_recv(&c->stream, true);
+    if (header)
+        await_header(c, tls);
+    else if (proxy == PROXY_IN_REQUIRED)
+        header_failed(c, PROXY_FAULT_UNTRUSTED);
+    else if (tls != NULL)
+        await_handshake(c);
+    else
+        await_first(c);
+}
+
 struct conn *
 conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls, int fd,
             uint16_t local_port)
@@ -714,19 +756,12 @@ conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls
     conn_refresh_listener(c); /* generations begin at 1: it is looked up */
     c->local_port = local_port;
     c->timer.fn = on_timer;
-    learn_peer(c, fd);
+    conn_learn_peer(c, fd);
     list_push_back(&w->conns, &c->link);
     w->n_conns++;
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
-    stream_open(&c->stream, w->loop, fd, &conn_ops, tls, &w->tls_turns);
-    stream_recv(&c->stream, true);
-    if (tls == NULL) {
-        await_first(c);
-    } else {
-        c->state = CONN_HANDSHAKE;
-        set_deadline(c, worker_now(w) + c->listener->conf.head_timeout_ns);
-    }
+    begin(c, fd, tls);
     return c;
 }
 

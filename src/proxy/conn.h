@@ -11,9 +11,11 @@
 #include "io/stream.h"
 #include "proxy/exchange.h"
 #include "proxy/snapshot.h"
+#include "proxy/told.h"
 #include "proxy/worker_priv.h"
 
 #define CONN_STATES(X)                                  \
+    X(PROXY, "reading a PROXY header")                  \
     X(HANDSHAKE, "agreeing on TLS")                     \
     X(IDLE, "waiting for a request")                    \
     X(HEAD, "reading a request head")                   \
@@ -49,15 +51,16 @@ struct conn {
     const struct listener *listener; /* of generation `listener_gen` */
     uint64_t listener_gen;
     struct txn *txn;
-    struct tcp *tcp;  /* on a listener with protocol = tcp: there is no txn, nor anything of HTTP */
-    struct block *in; /* bytes not yet understood: a partial head, or pipelined requests */
-    uint32_t scanned; /* of `in`, by h1_head_end */
+    struct tcp *tcp; /* on a listener with protocol = tcp: there is no txn, nor anything of HTTP */
+    struct told *told; /* what a PROXY header told or is to tell; NULL: the peer is the client */
+    struct block *in;  /* bytes not yet understood: a partial head, or pipelined requests */
+    uint32_t scanned;  /* of `in`, by h1_head_end */
     uint16_t local_port;
     uint16_t peer_family;
     union {
         struct in_addr in;
         struct in6_addr in6;
-    } peer_ip;
+    } peer_ip; /* of the client, as far as is known without reading HTTP */
     uint16_t peer_port;
     struct timer timer;
     mc_ns deadline_ns;     /* what the timer is for; it may fire early and is then set again */
@@ -78,10 +81,30 @@ void conn_close(struct conn *, bool reset);
 /* t has ended: the connection goes on with its next request, or ends. */
 void conn_txn_done(struct conn *, const struct txn *t);
 
+/* --- who it is (conn_peer.c) ---------------------------------------------------------------------
+ */
+void conn_learn_peer(struct conn *, int fd);
+/* Without port. */
+struct addr conn_peer_addr(const struct conn *);
+/* The address that the client connected to; len 0: not known. */
+void conn_local_addr(const struct conn *, struct addr *);
+/* Is its peer in the listener's proxy-protocol-from? */
+bool conn_is_from_proxy(const struct conn *);
+/* Of the client's connection, with us or with a proxy that told of it; NULL: it is plain. */
+const struct tls_facts *conn_tls(const struct conn *);
+/* In TLS, or as a proxy told; empty: none. */
+struct str conn_name_asked_for(const struct conn *);
+/* The PROXY header is there: from here on the client is who it says. */
+void conn_believe(struct conn *);
+/* Tells t who its client is, as far as is known before the head of its request is read. */
+void conn_introduce(const struct conn *, struct txn *);
+/* And with the head: who asks, as trusted peers tell. */
+void conn_find_client(const struct conn *, struct txn *);
+/* Of the client, as far as is known without reading HTTP. */
+struct str conn_client_ip(const struct conn *, char text[ADDR_TEXT]);
+
 /* --- between conn.c and tcp.c --------------------------------------------------------------------
  */
-/* Who is connected. */
-struct str conn_client_ip(const struct conn *, char text[ADDR_TEXT]);
 /* c->tcp has ended.  in_order: what is queued for the client is sent first, and the end may look
  * like one; else the connection is cut. */
 void conn_tcp_done(struct conn *, bool in_order);

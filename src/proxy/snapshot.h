@@ -32,6 +32,14 @@ struct tls_conf {
     struct tls_domain *domain; /* a reference; NULL: plain, or the files were not looked at */
 };
 
+/* Do connections begin with a PROXY header? */
+enum proxy_in {
+    PROXY_IN_OFF,
+    PROXY_IN_REQUIRED, /* all of them; from other networks than those of `proxy_from` none is taken
+                        */
+    PROXY_IN_MIXED,    /* those from these networks; from others they are clients' own */
+};
+
 struct listener_conf {
     char *name;
     struct addr *binds;
@@ -53,6 +61,9 @@ struct listener_conf {
     struct addr_net *trusted; /* peers whose X-Forwarded-*, Forwarded and X-Request-ID count */
     unsigned n_trusted;
     char *server_header; /* Server of our own answers; NULL: none */
+    enum proxy_in proxy;
+    struct addr_net *proxy_from;
+    unsigned n_proxy_from;
     struct tls_conf tls;
 };
 

@@ -13,6 +13,7 @@
 
 #include "http/msg.h"
 #include "proxy/access_log.h"
+#include "proxy/tell.h"
 #include "proxy/upconn.h"
 
 #define HOLD_MAX 16384 /* of the client's bytes, while a server is looked for */
@@ -171,6 +172,18 @@ static const struct sock_ops up_ops = {
     .on_closed = up_closed,
 };
 
+/* The server hears of the client before all else. */
+static void
+tell(struct tcp_up *u, const struct tcp *t)
+{
+    uint8_t header[PROXY_HEADER_MAX];
+    char text[ADDR_TEXT];
+
+    stream_preface(&u->stream, header,
+                   tell_client(pool_of(t), t->server_index, t->conn, conn_client_ip(t->conn, text),
+                               STR_NONE, header));
+}
+
 /* Dials t->server; END_OK, or why not even that was possible. */
 static enum end_reason
 dial(struct tcp *t)
@@ -191,6 +204,8 @@ dial(struct tcp *t)
         slab_give(&w->tcp_up_slab, u);
         return why;
     }
+    if (tell_wanted(pool_of(t), t->server_index))
+        tell(u, t);
     u->server = server_ref(t->server);
     list_push_back(&w->tcp_ups, &u->link);
     stat_add(&counters(t)->open_conns, 1);
@@ -478,7 +493,7 @@ tcp_begin(struct conn *c)
 {
     struct worker *w = c->worker;
     struct tcp *t = slab_take(&w->tcp_slab);
-    const struct tls_facts *facts = stream_facts(&c->stream);
+    const struct str name = conn_name_asked_for(c);
 
     memset(t, 0, sizeof(*t));
     t->magic = TCP_MAGIC;
@@ -494,12 +509,11 @@ tcp_begin(struct conn *c)
     gen_pin(t->gen);
     c->tcp = t;
     stat_add(&w->stats.tcp_connections, 1);
-    if (facts == NULL && t->listener->by_name) {
+    if (name.n == 0 && stream_facts(&c->stream) == NULL && t->listener->by_name) {
         set_deadline(t, t->listener->conf.head_timeout_ns);
         return;
     }
-    if (facts != NULL)
-        take_name(t, facts->sni);
+    take_name(t, name);
     route(t);
 }
 
@@ -561,7 +575,8 @@ phase(mc_ns from, mc_ns to)
 static void
 log_connection(struct tcp *t)
 {
-    const struct tls_facts *facts = stream_facts(&t->conn->stream);
+    const struct tls_facts *facts = conn_tls(t->conn);
+    const struct told *told = t->conn->told;
     const bool placed = t->at.placed != 0;
     char client[ADDR_TEXT];
     struct access_record r = {
@@ -569,6 +584,8 @@ log_connection(struct tcp *t)
         .begun_wall_ns = t->at.begun_wall,
         .client_ip = conn_client_ip(t->conn, client).p,
         .client_port = t->conn->peer_port,
+        .proxy = told != NULL ? told->via : NULL,
+        .proxy_id = told != NULL ? told->header.unique_id : STR_NONE,
         .listener = t->listener->conf.name,
         .route = t->route ? t->route->conf.name : NULL,
         .pool = t->pool ? pool_of(t)->conf.name : NULL,

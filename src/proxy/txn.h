@@ -78,6 +78,7 @@ struct txn {
     struct str peer_ip;          /* who is connected */
     struct str client_ip;        /* who asks, as trusted peers tell; else the peer */
     const struct tls_facts *tls; /* of the client's connection; NULL: it is plain */
+    const struct conn *conn;     /* that brought it */
     uint16_t client_port, local_port;
     bool peer_trusted;
     bool grpc;      /* it is a call */

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "proxy/h1_frame.h"
+#include "proxy/tell.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
 #include "proxy/up_h2.h"
@@ -393,7 +394,9 @@ bool
 upconn_reuse(struct txn *t)
 {
     struct worker *w = t->worker;
-    struct upconn *u = take_kept(w, t->server, tls_client_id(t->pool->pool->conf.tls.client));
+    const uint64_t tls = tls_client_id(t->pool->pool->conf.tls.client);
+    struct upconn *u =
+        tell_wanted(t->pool->pool, t->server_index) ? NULL : take_kept(w, t->server, tls);
 
     if (u == NULL)
         return false;
@@ -414,6 +417,18 @@ upconn_target(struct worker *w, const struct pool *p, uint32_t server)
         .server = p->servers[server]->name_hash,
         .turns = &w->tls_turns,
     };
+}
+
+/* The server hears of t's client before all else. */
+static void
+tell(struct upconn *u, const struct txn *t)
+{
+    uint8_t header[PROXY_HEADER_MAX];
+
+    u->told = true;
+    stream_preface(
+        &u->stream, header,
+        tell_client(t->pool->pool, t->server_index, t->conn, t->client_ip, t->request_id, header));
 }
 
 struct upconn *
@@ -446,6 +461,8 @@ upconn_make(struct txn *t, enum end_reason *why)
         slab_give(&w->up_slab, u);
         return NULL;
     }
+    if (tell_wanted(t->pool->pool, t->server_index))
+        tell(u, t);
     list_push_back(&w->upconns, &u->link);
     stat_add(&counters(u)->open_conns, 1);
     return u;
@@ -547,8 +564,8 @@ h1_release(struct txn *t, bool reuse)
     t->up = NULL;
     t->up_side = NULL;
     u->txn = NULL;
-    if (!reuse || u->state != UPCONN_WHOLE || !u->keep || conf->idle_max == 0 || w->draining ||
-        t->gen != w->current || /* the server may be gone from the configuration */
+    if (!reuse || u->state != UPCONN_WHOLE || !u->keep || u->told || conf->idle_max == 0 ||
+        w->draining || t->gen != w->current || /* the server may be gone from the configuration */
         stream_unsent(&u->stream) > 0 ||
         (conf->requests_per_conn != 0 && u->requests >= conf->requests_per_conn)) {
         upconn_close(u, u->state == UPCONN_TUNNEL && t->end != END_OK);

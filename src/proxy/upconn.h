@@ -37,6 +37,7 @@ struct upconn {
     uint32_t magic;
     uint8_t state;
     bool keep : 1;        /* the server lets the connection be used again */
+    bool told : 1;        /* a PROXY header made it one client's */
     bool req_chunked : 1; /* the request body is framed in chunks */
     uint32_t requests;
     struct worker *worker;

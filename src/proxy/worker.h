@@ -7,6 +7,7 @@
 
 #include "base/stats.h"
 #include "io/loop.h"
+#include "io/proxy_header.h"
 #include "io/tls.h"
 #include "proxy/reason.h"
 #include "proxy/snapshot.h"
@@ -46,6 +47,8 @@ struct worker_stats {
     stat_u64 active_connections; /* gauges */
     stat_u64 active_requests;
     stat_u64 idle_upstream;
+    stat_u64 proxy_headers[2][2]; /* that were good, by version; [1]: for themselves */
+    stat_u64 proxy_faults[PROXY_N_FAULTS];
     stat_u64 active_tunnels;
     stat_u64 tunnel_ends[END_N];   /* counters, by enum end_reason */
     struct stat_hist request_time; /* first byte of a request to the end of its response */

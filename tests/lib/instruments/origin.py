@@ -113,6 +113,17 @@ class OriginConn:
                 return out
             self._fill()
 
+    def read_line(self):
+        return self._until(b"\r\n")
+
+    def read_exactly(self, n):
+        """n bytes; Eof when the connection ends before."""
+        while len(self.buf) < n:
+            self._fill()
+        out = bytes(self.buf[:n])
+        del self.buf[:n]
+        return out
+
     def read_head(self):
         """The next request head; None at the end of the connection.  The body is not read."""
         try:

@@ -57,13 +57,13 @@ http {{
 class HAProxy(Process):
     """HAProxy as an origin that answers by itself, or as a proxy before another origin."""
 
-    def __init__(self, directory, name="haproxy", backend=None, extra=""):
+    def __init__(self, directory, name="haproxy", backend=None, extra="", bind="", text="%[method] %[path]"):
         self.name, self.port = name, free_port()
         self.dir = os.path.join(directory, f"haproxy-{name}-{self.port}")
         os.makedirs(self.dir)
         conf = os.path.join(self.dir, "haproxy.cfg")
         answer = (f"server s {backend}" if backend else
-                  f'http-request return status 200 content-type text/plain lf-string "{name} %[method] %[path]\\n" '
+                  f'http-request return status 200 content-type text/plain lf-string "{name} {text}\\n" '
                   f"hdr X-Server {name}")
         with open(conf, "w") as f:
             f.write(f"""
@@ -76,7 +76,7 @@ defaults
   timeout connect 2s
   timeout http-keep-alive 30s
 frontend f
-  bind 127.0.0.1:{self.port}
+  bind 127.0.0.1:{self.port} {bind}
   default_backend b
 backend b
   {extra}
