@@ -276,6 +276,12 @@ listen_all(struct agent *a, struct errbuf *e)
     return err;
 }
 
+void
+agent_set_tls(struct agent *a, struct tls_domain *d)
+{
+    httpd_set_tls(a->httpd, d);
+}
+
 enum mc_err
 agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **out, struct errbuf *e)
 {
@@ -299,6 +305,7 @@ agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **out, 
     a->timer.fn = on_timer;
     list_init(&a->watchers);
     a->httpd = httpd_new(loop, &http);
+    agent_set_tls(a, conf->tls);
     err = sampler_new(&conf->sample, &a->sampler, e);
     if (err == MC_OK)
         err = listen_all(a, e);

@@ -13,6 +13,7 @@
 #include "agent/sample.h"
 #include "io/addr.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 #define AGENT_BINDS_MAX    8
 #define AGENT_ALLOW_MAX    64
@@ -29,6 +30,7 @@ struct agent_conf {
     unsigned n_bind, n_check_bind;
     struct addr_net allow[AGENT_ALLOW_MAX]; /* none: private and loopback networks */
     unsigned n_allow;
+    struct tls_domain *tls; /* as agent_set_tls(); the caller's */
     unsigned max_watchers;  /* streams of /load at a time */
     const char *state_file; /* words for agent-check, read at each reply; NULL: none */
     uint64_t capacity;      /* requests the server takes at a time, 0: not said */
@@ -42,6 +44,8 @@ enum mc_err agent_new(struct loop *, const struct agent_conf *, struct agent **o
 void agent_free(struct agent **); /* the loop brings the connections home */
 /* The operator's word for agent-check; one in the state file goes before it. */
 void agent_set_admin(struct agent *, enum report_admin);
+/* Who connects from now on speaks TLS, but for agent-check; NULL: not. */
+void agent_set_tls(struct agent *, struct tls_domain *);
 /* "host, every 100ms": for the log. */
 const char *agent_text(const struct agent *);
 

@@ -30,6 +30,8 @@ enum option_id {
     O_INTERVAL = 256,
     O_BIND,
     O_ALLOW,
+    O_TLS_CERTIFICATE,
+    O_TLS_CLIENT_CA,
     O_MAX_WATCHERS,
     O_CHECK_BIND,
     O_ROOT,
@@ -49,6 +51,8 @@ static const struct option options[] = {
     {"interval", required_argument, NULL, O_INTERVAL},
     {"bind", required_argument, NULL, O_BIND},
     {"allow", required_argument, NULL, O_ALLOW},
+    {"tls-certificate", required_argument, NULL, O_TLS_CERTIFICATE},
+    {"tls-client-ca", required_argument, NULL, O_TLS_CLIENT_CA},
     {"max-watchers", required_argument, NULL, O_MAX_WATCHERS},
     {"agent-check-bind", required_argument, NULL, O_CHECK_BIND},
     {"sysfs-root", required_argument, NULL, O_ROOT},
@@ -67,6 +71,9 @@ static const struct option options[] = {
 
 struct agent_options {
     struct agent_conf conf;
+    struct agent_tls {
+        const char *certificate, *client_ca; /* files; NULL: plain, and nobody is asked for one */
+    } tls;
     bool once;
     int target; /* the option that named it, 0: none */
 };
@@ -193,6 +200,8 @@ take_option(struct agent_options *o, int option, const char *value)
     case O_BIND: return parse_bind("bind", value, c->bind, &c->n_bind);
     case O_CHECK_BIND:
         return parse_bind("agent-check-bind", value, c->check_bind, &c->n_check_bind);
+    case O_TLS_CERTIFICATE: o->tls.certificate = value; return true;
+    case O_TLS_CLIENT_CA: o->tls.client_ca = value; return true;
     case O_ALLOW: return parse_allow(value, c);
     case O_MAX_WATCHERS:
         if (!parse_number("max-watchers", value, 1, MAX_WATCHERS_MAX, &n))
@@ -208,15 +217,62 @@ take_option(struct agent_options *o, int option, const char *value)
     }
 }
 
+/* --- TLS ----------------------------------------------------------------------------------------
+ */
+
+static void
+on_note(void *arg, bool warning, const char *text)
+{
+    if (warning)
+        log_warn("agent: --tls-certificate: %s", text);
+    else
+        log_error("agent: --tls-certificate: %s", text);
+}
+
+/* NULL: it was said why. */
+static struct tls_domain *
+read_tls(const struct agent_tls *t)
+{
+    struct tls_domain *d = tls_domain_new("agent");
+    struct errbuf e;
+
+    if (!tls_domain_add(d, t->certificate, false, on_note, NULL)) {
+        tls_domain_unref(&d);
+        return NULL;
+    }
+    if (t->client_ca != NULL && !tls_domain_add_client_ca(d, t->client_ca, &e)) {
+        log_error("agent: --tls-client-ca: %s", e.text);
+        tls_domain_unref(&d);
+        return NULL;
+    }
+    tls_domain_set_verify(d, t->client_ca != NULL ? TLS_VERIFY_REQUIRED : TLS_VERIFY_NONE);
+    tls_domain_seal(d, NULL); /* connections stay for days: nothing is won by resuming */
+    return d;
+}
+
 /* --- running ------------------------------------------------------------------------------------
  */
 
 struct running {
     struct loop *loop;
     struct agent *agent;
+    const struct agent_tls *tls;
     struct watch signals;
     struct timer alive;
 };
+
+/* Bad files change nothing. */
+static void
+read_again(struct running *r)
+{
+    struct tls_domain *d = r->tls->certificate != NULL ? read_tls(r->tls) : NULL;
+
+    if (d == NULL)
+        return;
+    agent_set_tls(r->agent, d);
+    tls_domain_unref(&d);
+    log_info("agent: read the certificate again");
+}
 
 static void
 on_signal(struct watch *w, unsigned revents)
@@ -228,7 +284,7 @@ on_signal(struct watch *w, unsigned revents)
         switch (si.ssi_signo) {
         case SIGUSR1: agent_set_admin(r->agent, REPORT_DRAIN); break;
         case SIGUSR2: agent_set_admin(r->agent, REPORT_READY); break;
-        case SIGHUP: break; /* nothing to read again */
+        case SIGHUP: read_again(r); break;
         default: notify_stopping(); loop_stop(r->loop);
         }
     }
@@ -275,18 +331,21 @@ run_loop(struct running *r, int signals)
 }
 
 static int
-run(const struct agent_conf *conf)
+run(struct agent_options *o)
 {
     /* epoll: ten events a second are not worth a ring and its buffers */
     struct loop_conf lc = {.engine = LOOP_EPOLL};
-    struct running r = {0};
-    struct errbuf e;
+    struct running r = {.tls = &o->tls};
+    struct errbuf e = {"cannot begin"};
     int signals = take_signals();
     bool ok;
 
     log_setup(LOG_LEVEL_INFO, notify_has_journal());
+    if (o->tls.certificate != NULL && (o->conf.tls = read_tls(&o->tls)) == NULL)
+        return 1;
     r.loop = loop_new(&lc, &e);
-    ok = signals >= 0 && r.loop != NULL && agent_new(r.loop, conf, &r.agent, &e) == MC_OK;
+    ok = signals >= 0 && r.loop != NULL && agent_new(r.loop, &o->conf, &r.agent, &e) == MC_OK;
+    tls_domain_unref(&o->conf.tls);
     if (ok)
         run_loop(&r, signals);
     else
@@ -330,5 +389,9 @@ cmd_agent(int argc, char **argv)
         return once(&o.conf);
     if (o.conf.n_bind == 0 && !parse_bind("bind", DEFAULT_BIND, o.conf.bind, &o.conf.n_bind))
         return 1;
-    return run(&o.conf);
+    if (o.tls.client_ca != NULL && o.tls.certificate == NULL) {
+        fprintf(stderr, "meercat agent: --tls-client-ca without --tls-certificate\n");
+        return cmd_bad_usage("agent");
+    }
+    return run(&o);
 }

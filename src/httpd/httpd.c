@@ -17,7 +17,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "http/h1.h"
-#include "io/sock.h"
+#include "io/stream.h"
 
 #define MAX_CONNECTIONS  64
 #define IDLE_TIMEOUT_NS  (60 * MC_SEC)
@@ -32,6 +32,8 @@ struct httpd {
     uint32_t magic;
     struct loop *loop;
     struct httpd_conf conf;
+    struct tls_domain *tls; /* a reference; NULL: plain */
+    struct tls_turns turns;
     struct list doors, conns;
     bool dying; /* freed with its last socket */
 };
@@ -48,7 +50,7 @@ struct door {
 };
 
 struct hconn {
-    struct sock sock; /* first: a struct httpd_stream is this, seen from outside */
+    struct stream stream; /* first: a struct httpd_stream is this, seen from outside */
     uint32_t magic;
     struct httpd *httpd;
     struct door *door; /* counted in it; NULL once that is gone */
@@ -73,6 +75,8 @@ maybe_free(struct httpd *h)
     if (!h->dying || !list_empty(&h->doors) || !list_empty(&h->conns))
         return;
     h->magic = 0;
+    tls_turns_fini(&h->turns);
+    tls_domain_unref(&h->tls);
     free(h);
 }
 
@@ -126,11 +130,11 @@ answer(struct hconn *c, const struct httpd_response *r, const char *allow, bool 
     if (c->close_after)
         buf_printf(&out, "Connection: close\r\n");
     buf_printf(&out, "\r\n");
-    sock_write(&c->sock, out.p, out.n);
+    stream_write(&c->stream, out.p, out.n);
     if (r->stream != NULL && r->body.n > 0)
         httpd_stream_write(r->stream, r->body.p, r->body.n);
     else if (!head_only && r->body.n > 0)
-        sock_write(&c->sock, r->body.p, r->body.n);
+        stream_write(&c->stream, r->body.p, r->body.n);
     buf_free(&out);
 }
 
@@ -260,7 +264,7 @@ say_continue(struct hconn *c, const struct http_head *head)
     if (!head->expect_continue || c->continued)
         return;
     c->continued = true;
-    sock_write(&c->sock, text, sizeof(text) - 1);
+    stream_write(&c->stream, text, sizeof(text) - 1);
 }
 
 /* One request out of what has come in, served. */
@@ -316,7 +320,7 @@ take_request(struct hconn *c)
 static struct hconn *
 conn_of(struct sock *s)
 {
-    struct hconn *c = container_of(s, struct hconn, sock);
+    struct hconn *c = container_of(s, struct hconn, stream.sock);
 
     MC_CHECK(c, HTTPD_CONN_MAGIC);
     return c;
@@ -325,7 +329,7 @@ conn_of(struct sock *s)
 static void
 touch(struct hconn *c)
 {
-    c->unsent_before = sock_unsent(&c->sock);
+    c->unsent_before = stream_unsent(&c->stream);
     loop_timer_set(c->httpd->loop, &c->timer,
                    loop_now(c->httpd->loop) + c->httpd->conf.idle_timeout_ns);
 }
@@ -338,7 +342,7 @@ conn_close(struct hconn *c)
         c->gone(c->stream_arg);
     }
     loop_timer_clear(c->httpd->loop, &c->timer);
-    sock_close(&c->sock, false);
+    stream_close(&c->stream, false);
 }
 
 /* A close with bytes unread would reset the connection, and the peer might lose the answer. */
@@ -347,8 +351,8 @@ linger(struct hconn *c)
 {
     c->lingering = true;
     c->in.n = 0;
-    sock_shutdown(&c->sock);
-    sock_recv(&c->sock, true);
+    stream_shutdown(&c->stream);
+    stream_recv(&c->stream, true);
     loop_timer_set(c->httpd->loop, &c->timer, loop_now(c->httpd->loop) + LINGER_NS);
 }
 
@@ -356,21 +360,21 @@ linger(struct hconn *c)
 static void
 conn_run(struct hconn *c)
 {
-    while (!c->close_after && !c->streaming && sock_unsent(&c->sock) == 0)
+    while (!c->close_after && !c->streaming && stream_unsent(&c->stream) == 0)
         if (take_request(c) == TAKEN_NEEDS_MORE)
             break;
     if (c->streaming && c->eof)
         conn_close(c); /* nobody is left to hear it */
     else if (c->streaming)
-        sock_recv(&c->sock, c->in.n < PIPELINED_MAX);
-    else if (sock_unsent(&c->sock) > 0)
-        sock_recv(&c->sock, c->in.n < PIPELINED_MAX && !c->close_after);
+        stream_recv(&c->stream, c->in.n < PIPELINED_MAX);
+    else if (stream_unsent(&c->stream) > 0)
+        stream_recv(&c->stream, c->in.n < PIPELINED_MAX && !c->close_after);
     else if (c->eof)
         conn_close(c);
     else if (c->close_after)
         linger(c);
     else
-        sock_recv(&c->sock, true);
+        stream_recv(&c->stream, true);
 }
 
 static void
@@ -434,7 +438,7 @@ on_timer(struct timer *t)
     struct hconn *c = container_of(t, struct hconn, timer);
 
     MC_CHECK(c, HTTPD_CONN_MAGIC);
-    if (!c->lingering && sock_unsent(&c->sock) < c->unsent_before)
+    if (!c->lingering && stream_unsent(&c->stream) < c->unsent_before)
         touch(c);
     else
         conn_close(c);
@@ -484,17 +488,17 @@ httpd_stream_write(struct httpd_stream *st, const void *p, size_t n)
     MC_ASSERT(c->streaming && n > 0);
     if (c->chunked) {
         header_len = h1_chunk_header(end, n);
-        sock_write(&c->sock, end - header_len, header_len);
+        stream_write(&c->stream, end - header_len, header_len);
     }
-    sock_write(&c->sock, p, n);
+    stream_write(&c->stream, p, n);
     if (c->chunked)
-        sock_write(&c->sock, "\r\n", 2);
+        stream_write(&c->stream, "\r\n", 2);
 }
 
 size_t
 httpd_stream_unsent(const struct httpd_stream *st)
 {
-    return sock_unsent(&conn_of_stream(st)->sock);
+    return stream_unsent(&conn_of_stream(st)->stream);
 }
 
 void
@@ -506,9 +510,9 @@ httpd_stream_end(struct httpd_stream **sp)
     MC_ASSERT(c->streaming);
     c->streaming = false;
     if (c->chunked)
-        sock_write(&c->sock, "0\r\n\r\n", 5);
+        stream_write(&c->stream, "0\r\n\r\n", 5);
     touch(c);
-    if (sock_unsent(&c->sock) == 0) /* else on_drained goes on */
+    if (stream_unsent(&c->stream) == 0) /* else on_drained goes on */
         conn_run(c);
 }
 
@@ -552,8 +556,8 @@ on_accept(struct sock *s, int fd)
     c->by_unix = d->is_unix;
     c->timer.fn = on_timer;
     list_push_back(&h->conns, &c->link);
-    sock_open(&c->sock, h->loop, fd, &conn_ops);
-    sock_recv(&c->sock, true);
+    stream_open(&c->stream, h->loop, fd, &conn_ops, d->is_unix ? NULL : h->tls, &h->turns);
+    stream_recv(&c->stream, true);
     touch(c);
 }
 
@@ -615,7 +619,16 @@ httpd_new(struct loop *loop, const struct httpd_conf *conf)
         h->conf.idle_timeout_ns = IDLE_TIMEOUT_NS;
     list_init(&h->doors);
     list_init(&h->conns);
+    tls_turns_init(&h->turns, loop);
     return h;
+}
+
+void
+httpd_set_tls(struct httpd *h, struct tls_domain *d)
+{
+    MC_CHECK(h, HTTPD_MAGIC);
+    tls_domain_unref(&h->tls);
+    h->tls = tls_domain_ref(d);
 }
 
 enum mc_err
@@ -655,7 +668,7 @@ httpd_free(struct httpd **hp)
     LIST_FOREACH (it, &h->conns) {
         struct hconn *c = LIST_ENTRY(it, struct hconn, link);
 
-        if (sock_is_open(&c->sock))
+        if (sock_is_open(&c->stream.sock))
             conn_close(c);
     }
     maybe_free(h);

@@ -13,6 +13,7 @@
 #include "http/msg.h"
 #include "io/addr.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 struct httpd_request {
     const struct http_head *head;
@@ -60,6 +61,8 @@ struct httpd;
 
 struct httpd *httpd_new(struct loop *, const struct httpd_conf *);
 enum mc_err httpd_listen(struct httpd *, const struct addr *, unsigned unix_mode, struct errbuf *);
+/* Who connects by TCP from now on speaks TLS, with a reference of the httpd's own; NULL: not. */
+void httpd_set_tls(struct httpd *, struct tls_domain *);
 /* Closes everything; the loop brings it home. */
 void httpd_free(struct httpd **);
 

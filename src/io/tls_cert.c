@@ -2,6 +2,7 @@
  *
  * tls_cert.c - a certificate with its chain, key and OCSP response, read from files.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ocsp.h>
@@ -304,6 +305,17 @@ tell_name(const ASN1_STRING *name, void (*fn)(void *, struct str), void *arg)
     fn(arg, (struct str){lower, s.n});
 }
 
+static void
+tell_address(const ASN1_OCTET_STRING *bytes, void (*fn)(void *, struct str), void *arg)
+{
+    const int n = ASN1_STRING_length(bytes), family = n == 4 ? AF_INET : AF_INET6;
+    char text[INET6_ADDRSTRLEN];
+
+    if ((n == 4 || n == 16) &&
+        inet_ntop(family, ASN1_STRING_get0_data(bytes), text, sizeof(text)) != NULL)
+        fn(arg, str_of(text));
+}
+
 void
 tls_cert_names(const struct tls_cert *c, void (*fn)(void *arg, struct str name), void *arg)
 {
@@ -316,6 +328,8 @@ tls_cert_names(const struct tls_cert *c, void (*fn)(void *arg, struct str name),
 
         if (g->type == GEN_DNS)
             tell_name(g->d.dNSName, fn, arg);
+        else if (g->type == GEN_IPADD)
+            tell_address(g->d.iPAddress, fn, arg);
     }
     if (at >= 0)
         tell_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), fn, arg);

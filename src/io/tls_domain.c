@@ -282,7 +282,8 @@ add_file(struct tls_domain *d, const char *path, bool ocsp, tls_note_f *note, vo
     d->latest.cert[c->kind] = c;
     tls_cert_names(c, add_name, &n);
     if (n.n_names == 0) {
-        tls_note(note, arg, false, path, "no DNS name in the certificate, expected one or more");
+        tls_note(note, arg, false, path,
+                 "no name or address in the certificate, expected one or more");
         return false;
     }
     if (n.before != NULL)

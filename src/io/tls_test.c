@@ -31,7 +31,7 @@ bad_files_are_named(void **state)
     assert_said(write_pem("key-only.pem", NULL, ec), false, "no certificate in it");
     assert_said(write_pem("no-key.pem", x, NULL), false, "no private key");
     assert_said(write_pem("other-key.pem", x, ec2), false, "not that of the first certificate");
-    assert_said(make_file("no-name.pem", ec, "x", "IP:127.0.0.1"), false, "no DNS name");
+    assert_said(make_file("no-name.pem", ec, "x", "email:x@a.test"), false, "no name");
     assert_said(make_file("weak.pem", weak, "a.test", NULL), false, "small");
     EVP_PKEY_free(weak);
     X509_free(x);

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """TLS towards servers and agents: whom Meercat believes, what it shows, sessions, checks, reload, ends."""
 
+import signal
 import ssl
 
 import pytest
 
 from instruments.client import Closed
+from instruments.meercat import BINARY, REPORTS, command, san_env
 from instruments.origin import ok
 from instruments.pki import Authority
 from instruments.ports import free_port
 from instruments.process import Process
 from instruments.proc import listening_ports
 from instruments.tls import TlsOrigin, server_context
-from instruments.wait import stays, wait_until
+from instruments.wait import wait_until
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 LONG_AGO = ("20200101000000Z", "20200102000000Z")
@@ -388,3 +390,92 @@ def test_s_server(lab, pki):
     lb = before(lab, {"a": f"127.0.0.1:{port}"}, pki)
     for _ in range(3):
         assert b"Ciphers supported" in lb.client().request("/").body
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+class Agent(Process):
+    """`meercat agent` behind TLS."""
+
+    def __init__(self, certificate, *options):
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        super().__init__([BINARY, "agent", "--bind", self.address, "--host", "--tls-certificate", certificate, *options],
+                         env=san_env())
+        wait_until(lambda: not self.running() or self.port in listening_ports(), 10, "the agent listens")
+        assert self.running(), self.stderr
+
+    def check(self):
+        assert self.child.returncode == 0 and not REPORTS.search(self.stderr), self.stderr
+
+
+def with_agent(lab, agent, section, plain=False, **keys):
+    server = dict({"address": lab.origin(), "agent": agent.address}, **keys)
+    pool = {"balance": "auto"} if plain else {"balance": "auto", "agent_tls": section}
+    return lab.proxy({"s": server}, pool=pool)
+
+
+def heard(lb):
+    return lb.cli_json("servers")["servers"][0]["learned"]["agent"]
+
+
+def wait_reports(lb, n=3):
+    have = heard(lb)["reports"]
+    wait_until(lambda: heard(lb)["reports"] >= have + n, 10, "reports come in")
+
+
+def test_an_agent_behind_tls(lab, pki):
+    lb = with_agent(lab, lab.add(Agent(pki.app)), {"ca": [pki.pem]})
+    wait_reports(lb)
+
+
+def test_an_agent_by_another_name(lab, pki):
+    agent = lab.add(Agent(pki.named))
+    wait_reports(with_agent(lab, agent, {"ca": [pki.pem]}, agent_tls_name="app.test"))
+    wait_reports(with_agent(lab, agent, {"ca": [pki.pem], "name": "app.test"}))
+
+
+def test_agents_that_are_not_believed(lab, pki, strangers):
+    agent = lab.add(Agent(pki.app))
+    for section, plain, words in (({"ca": [strangers.pem]}, False, "TLS: certificate"),
+                                  ({"ca": [pki.pem], "name": "other.test"}, False, "hostname mismatch"),
+                                  (None, True, "agent")):
+        lb = with_agent(lab, agent, section, plain)
+        wait_until(lambda: f"agent {agent.address}: " in lb.stderr, what="it is told")
+        assert words in lb.stderr and heard(lb)["reports"] == 0
+
+
+def test_an_agent_that_asks_for_a_certificate(lab, pki, strangers):
+    agent = lab.add(Agent(pki.app, "--tls-client-ca", pki.pem))
+    wait_reports(with_agent(lab, agent, {"ca": [pki.pem], "certificate": pki.lb}))
+    for shown in ({}, {"certificate": strangers.lb}):
+        lb = with_agent(lab, agent, dict({"ca": [pki.pem]}, **shown))
+        wait_until(lambda: heard(lb)["failures"] >= 1, what="it is refused")
+        assert heard(lb)["reports"] == 0
+
+
+def test_an_agent_reads_its_certificate_again(lab, pki, strangers, tmp_path):
+    pem = str(tmp_path / "agent.pem")
+
+    def use(cert):
+        with open(cert) as f, open(pem, "w") as out:
+            out.write(f.read())
+    use(strangers.app)
+    agent = lab.add(Agent(pem))
+    lb = with_agent(lab, agent, {"ca": [pki.pem]})
+    wait_until(lambda: heard(lb)["failures"] >= 1, what="it is refused")
+    use(pki.app)
+    agent.signal(signal.SIGHUP)
+    wait_reports(lb)
+    with open(pem, "w") as out:
+        out.write("nonsense")
+    agent.signal(signal.SIGHUP)
+    wait_until(lambda: "no certificate in it" in agent.stderr, what="it says so")
+    wait_reports(lb)
+
+
+def test_agents_options(lab, pki):
+    r = command("agent", "--tls-certificate", "/nowhere.pem")
+    assert r.returncode != 0 and "/nowhere.pem" in r.stderr
+    r = command("agent", "--tls-client-ca", pki.pem)
+    assert r.returncode != 0 and "--tls-certificate" in r.stderr
