@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "proxy/tcp.h"
 #include "proxy/worker_priv.h"
 
 struct gen *
@@ -119,6 +120,7 @@ gen_make_current(struct worker *w, struct snapshot *snap)
     if (first)
         return;
     forget_removed_servers(w);
+    tcp_adopt(w);
     release_old(w);
 }
 

@@ -563,6 +563,80 @@ tcp_client_gone(struct tcp *t, enum end_reason why)
     tcp_end(t, why);
 }
 
+/* --- another configuration ----------------------------------------------------------------------
+ */
+
+static struct pool_rt *
+same_pool(const struct tcp *t, struct gen *g)
+{
+    for (unsigned i = 0; i < g->snap->n_pools; i++)
+        if (g->pools[i].pool->live == pool_of(t)->live)
+            return &g->pools[i];
+    return NULL;
+}
+
+static bool
+find_server(const struct pool *p, const struct server *s, uint32_t *index)
+{
+    for (*index = 0; *index < p->view.n; ++*index)
+        if (p->servers[*index] == s)
+            return true;
+    return false;
+}
+
+static const struct listener *
+same_listener(const struct tcp *t, const struct snapshot *s)
+{
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        if (s->listeners[i].live == t->conn->live)
+            return &s->listeners[i];
+    return NULL;
+}
+
+/* NULL: it is gone, which concerns only those who still come. */
+static const struct route *
+same_route(const struct tcp *t, const struct listener *l)
+{
+    for (unsigned i = 0; t->route != NULL && i < l->n_routes; i++)
+        if (strcmp(l->routes[i]->conf.name, t->route->conf.name) == 0)
+            return l->routes[i];
+    return NULL;
+}
+
+/* A connection may last for days, and reloads come by the minute: it counts on the newest
+ * generation that knows its listener and its server, and not on the one that it began with. */
+static void
+move_to(struct tcp *t, struct gen *g)
+{
+    struct pool_rt *p = same_pool(t, g);
+    const struct listener *l = same_listener(t, g->snap);
+    struct gen *old = t->gen;
+    uint32_t index;
+
+    if (p == NULL || l == NULL || p->pool->brain != pool_of(t)->brain ||
+        !find_server(p->pool, t->server, &index))
+        return;
+    t->route = same_route(t, l);
+    t->listener = l;
+    t->pool = p;
+    t->server_index = index;
+    t->n_tried = 0; /* which are indices, too */
+    t->gen = g;
+    gen_pin(g);
+    gen_unpin(t->worker, old);
+}
+
+void
+tcp_adopt(struct worker *w)
+{
+    LIST_FOREACH (it, &w->conns) {
+        struct tcp *t = LIST_ENTRY(it, struct conn, link)->tcp;
+
+        if (t != NULL && t->state == TCP_RELAY)
+            move_to(t, w->current);
+    }
+}
+
 /* --- the end ------------------------------------------------------------------------------------
  */
 

@@ -112,6 +112,12 @@ void tcp_client_end(struct tcp *);
 void tcp_client_drained(struct tcp *);
 void tcp_client_gone(struct tcp *, enum end_reason);
 
+/* --- made by gen.c ------------------------------------------------------------------------------
+ */
+
+/* A snapshot has become current: connections let go of older ones where they can. */
+void tcp_adopt(struct worker *);
+
 /* --- between tcp.c and tcp_relay.c --------------------------------------------------------------
  */
 const char *tcp_state_text(enum tcp_state);

@@ -593,6 +593,21 @@ def test_a_reload_leaves_connections_alone(lab):
     assert "a" in [x["server"] for x in lb.log_json(1)]
 
 
+def test_reloads_do_not_pile_up_behind_a_connection(lab):
+    """It goes over to each new configuration, limits of time and all."""
+    conf = tcp(lab, lab.add(Server(echo)), pool={"tunnel_timeout": "1h", "idle_timeout": "300ms"})
+    lb = lab.start(conf)
+    c = connect(lab, lb)
+    c.sendall(b"x")
+    assert exactly(c, 1) == b"x"
+    conf.routes["other"] = conf.routes.pop("all")
+    conf.pools["app"][0]["tunnel_timeout"] = "200ms"
+    lb.reload(conf)
+    assert is_cut(c)
+    line, = lb.log_json(1)
+    assert line["end"] == "tunnel-timeout" and "route" not in line and line["server"] == "s1"
+
+
 def test_a_listener_that_is_removed_keeps_its_connections(lab):
     conf = tcp(lab, lab.add(Server(echo)))
     lb = lab.start(conf)
