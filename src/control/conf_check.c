@@ -414,7 +414,7 @@ pool_named(const struct conf *c, const char *name)
     return NULL;
 }
 
-/* What has no effect where connections are passed through. */
+/* What has no effect, or no place, where connections are passed through. */
 static void
 check_tcp(struct conf_run *run, const struct conf *c)
 {
@@ -432,6 +432,12 @@ check_tcp(struct conf_run *run, const struct conf *c)
     for (unsigned i = 0; i < c->n_routes; i++) {
         const struct pool_conf *p = pool_named(c, c->routes[i].pool);
 
+        if (c->routes[i].n_listeners == 0 && p != NULL && p->protocol == POOL_TCP)
+            conf_run_fault(
+                run, run->text->sections[CONF_ROUTE][i],
+                "route \"%s\": its pool has protocol = tcp and gets no requests, expected "
+                "another pool, or listen",
+                c->routes[i].name);
         if (c->routes[i].n_listeners > 0 && p != NULL && p->hash_by != POOL_HASH_ADDRESS)
             conf_run_warning(run, run->text->sections[CONF_ROUTE][i],
                              "route \"%s\": hash-by of its pool has no effect on connections, "

@@ -250,8 +250,9 @@ const struct conf_key conf_keys[] = {
         "1ms..1d", "how long they are kept; less than the servers keep them"),
     KEY(POOL, "requests-per-connection", UINT, pool_conf, requests_per_conn, "0",
         "0..1000000000", "to a server, then a new connection is made; 0 is no limit"),
-    KEY(POOL, "protocol", WORD, pool_conf, protocol, "http1", "http1|h2|auto",
-        "what servers speak; h2 in plain text is without asking, auto is what TLS agrees on"),
+    KEY(POOL, "protocol", WORD, pool_conf, protocol, "http1", "http1|h2|auto|tcp",
+        "what servers speak; h2 in plain text is without asking, auto is what TLS agrees on, tcp is "
+        "for connections only"),
     KEY(POOL, "streams-per-connection", UINT, pool_conf, streams_per_conn, "100", "1..100000",
         "requests at once on an HTTP/2 connection to a server, which may want fewer"),
     KEY(POOL, "send-proxy", WORD, pool_conf, send_proxy, "off", "off|v1|v2",

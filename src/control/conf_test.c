@@ -278,6 +278,11 @@ static const struct {
     {TCP("route r { listen = t sni = \"a:1\" pool = app }\n"),
      "t:5: sni: \"a:1\" is not a host name, expected like \"example.org\" or \"*.example.org\", "
      "without port\n"},
+    {"pool db { protocol = tcp server d { address = \"10.0.0.2:1\" } }\n"
+     "route r { pool = db host = a }\n" REST,
+     "t:2: route \"r\": its pool has protocol = tcp and gets no requests, expected another pool, "
+     "or "
+     "listen\n"},
     /* warnings */
     {TCP(""),
      "t:1: warning: listen \"t\": no route leads from it, expected route \"name\" { listen = \"t\" "

@@ -204,6 +204,7 @@ offer_protocols(enum pool_protocol p, struct tls_client *out)
     case POOL_HTTP1: tls_client_set_alpn(out, h1, 9); break;
     case POOL_H2: tls_client_set_alpn(out, all, 3); break;
     case POOL_AUTO: tls_client_set_alpn(out, all, 12); break;
+    case POOL_TCP: break;
     }
 }
 

@@ -18,8 +18,9 @@
 
 enum pool_hash_by { POOL_HASH_ADDRESS, POOL_HASH_URI, POOL_HASH_HEADER, POOL_HASH_COOKIE };
 
-/* What is spoken with servers.  AUTO: what the handshake of TLS agrees on. */
-enum pool_protocol { POOL_HTTP1, POOL_H2, POOL_AUTO };
+/* What is spoken with servers.  AUTO: what the handshake of TLS agrees on.  TCP: what clients
+ * speak; no requests are sent there. */
+enum pool_protocol { POOL_HTTP1, POOL_H2, POOL_AUTO, POOL_TCP };
 
 enum pool_check_kind { POOL_CHECK_NONE, POOL_CHECK_HTTP, POOL_CHECK_TCP, POOL_CHECK_GRPC };
 

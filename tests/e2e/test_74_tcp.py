@@ -798,6 +798,27 @@ def test_tls_that_ends_here(lab, pki):
     assert lb.metric("meercat_process_spliced_bytes_total") == 0
 
 
+def test_tls_to_the_server(lab, pki):
+    server = lab.add(Server(tls_says(pki.a, "a")))
+    for name, end in (("a.test", "ok"), ("c.test", "tls-certificate")):
+        lb = started(lab, {"s1": {"address": server, "tls_name": name}},
+                     pool={"protocol": "tcp", "tls": {"ca": [pki.pem]}, "retries": 0})
+        if end == "ok":
+            c = connect(lab, lb)
+            data = os.urandom(1 << 20)
+            t = threading.Thread(target=c.sendall, args=(data,))
+            t.start()
+            assert exactly(c, 2 + len(data)) == b"a\n" + data
+            t.join()
+            c.close()
+            lb.log_json(1)
+            continue
+        assert is_refused(lab, lb)
+        assert lb.log_json(1)[0]["end"] == end
+        assert lb.metric("meercat_server_connect_errors_total", server="s1") == 1
+    server.faults.clear()  # whose handshake was refused
+
+
 # --- the configuration, and what is shown of it ------------------------------------------------------------------
 
 def test_what_is_shown(lab):
