@@ -278,6 +278,8 @@ fill_listener(struct conf_run *run, cfg_t *cfg, unsigned i, struct listener_conf
 
     l->name = mc_strdup(cfg_title(cfg));
     fill(run, cfg, CONF_LISTEN, section_at(run, CONF_LISTEN, i), l);
+    fill(run, one_section(cfg, conf_place_name(CONF_HTTP2)), CONF_HTTP2,
+         section_at(run, CONF_LISTEN, i), l);
     l->tls.given = tls != NULL;
     if (tls == NULL)
         return;

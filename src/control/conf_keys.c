@@ -43,7 +43,8 @@
 
 static_assert(TLS_VERIFY_NONE == 0 && TLS_VERIFY_OPTIONAL == 1 && TLS_VERIFY_REQUIRED == 2,
               "the words of client-verify");
-static_assert(LISTENER_HTTP1 == 0 && LISTENER_TCP == 1, "the words of protocol");
+static_assert(LISTENER_AUTO == 0 && LISTENER_HTTP1 == 1 && LISTENER_H2 == 2 && LISTENER_TCP == 3,
+              "the words of protocol");
 static_assert(PROXY_IN_OFF == 0 && PROXY_IN_REQUIRED == 1 && PROXY_IN_MIXED == 2,
               "the words of proxy-protocol");
 static_assert(PROXY_OUT_OFF == 0 && PROXY_OUT_V1 == 1 && PROXY_OUT_V2 == 2 && PROXY_OUT_POOL == 3,
@@ -138,8 +139,9 @@ const struct conf_key conf_keys[] = {
     /* --- listen: struct listener_conf --- */
     LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
         "addresses: 10.0.0.1:80, \"*:80\", [::]:80, unix:/path"),
-    KEY(LISTEN, "protocol", WORD, listener_conf, protocol, "http1", "http1|tcp",
-        "what clients speak; tcp is anything: routes that name the listener say where it goes"),
+    KEY(LISTEN, "protocol", WORD, listener_conf, protocol, "auto", "auto|http1|h2|tcp",
+        "what clients speak; auto is HTTP/2 with those that ask for it, else HTTP/1; tcp is anything: "
+        "routes that name the listener say where it goes"),
     KEY(LISTEN, "unix-mode", MODE, listener_conf, unix_mode, "0666", NULL,
         "permission bits of unix sockets"),
     KEY(LISTEN, "max-connections", UINT, listener_conf, max_connections, "0", "0..10000000",
@@ -181,6 +183,22 @@ const struct conf_key conf_keys[] = {
     KEY(LISTEN, "server-header", TEXT, listener_conf, server_header, NULL, NULL,
         "Server field of answers that the balancer itself makes"),
     SECTION(LISTEN, "tls", TLS, false, "clients speak TLS here; without it they must not"),
+
+    SECTION(LISTEN, "http2", HTTP2, false, "bounds of connections that speak HTTP/2"),
+
+    /* --- http2: struct listener_conf --- */
+    KEY(HTTP2, "max-concurrent-streams", UINT, listener_conf, h2.max_streams, "128", "1..10000",
+        "requests at once on a connection"),
+    KEY(HTTP2, "stream-window", SIZE, listener_conf, h2.stream_window, "256KiB", "4KiB..16MiB",
+        "bytes of a request body that may wait for its server; begins with 64 KiB at most"),
+    KEY(HTTP2, "connection-window", SIZE, listener_conf, h2.connection_window, "1MiB",
+        "64KiB..256MiB", "bytes of all request bodies of a connection that may wait for servers"),
+    KEY(HTTP2, "resets-per-second", UINT, listener_conf, h2.resets_per_s, "20", "0..1000000",
+        "streams that a client may reset, over ten seconds; 0 is no limit"),
+    KEY(HTTP2, "faults-per-second", UINT, listener_conf, h2.faults_per_s, "10", "0..1000000",
+        "streams that may have to be reset for a client's faults, likewise"),
+    KEY(HTTP2, "control-frames-per-second", UINT, listener_conf, h2.control_per_s, "100",
+        "0..1000000", "SETTINGS, PING, PRIORITY and empty frames that a client may send, likewise"),
 
     /* --- tls: struct listener_conf --- */
     LIST(TLS, "certificate", FILES, listener_conf, tls.certificates, tls.n_certificates, true,
@@ -365,19 +383,13 @@ const struct conf_key conf_keys[] = {
 /* clang-format on */
 
 static const char *const place_names[CONF_N_PLACES] = {
-    [CONF_TOP] = "",
-    [CONF_ACCESS_LOG] = "access-log",
-    [CONF_ADMIN] = "admin",
-    [CONF_CLUSTER] = "cluster",
-    [CONF_LISTEN] = "listen",
-    [CONF_TLS] = "tls",
-    [CONF_POOL] = "pool",
-    [CONF_POOL_TLS] = "tls",
-    [CONF_AGENT_TLS] = "agent-tls",
-    [CONF_CHECK] = "check",
-    [CONF_SERVER] = "server",
-    [CONF_CLASS] = "class",
-    [CONF_ROUTE] = "route",
+    [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
+    [CONF_ADMIN] = "admin",   [CONF_CLUSTER] = "cluster",
+    [CONF_LISTEN] = "listen", [CONF_HTTP2] = "http2",
+    [CONF_TLS] = "tls",       [CONF_POOL] = "pool",
+    [CONF_POOL_TLS] = "tls",  [CONF_AGENT_TLS] = "agent-tls",
+    [CONF_CHECK] = "check",   [CONF_SERVER] = "server",
+    [CONF_CLASS] = "class",   [CONF_ROUTE] = "route",
 };
 
 const char *

@@ -22,6 +22,7 @@ enum conf_place {
     CONF_ADMIN,
     CONF_CLUSTER,
     CONF_LISTEN,
+    CONF_HTTP2,
     CONF_TLS,
     CONF_POOL,
     CONF_POOL_TLS,

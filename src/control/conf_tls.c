@@ -9,8 +9,22 @@
  */
 #include "control/conf_check.h"
 
-/* ALPN, RFC 7301: what the balancer speaks behind TLS. */
-static const uint8_t protocols[] = "\x08http/1.1";
+/* ALPN, RFC 7301: what the balancer speaks behind TLS, the better first. */
+static const char *const protocols[] = {
+    [LISTENER_AUTO] = "\x02h2\x08http/1.1",
+    [LISTENER_HTTP1] = "\x08http/1.1",
+    [LISTENER_H2] = "\x02h2",
+    [LISTENER_TCP] = "", /* what they speak within is between client and server */
+};
+
+static void
+set_alpn(const struct listener_conf *l, struct tls_domain *d)
+{
+    const char *list = protocols[l->protocol];
+
+    if (*list != '\0')
+        tls_domain_set_alpn(d, (const uint8_t *)list, (unsigned)strlen(list));
+}
 
 /* Where notes go, and the place that they are about. */
 struct told {
@@ -110,8 +124,7 @@ conf_tls_load(struct conf_run *run, const void *section, struct conf_at at, stru
     if (!run->with_files)
         return;
     d = tls_domain_new(l->name);
-    if (l->protocol != LISTENER_TCP) /* what they speak within is between client and server */
-        tls_domain_set_alpn(d, protocols, sizeof(protocols) - 1);
+    set_alpn(l, d);
     set_ciphers(&t, section, at, &l->tls, d);
     set_clients(&t, section, at, &l->tls, d);
     add_certificates(&t, section, at, &l->tls, d);

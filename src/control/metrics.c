@@ -240,6 +240,26 @@ sum_tls(const struct node *n, const struct tls_role *r, size_t offset)
 }
 
 static void
+http2(const struct node *n, struct buf *b)
+{
+    uint64_t streams = 0, ended;
+
+    for (unsigned w = 0; w < n->n_workers; w++)
+        streams += stat_get(&worker_stats(n->workers[w])->http2_streams);
+    simple(b, "meercat_http2_streams", "gauge", "streams that are open on client connections",
+           (double)streams);
+    family(b, "meercat_http2_abuse_total", "counter",
+           "connections ended because a client did too much of something, by what");
+    for (int i = 0; i < H2_ABUSE_N; i++) {
+        ended = 0;
+        for (unsigned w = 0; w < n->n_workers; w++)
+            ended += stat_get(&worker_stats(n->workers[w])->http2_abuse[i]);
+        buf_printf(b, "meercat_http2_abuse_total{reason=\"%s\"} %" PRIu64 "\n",
+                   h2_abuse_label((enum h2_abuse)i), ended);
+    }
+}
+
+static void
 tls(const struct node *n, const struct tls_role *r, struct buf *b)
 {
     static const char *const versions[TLS_VERSIONS] = {"1.2", "1.3"};
@@ -477,6 +497,7 @@ metrics_text(const struct node *n, struct buf *b)
     for (unsigned i = 0; i < MC_COUNT(tls_roles); i++)
         tls(n, &tls_roles[i], b);
     proxy_headers(n, b);
+    http2(n, b);
     listeners(n, b);
     pools(n, b);
     servers(n, b);

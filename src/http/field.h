@@ -48,6 +48,7 @@
     X(AUTHORIZATION, "authorization", false)                 \
     X(MAX_FORWARDS, "max-forwards", false)                   \
     X(PROXY_STATUS, "proxy-status", false)                   \
+    X(PRIORITY, "priority", false)                           \
     X(GRPC_TIMEOUT, "grpc-timeout", false)                   \
     X(GRPC_STATUS, "grpc-status", false)                     \
     X(ENDPOINT_LOAD_METRICS, "endpoint-load-metrics", false) \

@@ -108,6 +108,14 @@ enum h2_fault h2_read_response(struct http_head *, struct h2_fields *, enum http
 /* Trailer fields that may be sent on (see h1_body_trailers()); of either side. */
 enum h2_fault h2_read_trailers(struct h2_fields *, struct http_field **, unsigned *n);
 
+/* The Priority field (RFC 9218 4): what is missing has its default; false: it is not to be
+ * understood, and means nothing. */
+struct h2_priority {
+    uint8_t urgency; /* 0, first, to 7 */
+    bool incremental;
+};
+bool h2_read_priority(struct str, struct h2_priority *);
+
 /* --- writing --------------------------------------------------------------------------------- */
 /* Field lists in the arena, for nghttp2 to copy: it makes the names' letters small.  Fields of the
  * connection, those that Connection names and `w->drop` are left out; w->connection means nothing

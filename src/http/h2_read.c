@@ -360,15 +360,6 @@ settle_connect(struct http_head *h, const struct h2_fields *s)
     return H2_NONE;
 }
 
-static bool
-is_token(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (!h1_is(s.p[i], C_TOKEN))
-            return false;
-    return s.n > 0;
-}
-
 static enum h2_fault
 settle_target(struct http_head *h, const struct h2_fields *s, struct str host)
 {
@@ -379,7 +370,7 @@ settle_target(struct http_head *h, const struct h2_fields *s, struct str host)
     h->path = h->target = s->pseudo[H2_PSEUDO_PATH];
     if (h->method_text.p == NULL)
         return H2_PSEUDO_MISSING;
-    if (!is_token(h->method_text))
+    if (!h1_is_token(h->method_text))
         return H2_METHOD;
     h->method = http_method_lookup(h->method_text);
     if (h->method == HTTP_M_CONNECT && s->pseudo[H2_PSEUDO_PROTOCOL].p == NULL)
@@ -493,4 +484,33 @@ h2_read_trailers(struct h2_fields *s, struct http_field **out, unsigned *n)
     *out = s->fields;
     *n = kept;
     return s->fault;
+}
+
+/* A Dictionary of RFC 8941 of which two keys matter: `u`, an integer, and `i`, a boolean.  Others
+ * are passed over as far as they are spelt without strings. */
+bool
+h2_read_priority(struct str field, struct h2_priority *out)
+{
+    struct h2_priority p = {.urgency = 3};
+
+    do {
+        struct str value = h1_list_next(&field), key, item = value;
+
+        key = str_cut(&item, '=');
+        key = str_cut(&key, ';');
+        item = str_cut(&item, ';');
+        if (value.n > 0 && memchr(value.p, '"', value.n) != NULL)
+            return false;
+        if (str_eq(key, STR("u"))) {
+            if (item.n != 1 || item.p[0] < '0' || item.p[0] > '7')
+                return false;
+            p.urgency = (uint8_t)(item.p[0] - '0');
+        } else if (str_eq(key, STR("i"))) {
+            if (item.n > 0 && !str_eq(item, STR("?1")) && !str_eq(item, STR("?0")))
+                return false;
+            p.incremental = !str_eq(item, STR("?0"));
+        }
+    } while (field.p != NULL);
+    *out = p;
+    return true;
 }

@@ -313,6 +313,33 @@ trailers_are_filtered_and_hold_no_pseudo_header(void **state)
     arena_drop(&l.arena);
 }
 
+static void
+priorities_have_two_parts_that_may_be_missing(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        unsigned urgency;
+        bool incremental;
+    } cases[] = {
+        {"", true, 3, false},         {"u=0", true, 0, false},
+        {"u=5, i", true, 5, true},    {"i,u=7", true, 7, true},
+        {"i=?0", true, 3, false},     {"i=?1;x=1, foo=bar", true, 3, true},
+        {"u=1, u=2", true, 2, false}, {"u=8", false, 0, false},
+        {"u=-1", false, 0, false},    {"u", false, 0, false},
+        {"i=1", false, 0, false},     {"a=\"u=1, i\"", false, 0, false},
+    };
+
+    for (unsigned i = 0; i < MC_COUNT(cases); i++) {
+        struct h2_priority p = {0};
+        bool ok = h2_read_priority(str_of(cases[i].text), &p);
+
+        if (ok != cases[i].ok || p.urgency != cases[i].urgency ||
+            p.incremental != cases[i].incremental)
+            fail_msg("%s", cases[i].text);
+    }
+}
+
 int
 main(void)
 {
@@ -326,6 +353,7 @@ main(void)
         cmocka_unit_test(cookie_crumbs_are_joined),
         cmocka_unit_test(heads_are_bounded_in_bytes_and_fields),
         cmocka_unit_test(a_long_path_is_told_from_a_large_head),
+        cmocka_unit_test(priorities_have_two_parts_that_may_be_missing),
         cmocka_unit_test(trailers_are_filtered_and_hold_no_pseudo_header),
     };
 

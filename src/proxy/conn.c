@@ -13,6 +13,7 @@
 #include "proxy/conn.h"
 
 #include "base/log.h"
+#include "proxy/down_h2.h"
 #include "proxy/tcp.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
@@ -46,9 +47,8 @@ conn_of(struct sock *s)
 /* --- time limits --------------------------------------------------------------------------------
  */
 
-/* Sets the deadline; the timer itself only moves when it would fire too late. */
-static void
-set_deadline(struct conn *c, mc_ns at_ns)
+void
+conn_set_deadline(struct conn *c, mc_ns at_ns)
 {
     c->deadline_ns = at_ns;
     if (!timer_is_set(&c->timer) || c->timer.at_ns > at_ns)
@@ -67,8 +67,7 @@ conn_close(struct conn *c, bool reset)
     stream_close(&c->stream, reset);
 }
 
-/* Closes after everything queued has been sent.  linger: the client may still be sending. */
-static void
+void
 conn_finish(struct conn *c, bool linger)
 {
     if (c->state == CONN_CLOSED)
@@ -89,9 +88,9 @@ conn_finish(struct conn *c, bool linger)
     c->discard_left = LINGER_BYTES;
     if (stream_unsent(&c->stream) > 0) {
         c->untaken_seen = untaken_bytes(&c->stream);
-        set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+        conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
     } else {
-        set_deadline(c, worker_now(c->worker) + LINGER_NS);
+        conn_set_deadline(c, worker_now(c->worker) + LINGER_NS);
     }
     if (linger) {
         stream_shutdown(&c->stream);
@@ -140,7 +139,7 @@ flush_goes_on(struct conn *c)
     if (c->untaken_seen >= before)
         return false;
     conn_refresh_listener(c);
-    set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
     return true;
 }
 
@@ -158,11 +157,13 @@ on_timer(struct timer *timer)
         loop_timer_set(c->worker->loop, &c->timer, c->deadline_ns);
         return;
     }
-    if (c->state == CONN_PROXY)
+    if (c->state == CONN_H2)
+        h2_down_tick(c->h2);
+    else if (c->state == CONN_PROXY)
         header_failed(c, PROXY_FAULT_TIMEOUT);
     else if (c->state == CONN_HANDSHAKE)
         conn_close(c, false);
-    else if (c->state == CONN_IDLE || c->state == CONN_HEAD)
+    else if (c->state == CONN_FIRST || c->state == CONN_IDLE || c->state == CONN_HEAD)
         head_timed_out(c);
     else if (c->state == CONN_DISCARD || !flush_goes_on(c))
         conn_close(c, stream_unsent(&c->stream) > 0);
@@ -191,6 +192,7 @@ static const struct listener gone_listener = {
              .body_timeout_ns = 10 * MC_SEC,
              .keep_alive_timeout_ns = MC_SEC,
              .send_timeout_ns = 10 * MC_SEC,
+             .h2 = H2_CONF_DEFAULT,
              .limits =
                  {.head_bytes = 16384, .target_bytes = 8192, .fields = 100, .trailer_bytes = 4096}},
 };
@@ -215,19 +217,24 @@ conn_refresh_listener(struct conn *c)
     return false;
 }
 
-/* A transaction for the request that begins here, with all that is known before its head is read.
- */
-static struct txn *
-open_txn(struct conn *c)
+struct txn *
+conn_open_txn(struct conn *c, const struct down_ops *down, void *side)
 {
-    struct txn *t = txn_new(c->worker, c->worker->current, c->listener, &down_h1, c);
+    struct txn *t = txn_new(c->worker, c->worker->current, c->listener, down, side);
 
-    c->txn = t;
     t->at.begun = c->begun_ns;
     t->at.head = worker_now(c->worker);
     t->conn_requests = ++c->requests;
     conn_introduce(c, t);
     return t;
+}
+
+/* Of HTTP/1: one at a time. */
+static struct txn *
+open_txn(struct conn *c)
+{
+    c->txn = conn_open_txn(c, &down_h1, c);
+    return c->txn;
 }
 
 /* The head is not one: answered, and the connection ends. */
@@ -236,7 +243,7 @@ refuse(struct conn *c, struct txn *t, enum h1_fault fault)
 {
     c->close_after = true;
     c->state = CONN_WAIT;
-    txn_refuse(t, fault);
+    txn_refuse(t, h1_fault_status(fault), h1_fault_text(fault));
 }
 
 static struct txn *
@@ -268,6 +275,15 @@ refuse_endless(struct conn *c, struct block **b)
     block_give(loop_blocks(c->worker->loop), b);
 }
 
+static void
+end_request(struct txn *t)
+{
+    struct http_field *trailers = NULL;
+    unsigned n = h1_body_trailers(&t->req_body, &trailers, &t->arena);
+
+    txn_request_end(t, trailers, n);
+}
+
 /* Decodes what the block has of the body; *b is the caller's and is taken when it carried payload.
  */
 static void
@@ -279,7 +295,7 @@ feed_body(struct conn *c, struct block **b)
 
     if (st == H1_BODY_FAULT) {
         c->close_after = true;
-        txn_refuse(t, t->req_body.fault);
+        txn_refuse(t, h1_fault_status(t->req_body.fault), h1_fault_text(t->req_body.fault));
         return;
     }
     if (st == H1_BODY_DONE) {
@@ -293,7 +309,7 @@ feed_body(struct conn *c, struct block **b)
     if (payload > 0)
         txn_request_data(t, b);
     if (st == H1_BODY_DONE && c->txn == t)
-        txn_request_end(t);
+        end_request(t);
 }
 
 /* A head is whole: begins its transaction.  rest (may be NULL) is what came behind it; it is taken.
@@ -353,7 +369,7 @@ conn_run(struct conn *c)
         if (c->state == CONN_IDLE) {
             c->state = CONN_HEAD;
             c->begun_ns = worker_now(c->worker);
-            set_deadline(c, c->begun_ns + c->listener->conf.head_timeout_ns);
+            conn_set_deadline(c, c->begun_ns + c->listener->conf.head_timeout_ns);
         }
         scanned = c->scanned;
         if (!h1_head_end(block_at(b), b->len, &scanned, &head_len)) {
@@ -393,6 +409,46 @@ read_head(struct conn *c, struct block *b)
     }
     gather(c, block_at(b), b->len);
     conn_run(c);
+}
+
+/* From here on it is HTTP/2. */
+static void
+begin_h2(struct conn *c)
+{
+    c->state = CONN_H2;
+    c->h2 = h2_down_begin(c);
+}
+
+/* On a plain listener that takes either version, who knows that it may speak HTTP/2 begins with a
+ * preface that is no request of HTTP/1 (RFC 9113 3.4). */
+static void
+read_first(struct conn *c, struct block *b)
+{
+    struct block *first = c->in != NULL ? c->in : b;
+    size_t n;
+
+    if (c->in != NULL) {
+        gather(c, block_at(b), b->len);
+        first = c->in;
+    }
+    n = first->len < H2_PREFACE_BYTES ? first->len : H2_PREFACE_BYTES;
+    if (memcmp(block_at(first), H2_PREFACE, n) != 0) {
+        c->state = CONN_IDLE;
+        if (c->in != NULL)
+            conn_run(c);
+        else
+            read_head(c, b);
+    } else if (n == H2_PREFACE_BYTES) {
+        c->in = NULL;
+        begin_h2(c);
+        h2_down_recv(c->h2, first);
+        if (first != b)
+            block_give(loop_blocks(c->worker->loop), &first);
+    } else if (c->in == NULL) {
+        c->begun_ns = worker_now(c->worker);
+        gather(c, block_at(b), b->len);
+        conn_set_deadline(c, c->begun_ns + c->listener->conf.head_timeout_ns);
+    }
 }
 
 /* The rest of a body that nobody wants any more. */
@@ -445,7 +501,7 @@ await_header(struct conn *c, struct tls_domain *tls)
 {
     c->told = told_new(tls);
     c->state = CONN_PROXY;
-    set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
 }
 
 /* The stream begins behind the header: with a handshake, or with what the client wants, of which
@@ -498,11 +554,16 @@ on_recv(struct sock *s, struct block **b)
         conn_refresh_listener(c);
         read_header(c, *b);
         return;
+    case CONN_FIRST:
+        conn_refresh_listener(c);
+        read_first(c, *b);
+        return;
     case CONN_IDLE:
     case CONN_HEAD:
         conn_refresh_listener(c);
         read_head(c, *b);
         return;
+    case CONN_H2: h2_down_recv(c->h2, *b); return;
     case CONN_BODY: feed_body(c, b); return;
     case CONN_WAIT: /* pipelined: one block's worth is kept, then the client has to wait */
         gather(c, block_at(*b), (*b)->len);
@@ -526,6 +587,7 @@ on_eof(struct sock *s)
     c->eof = true;
     switch ((enum conn_state)c->state) {
     case CONN_PROXY: header_failed(c, PROXY_FAULT_CLOSED); return;
+    case CONN_FIRST:
     case CONN_IDLE:
     case CONN_HEAD:
     case CONN_DISCARD:
@@ -542,6 +604,7 @@ on_eof(struct sock *s)
             txn_down_gone(c->txn, END_CLIENT_GONE);
         return;
     case CONN_TUNNEL: tunnel_down_end(c->txn); return;
+    case CONN_H2: h2_down_eof(c->h2); return;
     case CONN_TCP: tcp_client_end(c->tcp); return;
     case CONN_HANDSHAKE:
     case CONN_FLUSH:
@@ -567,9 +630,11 @@ on_drained(struct sock *s)
     if (c->state == CONN_FLUSH)
         conn_close(c, false);
     else if (c->state == CONN_LINGER)
-        set_deadline(c, worker_now(c->worker) + LINGER_NS);
+        conn_set_deadline(c, worker_now(c->worker) + LINGER_NS);
     else if (c->txn != NULL)
         txn_down_drained(c->txn);
+    else if (c->state == CONN_H2)
+        h2_down_drained(c->h2);
     else if (c->tcp != NULL)
         tcp_client_drained(c->tcp);
     else if (c->state == CONN_IDLE)
@@ -585,6 +650,8 @@ on_error(struct sock *s, int err)
         tunnel_down_broken(c->txn);
     else if (c->txn != NULL)
         txn_down_gone(c->txn, END_CLIENT_GONE);
+    else if (c->state == CONN_H2)
+        h2_down_cut(c->h2, END_CLIENT_GONE);
     else if (c->tcp != NULL)
         tcp_client_gone(c->tcp, END_CLIENT_GONE);
     else if (c->state == CONN_PROXY)
@@ -601,6 +668,8 @@ on_closed(struct sock *s)
 
     MC_ASSERT(c->txn == NULL && c->tcp == NULL);
     told_free(&c->told);
+    if (c->h2 != NULL)
+        h2_down_free(&c->h2);
     list_remove(&c->link);
     w->n_conns--;
     stat_add(&w->stats.active_connections, (uint64_t)-1);
@@ -632,7 +701,7 @@ begin_discard(struct conn *c, const struct txn *t)
         return false;
     c->state = CONN_DISCARD;
     c->discard_left = (uint32_t)t->req_body.left;
-    set_deadline(c, worker_now(c->worker) + c->listener->conf.body_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.body_timeout_ns);
     stream_recv(&c->stream, true);
     return true;
 }
@@ -684,11 +753,11 @@ conn_next(struct conn *c)
         return;
     }
     if (!takes_answers(c)) { /* on_drained() goes on */
-        set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
+        conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
         stream_recv(&c->stream, false);
         return;
     }
-    set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
     if (c->in != NULL)
         conn_run(c);
     else
@@ -697,6 +766,16 @@ conn_next(struct conn *c)
 
 /* --- birth and end of the worker ----------------------------------------------------------------
  */
+
+/* By ALPN, or because nothing else is spoken here. */
+static bool
+speaks_h2(const struct conn *c)
+{
+    const struct tls_facts *tls = stream_facts(&c->stream);
+
+    return c->listener->conf.protocol == LISTENER_H2 ||
+           (tls != NULL && str_eq(tls->alpn, STR("h2")));
+}
 
 /* Nothing was asked yet on this connection.  Where nothing has to be, it is passed through from
  * here on, and may be closed when this returns. */
@@ -711,16 +790,21 @@ await_first(struct conn *c)
         tcp_begin(c);
         return;
     }
-    c->state = CONN_IDLE;
-    set_deadline(c, worker_now(w) +
-                        (w->draining ? DRAIN_GRACE_NS : c->listener->conf.keep_alive_timeout_ns));
+    if (speaks_h2(c)) {
+        begin_h2(c);
+        return;
+    }
+    c->state = c->listener->conf.protocol == LISTENER_AUTO && c->stream.tls == NULL ? CONN_FIRST
+                                                                                    : CONN_IDLE;
+    conn_set_deadline(c, worker_now(w) + (w->draining ? DRAIN_GRACE_NS
+                                                      : c->listener->conf.keep_alive_timeout_ns));
 }
 
 static void
 await_handshake(struct conn *c)
 {
     c->state = CONN_HANDSHAKE;
-    set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.head_timeout_ns);
 }
 
 /* How the connection begins: with a header, a handshake or a request, or not at all. */
@@ -775,11 +859,15 @@ conn_drain_all(struct worker *w, bool now)
             txn_down_gone(c->txn, END_DRAINED);
         if (now && c->tcp != NULL)
             tcp_end(c->tcp, END_DRAINED);
+        if (now && c->state == CONN_H2)
+            h2_down_cut(c->h2, END_DRAINED);
         if (now)
             conn_close(c, stream_unsent(&c->stream) > 0);
         else if (c->state == CONN_IDLE && c->requests > 0 && stream_unsent(&c->stream) == 0)
             conn_finish(c, false);
-        else if (c->state == CONN_IDLE)
-            set_deadline(c, worker_now(w) + DRAIN_GRACE_NS);
+        else if (c->state == CONN_IDLE || c->state == CONN_FIRST)
+            conn_set_deadline(c, worker_now(w) + DRAIN_GRACE_NS);
+        else if (c->state == CONN_H2)
+            h2_down_leave(c->h2);
     }
 }

@@ -17,11 +17,13 @@
 #define CONN_STATES(X)                                  \
     X(PROXY, "reading a PROXY header")                  \
     X(HANDSHAKE, "agreeing on TLS")                     \
+    X(FIRST, "waiting for the first bytes")             \
     X(IDLE, "waiting for a request")                    \
     X(HEAD, "reading a request head")                   \
     X(BODY, "reading a request body")                   \
     X(WAIT, "waiting for the response to end")          \
     X(TCP, "passing bytes through")                     \
+    X(H2, "speaking HTTP/2")                            \
     X(TUNNEL, "tunnelling another protocol")            \
     X(DISCARD, "discarding the rest of a request body") \
     X(FLUSH, "sending the last bytes")                  \
@@ -51,6 +53,7 @@ struct conn {
     const struct listener *listener; /* of generation `listener_gen` */
     uint64_t listener_gen;
     struct txn *txn;
+    struct h2_down *h2; /* with HTTP/2: its streams have the transactions */
     struct tcp *tcp; /* on a listener with protocol = tcp: there is no txn, nor anything of HTTP */
     struct told *told; /* what a PROXY header told or is to tell; NULL: the peer is the client */
     struct block *in;  /* bytes not yet understood: a partial head, or pipelined requests */
@@ -70,6 +73,16 @@ struct conn {
 };
 
 _Static_assert(sizeof(struct conn) <= 384, "idle connections must stay small");
+
+/* --- between conn.c and what is spoken on it ---------------------------------------------------
+ */
+/* A transaction for the request that begins at begun_ns, with all that is known before its head is
+ * read. */
+struct txn *conn_open_txn(struct conn *, const struct down_ops *, void *down_side);
+/* Sets the deadline; the timer itself only moves when it would fire too late. */
+void conn_set_deadline(struct conn *, mc_ns at_ns);
+/* Closes after everything queued has been sent.  linger: the client may still be sending. */
+void conn_finish(struct conn *, bool linger);
 
 /* --- between conn.c and down_h1.c ---------------------------------------------------------------
  */

@@ -210,6 +210,7 @@ make_snapshot(struct stage *s, uint64_t generation)
         .keep_alive_timeout_ns = 10 * MC_SEC,
         .send_timeout_ns = 10 * MC_SEC,
         .limits = h1_default_limits,
+        .h2 = H2_CONF_DEFAULT,
         .forward = FORWARD_X,
         .via = true,
     };

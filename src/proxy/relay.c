@@ -59,11 +59,8 @@ send_request_data(struct txn *t, struct block **b)
 static void
 end_request(struct txn *t)
 {
-    struct http_field *trailers = NULL;
-    unsigned n = h1_body_trailers(&t->req_body, &trailers, &t->arena);
-
     t->req_ended = true;
-    t->up->end(t, trailers, n);
+    t->up->end(t, t->req_trailers, t->n_req_trailers);
 }
 
 static void
@@ -190,9 +187,11 @@ txn_request_data(struct txn *t, struct block **b)
 }
 
 void
-txn_request_end(struct txn *t)
+txn_request_end(struct txn *t, const struct http_field *trailers, unsigned n)
 {
     t->req_done = true;
+    t->req_trailers = trailers;
+    t->n_req_trailers = n;
     if (t->state == TXN_RELAY && t->up != NULL)
         end_request(t);
 }
@@ -416,7 +415,7 @@ up_spliced(void *arg, uint64_t moved, int err, bool from_failed)
     else if (t->req_body.left > 0)
         txn_down_gone(t, END_CLIENT_GONE);
     else
-        txn_request_end(t);
+        txn_request_end(t, NULL, 0);
 }
 
 static void

@@ -15,8 +15,27 @@
 #include "proxy/access_log.h"
 #include "proxy/route.h"
 
-/* What is spoken with clients; TCP: whatever it is, it is passed through. */
-enum listener_protocol { LISTENER_HTTP1, LISTENER_TCP };
+/* What is spoken with clients; AUTO: HTTP/2 with those that ask for it, by ALPN or by its preface;
+ * TCP: whatever it is, it is passed through. */
+enum listener_protocol { LISTENER_AUTO, LISTENER_HTTP1, LISTENER_H2, LISTENER_TCP };
+
+#define H2_FIRST_WINDOW 65535u /* of a stream, RFC 9113 6.9.2; it grows where that pays */
+
+/* Bounds of a connection that speaks HTTP/2; rates are h2_guard.h's, 0: no limit. */
+struct h2_conf {
+    unsigned max_streams;       /* at once */
+    uint32_t stream_window;     /* bytes of a request body that wait for its server at most */
+    uint32_t connection_window; /* of all bodies together */
+    unsigned resets_per_s;      /* streams that the client resets */
+    unsigned faults_per_s;      /* streams that we reset for its faults */
+    unsigned control_per_s;     /* control and empty frames */
+};
+
+#define H2_CONF_DEFAULT                                                                \
+    {                                                                                  \
+        .max_streams = 128, .stream_window = 256u << 10, .connection_window = 1 << 20, \
+        .resets_per_s = 20, .faults_per_s = 10, .control_per_s = 100,                  \
+    }
 
 enum forward_style { FORWARD_X = 1, FORWARD_RFC7239 = 2 };
 
@@ -54,6 +73,7 @@ struct listener_conf {
     unsigned requests_per_conn;  /* 0: no limit */
     uint64_t body_max_bytes;     /* 0: no limit; more is 413 */
     struct h1_limits limits;
+    struct h2_conf h2;
     unsigned forward;         /* enum forward_style bits; default FORWARD_X */
     bool via;                 /* add Via; default true */
     bool half_close;          /* a client may shut down its sending side and still get the answer;

@@ -393,13 +393,22 @@ txn_begin(struct txn *t)
 }
 
 void
-txn_refuse(struct txn *t, enum h1_fault fault)
+txn_refuse(struct txn *t, unsigned status, const char *detail)
 {
     stat_add(&t->worker->stats.requests_bad, 1);
-    t->detail = h1_fault_text(fault);
+    t->detail = detail;
     if (!t->resp_begun)
-        t->status = (uint16_t)h1_fault_status(fault);
+        t->status = (uint16_t)status;
     txn_fail(t, END_BAD_REQUEST);
+}
+
+void
+txn_drop(struct txn *t, const char *detail)
+{
+    stat_add(&t->worker->stats.requests_bad, 1);
+    t->detail = detail;
+    t->end = END_BAD_REQUEST;
+    txn_finish(t);
 }
 
 void

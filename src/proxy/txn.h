@@ -85,6 +85,8 @@ struct txn {
     bool grpc_said; /* how that ended is known, and this: */
     enum grpc_status grpc_status;
     struct str request_id;
+    const struct http_field *req_trailers;
+    unsigned n_req_trailers;
     struct block *hold; /* body bytes that came before a server was ready */
     uint32_t hold_bytes;
 
@@ -150,13 +152,16 @@ struct txn *txn_new(struct worker *, struct gen *, const struct listener *, cons
                     void *down_side);
 /* t->req is parsed, client_* are set: goes on as far as it can. */
 void txn_begin(struct txn *);
-/* The head could not be understood: answers and ends. */
-void txn_refuse(struct txn *, enum h1_fault);
+/* The head or the body's framing could not be understood: answers with this status and ends. */
+void txn_refuse(struct txn *, unsigned status, const char *detail);
+/* The same, but the side itself tells the client. */
+void txn_drop(struct txn *, const char *detail);
 /* Ends with an answer of our own (or breaks the response when its head is out). */
 void txn_fail(struct txn *, enum end_reason);
 /* Body bytes; takes the block or leaves it. */
 void txn_request_data(struct txn *, struct block **);
-void txn_request_end(struct txn *);
+/* Trailers live as long as the transaction. */
+void txn_request_end(struct txn *, const struct http_field *trailers, unsigned n);
 void txn_down_drained(struct txn *);
 /* The client cannot be answered any more. */
 void txn_down_gone(struct txn *, enum end_reason);

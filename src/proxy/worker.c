@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "proxy/conn.h"
+#include "proxy/down_h2_priv.h"
 #include "proxy/tcp.h"
 #include "proxy/txn.h"
 #include "proxy/up_h2.h"
@@ -175,6 +175,8 @@ worker_new(const struct worker_conf *conf, struct errbuf *err)
     slab_init(&w->conn_slab, sizeof(struct conn));
     slab_init(&w->up_slab, sizeof(struct upconn));
     slab_init(&w->txn_slab, sizeof(struct txn));
+    slab_init(&w->h2_slab, sizeof(struct h2_down));
+    slab_init(&w->h2_stream_slab, sizeof(struct h2_stream));
     slab_init(&w->tcp_slab, sizeof(struct tcp));
     slab_init(&w->tcp_up_slab, sizeof(struct tcp_up));
     pthread_mutex_init(&w->inbox_lock, NULL);
@@ -355,6 +357,8 @@ worker_stop(struct worker **wp)
     slab_fini(&w->conn_slab);
     slab_fini(&w->up_slab);
     slab_fini(&w->txn_slab);
+    slab_fini(&w->h2_slab);
+    slab_fini(&w->h2_stream_slab);
     slab_fini(&w->tcp_slab);
     slab_fini(&w->tcp_up_slab);
     arena_cache_free(&w->arenas);

@@ -9,6 +9,7 @@
 #include "io/loop.h"
 #include "io/proxy_header.h"
 #include "io/tls.h"
+#include "proxy/h2_guard.h"
 #include "proxy/reason.h"
 #include "proxy/snapshot.h"
 
@@ -31,6 +32,11 @@
     X(client_gone, "requests whose client went away")                              \
     X(tcp_connections, "client connections that are passed through")               \
     X(tcp_bad_hellos, "of these, those whose TLS ClientHello could not be read")   \
+    X(http2_connections, "client connections that speak HTTP/2")                   \
+    X(http2_requests, "requests over HTTP/2")                                      \
+    X(http2_resets_received, "streams that clients have reset")                    \
+    X(http2_resets_sent, "streams that were reset because of an error")            \
+    X(http2_goaways, "connections whose clients were asked to go elsewhere")       \
     X(bytes_in, "bytes of request bodies received")                                \
     X(bytes_out, "bytes of response bodies sent")                                  \
     X(spliced_bytes, "bytes of bodies moved by splice")                            \
@@ -49,6 +55,8 @@ struct worker_stats {
     stat_u64 idle_upstream;
     stat_u64 proxy_headers[2][2]; /* that were good, by version; [1]: for themselves */
     stat_u64 proxy_faults[PROXY_N_FAULTS];
+    stat_u64 http2_streams;
+    stat_u64 http2_abuse[H2_ABUSE_N]; /* counters: connections ended for it */
     stat_u64 active_tunnels;
     stat_u64 tunnel_ends[END_N];   /* counters, by enum end_reason */
     struct stat_hist request_time; /* first byte of a request to the end of its response */

@@ -77,6 +77,7 @@ struct worker {
     unsigned n_conns, n_closing;
 
     struct slab conn_slab, up_slab, txn_slab, tcp_slab, tcp_up_slab;
+    struct slab h2_slab, h2_stream_slab;
     struct arena_cache arenas;
     struct arena scratch; /* dropped after each use */
     struct idle *idle;

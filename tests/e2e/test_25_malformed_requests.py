@@ -183,7 +183,7 @@ HEADS = {
     "chunked in HTTP/1.0": (b"POST / HTTP/1.0\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", B400),
     "chunked and length in HTTP/1.0": (b"POST / HTTP/1.0\r\nHost: t\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", B400),
     # other protocols at this door
-    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505, "close")),
+    "almost the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", (400, 505, "close")),
     "a TLS hello": (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(range(64)) + b"\r\n\r\n", (400, "close")),
     "an SSH banner": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", (400, "close")),
     "a PROXY line": (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\nHost: t\r\n\r\n", B400),
