@@ -217,10 +217,12 @@ on_task(struct task *task)
     if (c->state != CONN_H2)
         return;
     h2_out_unchoke(h);
-    if (is_over(h))
-        conn_finish(c, true);
-    else
+    if (!is_over(h)) {
         set_deadline(h);
+        return;
+    }
+    end_streams(h, END_CLIENT_GONE); /* there are some when nghttp2 has said GOAWAY for a fault */
+    conn_finish(c, true);
 }
 
 void

@@ -10,8 +10,7 @@
  */
 #include "proxy/down_h2_priv.h"
 
-#define TINY_UPDATE 64 /* bytes of window that are not worth a frame; a guess */
-#define HEAD_FACTOR 4  /* decoded bytes of a head, in limits, after which it is an attack */
+#define HEAD_FACTOR 4 /* decoded bytes of a head, in limits, after which it is an attack */
 
 /* --- streams ------------------------------------------------------------------------------------
  */
@@ -259,6 +258,7 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *arg)
     c->begun_ns = worker_now(c->worker);
     s->txn = conn_open_txn(c, &down_h2, s);
     stat_add(&c->worker->stats.http2_requests, 1);
+    h2_meter_give(&h->control, H2_EARNED_BY_REQUEST);
     begin_section(s, H2_REQUEST);
     return 0;
 }
@@ -372,10 +372,12 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *f, void *arg)
 
     switch (f->type) {
     case NGHTTP2_HEADERS:
-    case NGHTTP2_WINDOW_UPDATE: break;
     case NGHTTP2_DATA:
-        if (f->length == 0 && (f->flags & NGHTTP2_FLAG_END_STREAM) == 0)
-            charge_control(h);
+    case NGHTTP2_WINDOW_UPDATE: break;
+    case NGHTTP2_PRIORITY:
+        if (f->stream_id == 0) /* which nghttp2 passes over, as all of these (6.3) */
+            nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+        charge_control(h);
         break;
     case NGHTTP2_RST_STREAM:
         stat_add(&h2_worker(h)->stats.http2_resets_received, 1);
@@ -395,6 +397,16 @@ on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *f, void *arg)
     return h->abuse == H2_ABUSE_N ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+/* DATA without content keeps us busy with nothing, padded or not. */
+static void
+weigh_data(struct h2_down *h, const nghttp2_frame *f)
+{
+    if (f->hd.length > f->data.padlen)
+        h2_meter_give(&h->control, H2_EARNED_BY_RECEIVED);
+    else if ((f->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+        charge_control(h);
+}
+
 /* hot: once per frame */
 static int
 on_frame(nghttp2_session *session, const nghttp2_frame *f, void *arg)
@@ -405,6 +417,7 @@ on_frame(nghttp2_session *session, const nghttp2_frame *f, void *arg)
     switch (f->hd.type) {
     case NGHTTP2_HEADERS: take_section(h, f); break;
     case NGHTTP2_DATA:
+        weigh_data(h, f);
         s = f->hd.flags & NGHTTP2_FLAG_END_STREAM ? stream_of_id(h, f->hd.stream_id) : NULL;
         if (s != NULL)
             end_body(s);
@@ -415,7 +428,7 @@ on_frame(nghttp2_session *session, const nghttp2_frame *f, void *arg)
             h->leave_ns = 0;
         break;
     case NGHTTP2_WINDOW_UPDATE:
-        if (f->window_update.window_size_increment < TINY_UPDATE)
+        if (f->window_update.window_size_increment < H2_TINY)
             charge_control(h);
         break;
     default: break;

@@ -111,6 +111,8 @@ on_send_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *head, si
 
     stream_write(&s->h2->conn->stream, head, 9);
     send_out(s, n);
+    if (n >= H2_TINY || (n > 0 && s->out.bytes == 0)) /* not what a tiny window lets out */
+        h2_meter_give(&s->h2->control, H2_EARNED_BY_SENT);
     return 0;
 }
 

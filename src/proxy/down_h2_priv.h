@@ -15,8 +15,16 @@
 #include "proxy/h2_guard.h"
 #include "proxy/txn.h"
 
-#define H2_DOWN_MAGIC   0x48324457u
-#define H2_STREAM_MAGIC 0x48325354u
+#define H2_DOWN_MAGIC         0x48324457u
+#define H2_STREAM_MAGIC       0x48325354u
+
+#define H2_TINY               64 /* bytes of window, or of content, that are not worth a frame; a guess */
+
+/* Control frames that go with work, whoever sends how much of it: libraries of gRPC tell of their
+ * windows, and ask for the way's delay, with every message. */
+#define H2_EARNED_BY_REQUEST  4
+#define H2_EARNED_BY_RECEIVED 1
+#define H2_EARNED_BY_SENT     2
 
 enum h2_leaving { H2_STAYS, H2_NOTICED, H2_LEAVES };
 

@@ -24,6 +24,12 @@ h2_abuse_text(enum h2_abuse a)
     return abuses[a].text;
 }
 
+void
+h2_meter_give(struct h2_meter *m, unsigned n)
+{
+    m->tokens += n; /* the next taking bounds them */
+}
+
 bool
 h2_meter_take(struct h2_meter *m, unsigned per_s, mc_ns now)
 {

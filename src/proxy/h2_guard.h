@@ -43,5 +43,7 @@ struct h2_meter {
 
 /* Takes one of per_s a second; false: there is none left.  per_s 0: no limit. */
 bool h2_meter_take(struct h2_meter *, unsigned per_s, mc_ns now);
+/* Gives n back, for work that was worth them; not beyond what may come at once. */
+void h2_meter_give(struct h2_meter *, unsigned n);
 
 #endif

@@ -50,6 +50,18 @@ who_keeps_to_the_rate_never_meets_the_limit(void **state)
 }
 
 static void
+work_earns_what_goes_with_it(void **state)
+{
+    struct h2_meter m = {0};
+
+    assert_int_equal(taken(&m, 20, MC_SEC, 500), 200);
+    h2_meter_give(&m, 4);
+    assert_int_equal(taken(&m, 20, MC_SEC, 500), 4);
+    h2_meter_give(&m, 100000);
+    assert_int_equal(taken(&m, 20, MC_SEC, 500), 200); /* and no more */
+}
+
+static void
 no_limit_is_none(void **state)
 {
     struct h2_meter m = {0};
@@ -73,6 +85,7 @@ main(void)
         cmocka_unit_test(ten_seconds_worth_may_come_at_once),
         cmocka_unit_test(what_was_not_used_is_not_saved_for_ever),
         cmocka_unit_test(who_keeps_to_the_rate_never_meets_the_limit),
+        cmocka_unit_test(work_earns_what_goes_with_it),
         cmocka_unit_test(no_limit_is_none),
         cmocka_unit_test(every_abuse_has_a_label),
     };
