@@ -70,7 +70,7 @@ the_examples_are_good(void **state)
     static const char *const paths[] = {
         "examples/minimal.conf",     "examples/meercat.conf",     "examples/demo/lb1.conf",
         "examples/demo/lb2.conf",    "examples/demo/lb3.conf",    "examples/cluster/lb1.conf",
-        "examples/cluster/lb2.conf", "examples/cluster/lb3.conf",
+        "examples/cluster/lb2.conf", "examples/cluster/lb3.conf", "examples/grpc.conf",
     };
 
     for (size_t i = 0; i < MC_COUNT(paths); i++)
