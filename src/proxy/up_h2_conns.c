@@ -173,6 +173,7 @@ h2_room_changed(struct h2_up *h)
         list_remove(&h->link);
 }
 
+/* Those who wait need not wait for this one any more: they have it, or somebody has to dial. */
 static void
 settle_dial(struct h2_up *h)
 {
@@ -180,6 +181,8 @@ settle_dial(struct h2_up *h)
         return;
     h->peer->n_dialled--;
     loop_timer_clear(h->u->worker->loop, &h->timer);
+    if (h->peer->n_waiting > 0)
+        loop_defer(h->u->worker->loop, &h->peer->task);
 }
 
 static void

@@ -181,6 +181,29 @@ def test_a_burst_to_a_cold_server_opens_few_connections(lab):
     assert len(o.conns) <= 6
 
 
+def test_those_who_wait_for_a_greeting_do_not_wait_for_a_dead_connection(lab):
+    class DiesOnce(H2Origin):
+        died = False
+
+        def _serve(self, sock):
+            if self.died:
+                return super()._serve(sock)
+            self.died = True
+            sock.recv(65536)
+            self.hold.wait(30)
+            sock.close()
+            return None
+    hold = threading.Event()
+    o = lab.add(DiesOnce(hold=hold))
+    lb = lab.proxy(o, pool={"protocol": "h2", "retries": 0, "connect_timeout": "20s"}, admin_http=True)
+    clients = [lb.client() for _ in range(10)]
+    for i, c in enumerate(clients):
+        c.get(f"/{i}")
+    wait_until(lambda: lb.metric("meercat_process_active_requests") == 10, 20, "all are under way")
+    hold.set()
+    assert {c.read_response().status for c in clients} <= {200, 502}
+
+
 def test_the_cap_per_connection_holds(lab):
     lb, o = h2_lab(lab, on_end=None, pool={"streams_per_connection": 3})
     clients = [lb.client().get(f"/{i}") for i in range(7)]
