@@ -420,7 +420,7 @@ static void
 no_route(struct tcp *t)
 {
     stat_add(&t->worker->stats.no_route, 1);
-    if (t->name_n > 0 && stream_facts(&t->conn->stream) == NULL)
+    if (t->name_n > 0 && t->hold != NULL) /* read from the client's own TLS */
         stream_write(&t->conn->stream, unrecognized_name, sizeof(unrecognized_name) - 1);
     tcp_end(t, END_NO_ROUTE);
 }
