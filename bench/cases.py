@@ -169,10 +169,9 @@ def protocols_roster(meercat):
         nginxes.append(Proxy("nginx-buf64", nginx, conf,
                              {**plain, **stream, "BUFFER": "proxy_buffer_size 64k;"}, tcp))
     conf = "protocols-haproxy.cfg"
-    spoken = {c.name for c in PROTOCOLS if c.name.startswith(("tls", "ws", "tcp"))}
     return [
-        Proxy("meercat-epoll", meercat, "protocols-meercat.conf", {}, spoken),
-        Proxy("meercat-uring", meercat, "protocols-meercat.conf", {}, spoken),
+        Proxy("meercat-epoll", meercat, "protocols-meercat.conf", {}),
+        Proxy("meercat-uring", meercat, "protocols-meercat.conf", {}),
         Proxy("haproxy", haproxy, conf, alone),
         Proxy("haproxy-splice", haproxy, conf, spliced, tcp),
         Proxy("haproxy-pipe256", haproxy, conf, {**spliced, "GLOBAL": LARGE_PIPES}, tcp),
