@@ -902,6 +902,44 @@ sessions_are_resumed_by_whoever_has_the_key(void **state)
     }
 }
 
+static int
+count_session(SSL *ssl, SSL_SESSION *session)
+{
+    ++*(unsigned *)SSL_get_app_data(ssl);
+    return 0;
+}
+
+/* Tickets that the client has when our side has said something, with so many keys; none may come
+ * before. */
+static unsigned
+tickets_with(unsigned n_keys)
+{
+    struct tls_ticket_key key = ticket_key(1);
+    struct far f;
+    unsigned n_tickets = 0;
+
+    tls_tickets_set(tickets, &key, n_keys);
+    far_begin(&f, domain);
+    SSL_CTX_set_session_cache_mode(f.ctx, SSL_SESS_CACHE_CLIENT);
+    SSL_CTX_sess_set_new_cb(f.ctx, count_session);
+    SSL_set_app_data(f.ssl, &n_tickets);
+    UNTIL(far_handshake(&f));
+    assert_int_equal(SSL_write(f.ssl, "ping", 4), 4);
+    UNTIL((far_read(&f), f.in.n == 4));
+    assert_int_equal(n_tickets, 0);
+    say(&f, "pong");
+    UNTIL((far_read(&f), f.got.n == 4));
+    far_end(&f);
+    return n_tickets;
+}
+
+static void
+one_ticket_goes_with_the_first_bytes(void **state)
+{
+    assert_int_equal(tickets_with(1), 1);
+    assert_int_equal(tickets_with(0), 0);
+}
+
 /* A session from when nobody was asked for a certificate is worth nothing where one is needed. */
 static void
 a_session_does_not_get_round_the_rules(void **state)
@@ -1023,6 +1061,7 @@ main(void)
         TLS_TEST(the_protocol_is_agreed_on),
         TLS_TEST(a_client_certificate_is_told_to_servers),
         TLS_TEST(sessions_are_resumed_by_whoever_has_the_key),
+        TLS_TEST(one_ticket_goes_with_the_first_bytes),
         TLS_TEST(a_session_does_not_get_round_the_rules),
         TLS_TEST(handshakes_wait_for_their_turn),
         TLS_TEST(a_handshake_may_come_byte_by_byte),
