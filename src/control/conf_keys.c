@@ -259,7 +259,8 @@ const struct conf_key conf_keys[] = {
         "calls of gRPC end when their grpc-timeout is over, and by this; 0 leaves it to the servers"),
     {.name = "upgrade", .kind = CONF_UPGRADE, .place = CONF_POOL, .list = true,
      .offset = OFFSET(pool_conf, upgrade), .width = WIDTH(pool_conf, upgrade), .def = "websocket",
-     .help = "protocols that clients may switch to, by their names in Upgrade; any, or none"},
+     .help = "protocols that clients may switch to, by their names in Upgrade; any, or none; servers "
+             "that speak http1 only"},
     KEY(POOL, "tunnel-timeout", DURATION, pool_conf, tunnel_timeout_ns, "1h", "1ms..30d",
         "while nothing goes either way after such a switch"),
     KEY(POOL, "idle-connections", UINT, pool_conf, idle_max, "100", "0..100000",

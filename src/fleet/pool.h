@@ -137,6 +137,13 @@ server_conf_reports(const struct server_conf *c)
     return c->agent && c->agent_kind != WATCH_CHECK;
 }
 
+/* Clients may switch to other protocols: by a way that only HTTP/1.1 has. */
+static inline bool
+pool_upgrades(const struct pool_conf *c)
+{
+    return c->upgrade != NULL && c->protocol == POOL_HTTP1;
+}
+
 #define FLEET_WEIGHT_MAX 256 /* of a server, configured or by the operator */
 
 /* Live part shared by all snapshots that have a pool of this name. */

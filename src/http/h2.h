@@ -37,6 +37,7 @@
     X(AUTHORITY_DIFFERS, 0, ":authority and Host differ", "8.3.1")           \
     X(HOST_TWICE, 0, "more than one Host", "9112 3.2")                       \
     X(CONNECT, 0, "CONNECT with a scheme or a path", "8.5")                  \
+    X(PROTOCOL, 0, ":protocol without CONNECT", "8441 4")                    \
     X(STATUS, 0, "malformed status", "8.3.2")                                \
     X(INTERIM_END, 0, "interim response with END_STREAM", "8.1")             \
     X(DATA_EARLY, 0, "DATA before the head of the response", "8.1")          \

@@ -375,6 +375,8 @@ settle_target(struct http_head *h, const struct h2_fields *s, struct str host)
     h->method = http_method_lookup(h->method_text);
     if (h->method == HTTP_M_CONNECT && s->pseudo[H2_PSEUDO_PROTOCOL].p == NULL)
         return settle_connect(h, s);
+    if (h->method != HTTP_M_CONNECT && s->pseudo[H2_PSEUDO_PROTOCOL].p != NULL)
+        return H2_PROTOCOL;
     if (h->scheme.p == NULL || h->path.p == NULL)
         return H2_PSEUDO_MISSING;
     if (!str_eq_ci(h->scheme, STR("http")) && !str_eq_ci(h->scheme, STR("https")))

@@ -226,6 +226,41 @@ what_agrees_is_taken(void **state)
     }
 }
 
+/* RFC 8441 4 */
+static void
+a_protocol_is_named_with_connect_where_that_was_announced(void **state)
+{
+    static const struct {
+        struct pair pairs[MAX_PAIRS];
+        bool announced;
+        enum h2_fault fault;
+    } cases[] = {
+#define WS {":scheme", "https"}, {":authority", "a"}, {":path", "/p"}, {":protocol", "websocket"}
+        {{{":method", "CONNECT"}, WS}, true, H2_NONE},
+        {{{":method", "CONNECT"}, WS}, false, H2_PSEUDO_UNKNOWN},
+        {{{":method", "GET"}, WS}, true, H2_PROTOCOL},
+        {{{":method", "CONNECT"}, {":authority", "a:1"}, {":protocol", "websocket"}},
+         true,
+         H2_PSEUDO_MISSING},
+#undef WS
+    };
+
+    for (unsigned i = 0; i < MC_COUNT(cases); i++) {
+        const struct pair *p = cases[i].pairs;
+        struct list l;
+
+        begin(&l, H2_REQUEST);
+        l.fields.connect_protocol = cases[i].announced;
+        for (unsigned k = 0; k < MAX_PAIRS && p[k].name != NULL; k++)
+            add(&l, p[k].name, p[k].value);
+        l.fault = h2_read_request(&l.head, &l.fields, false);
+        assert_string_equal(h2_fault_name(l.fault), h2_fault_name(cases[i].fault));
+        if (l.fault == H2_NONE)
+            assert_str(l.head.path, "/p");
+        arena_drop(&l.arena);
+    }
+}
+
 static void
 cookie_crumbs_are_joined(void **state)
 {
@@ -350,6 +385,7 @@ main(void)
         cmocka_unit_test(malformed_lists_are_refused_by_name),
         cmocka_unit_test(a_nul_in_a_value_is_refused),
         cmocka_unit_test(what_agrees_is_taken),
+        cmocka_unit_test(a_protocol_is_named_with_connect_where_that_was_announced),
         cmocka_unit_test(cookie_crumbs_are_joined),
         cmocka_unit_test(heads_are_bounded_in_bytes_and_fields),
         cmocka_unit_test(a_long_path_is_told_from_a_large_head),

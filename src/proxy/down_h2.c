@@ -379,6 +379,15 @@ h2_down_leave(struct h2_down *h)
 /* --- birth and death ----------------------------------------------------------------------------
  */
 
+static bool
+any_upgrades(const struct snapshot *s)
+{
+    for (unsigned i = 0; i < s->n_pools; i++)
+        if (pool_upgrades(&s->pools[i]->conf))
+            return true;
+    return false;
+}
+
 static void
 greet(struct h2_down *h)
 {
@@ -392,9 +401,12 @@ greet(struct h2_down *h)
         /* what we refuse in any case: bytes as RFC 9113 6.5.2 counts them */
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, l->limits.head_bytes + 32u * l->limits.fields},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}, /* the last: where it is allowed */
     };
 
-    nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, MC_COUNT(settings));
+    h->connects = any_upgrades(h2_worker(h)->current->snap);
+    nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
+                            MC_COUNT(settings) - !h->connects);
     nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
                                           (int32_t)k->connection_window);
 }

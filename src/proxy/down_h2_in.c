@@ -9,6 +9,7 @@
  * None of this sends; nghttp2 gathers what is to be said until down_h2.c lets it.
  */
 #include "proxy/down_h2_priv.h"
+#include "proxy/tunnel.h"
 
 #define HEAD_FACTOR 4 /* decoded bytes of a head, in limits, after which it is an attack */
 
@@ -122,7 +123,10 @@ static void
 deliver_piece(struct h2_stream *s, struct block **b)
 {
     s->uncredited += (*b)->len;
-    txn_request_data(s->txn, b);
+    if (s->tunnel)
+        tunnel_down_data(s->txn, b);
+    else
+        txn_request_data(s->txn, b);
     if (*b != NULL)
         block_give(blocks_of(s), b);
     if (s->want || s->txn == NULL)
@@ -148,7 +152,10 @@ deliver(struct h2_stream *s)
     if (!s->in_end)
         return;
     s->in_end = false;
-    txn_request_end(s->txn, s->in_trailers, s->n_in_trailers);
+    if (s->tunnel)
+        tunnel_down_end(s->txn);
+    else
+        txn_request_end(s->txn, s->in_trailers, s->n_in_trailers);
 }
 
 void
@@ -234,6 +241,7 @@ begin_section(struct h2_stream *s, enum h2_section section)
 
     s->fields = arena_alloc(&t->arena, sizeof(*s->fields));
     h2_fields_init(s->fields, section, &t->listener->conf.limits, &t->arena);
+    s->fields->connect_protocol = s->h2->connects;
 }
 
 static int
@@ -295,11 +303,22 @@ prioritise(struct h2_stream *s)
     nghttp2_session_change_extpri_stream_priority(s->h2->session, s->id, &p, 0);
 }
 
+/* RFC 8441: what comes behind the head is not for the request, and waits for the switch. */
+static void
+take_connect(struct h2_stream *s, struct str protocol)
+{
+    s->in_end = s->txn->req_done; /* END_STREAM came with it */
+    s->txn->req_done = true;
+    s->want = false;
+    tunnel_connect(s->txn, protocol);
+}
+
 static void
 take_request(struct h2_stream *s, bool end)
 {
     struct txn *t = s->txn;
     enum h2_fault fault = h2_read_request(&t->req, s->fields, end);
+    const struct str protocol = s->fields->pseudo[H2_PSEUDO_PROTOCOL];
 
     s->fields = NULL;
     t->at.head = worker_now(t->worker);
@@ -314,6 +333,8 @@ take_request(struct h2_stream *s, bool end)
     }
     conn_find_client(s->h2->conn, t);
     prioritise(s);
+    if (protocol.p != NULL)
+        take_connect(s, protocol);
     s->has_length = t->req.body == HTTP_BODY_LENGTH;
     s->left = t->req.content_length;
     txn_begin(t);

@@ -137,7 +137,8 @@ on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *arg)
         (f->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
     s = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
-    if (s != NULL && !nghttp2_session_get_stream_remote_close(session, f->hd.stream_id))
+    if (s != NULL && !s->tunnel &&
+        !nghttp2_session_get_stream_remote_close(session, f->hd.stream_id))
         h2_out_reset(s, NGHTTP2_NO_ERROR);
     return 0;
 }
@@ -295,10 +296,36 @@ h2_end(struct txn *t, const struct http_field *trailers, unsigned n)
     wake(s);
 }
 
+/* RFC 8441 5: a 200 says what 101 does, and the fields of the connection do not exist. */
+static struct block *
+h2_switched(struct txn *t, const struct down_head *d, bool *ended)
+{
+    struct h2_stream *s = stream_of(t);
+    struct http_head head = *d->head;
+    struct down_head out = *d;
+
+    head.status = 200;
+    out.head = &head;
+    out.body = HTTP_BODY_CHUNKED;
+    s->tunnel = true;
+    h2_head(t, &out);
+    *ended = false; /* told when the rest is */
+    return NULL;
+}
+
+static void
+h2_shut(struct txn *t)
+{
+    h2_end(t, NULL, 0);
+}
+
 static void
 h2_abort(struct txn *t)
 {
-    h2_out_reset(stream_of(t), NGHTTP2_INTERNAL_ERROR);
+    struct h2_stream *s = stream_of(t);
+
+    /* RFC 8441 5: as a connection that breaks */
+    h2_out_reset(s, s->tunnel ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
 }
 
 static void
@@ -335,6 +362,8 @@ h2_untaken(const struct txn *t)
     const struct h2_stream *s = stream_of(t);
     nghttp2_session *session = session_of(s);
 
+    if (s->tunnel) /* RST_STREAM overtakes nothing that the socket has */
+        return s->out.bytes;
     if (nghttp2_session_get_remote_window_size(session) <= 0 ||
         nghttp2_session_get_stream_remote_window_size(session, s->id) <= 0)
         return s->out.bytes;
@@ -352,6 +381,8 @@ const struct down_ops down_h2 = {
     .head = h2_head,
     .data = h2_data,
     .end = h2_end,
+    .switched = h2_switched,
+    .shut = h2_shut,
     .abort = h2_abort,
     .done = h2_done,
     .want = h2_want,

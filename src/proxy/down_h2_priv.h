@@ -32,6 +32,7 @@ struct h2_down {
     uint32_t magic;
     uint8_t leaving; /* enum h2_leaving */
     bool greeted;    /* the client's SETTINGS have come */
+    bool connects;   /* the client was told that it may ask for :protocol (RFC 8441) */
     bool dead;       /* nothing is sent or answered any more */
     uint8_t abuse;   /* enum h2_abuse, H2_ABUSE_N: none */
     struct conn *conn;
@@ -73,6 +74,7 @@ struct h2_stream {
     unsigned n_in_trailers;
     /* the response */
     struct h2_queue out;
+    bool tunnel;            /* switched to another protocol: DATA is what it says, both ways */
     bool begun;             /* the final head was given to nghttp2 */
     bool ended;             /* the transaction has given all of it */
     bool deferred;          /* nghttp2 waits for more */

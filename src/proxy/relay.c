@@ -280,6 +280,11 @@ txn_response_head(struct txn *t, const struct http_head *head)
         .keep_content_length = bodyless,
     };
 
+    if (t->must_switch && head->status / 100 == 2) {
+        t->detail = "no switch to another protocol";
+        txn_up_failed(t, END_BAD_UPGRADE);
+        return;
+    }
     if (d.n_add != 0) /* RFC 9110 6.6.1: a recipient with a clock supplies a missing Date */
         worker_date(t->worker);
     t->at.first_byte = t->out_progress_ns = worker_now(t->worker);

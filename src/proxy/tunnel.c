@@ -14,6 +14,7 @@
 
 #include "http/upgrade.h"
 #include "proxy/load_report.h"
+#include "proxy/websocket.h"
 #include "proxy/worker_priv.h"
 
 /* How often a side that is to be cut is asked whether it has taken its last bytes. */
@@ -23,6 +24,8 @@
  * 128 KB on (relay.c), and pipes are few. */
 #define BULK_BYTES    (256u << 10)
 #define TICK_NS       MC_SEC
+
+#define ACCEPT_NAME   STR("sec-websocket-accept")
 
 static struct server_counters *
 counters(const struct txn *t)
@@ -36,9 +39,11 @@ counters(const struct txn *t)
 bool
 tunnel_ask(struct txn *t)
 {
+    const struct pool_conf *p = &t->pool->pool->conf;
     bool may_ignore;
 
-    t->upgrade = upgrade_offer(&t->req, t->pool->pool->conf.upgrade, &t->arena, &may_ignore);
+    t->upgrade =
+        upgrade_offer(&t->req, pool_upgrades(p) ? p->upgrade : NULL, &t->arena, &may_ignore);
     return t->upgrade.n > 0 || may_ignore;
 }
 
@@ -48,6 +53,59 @@ tunnel_required(struct txn *t, const struct http_head *h)
     bool may_ignore;
 
     return upgrade_offer(h, t->pool->pool->conf.upgrade, &t->arena, &may_ignore);
+}
+
+static bool
+is_named(const struct http_field *f, struct str name)
+{
+    return str_eq_ci((struct str){f->name, f->name_len}, name);
+}
+
+/* Copies all fields but those of one name; returns how many. */
+static unsigned
+copy_without(struct http_field *to, const struct http_head *h, struct str name)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < h->n_fields; i++)
+        if (!is_named(&h->fields[i], name))
+            to[n++] = h->fields[i];
+    return n;
+}
+
+/* A key of our own, written as a head has it. */
+static struct http_field
+key_field(struct txn *t)
+{
+    static const char name[] = "Sec-WebSocket-Key";
+    char key[WEBSOCKET_KEY], accept[WEBSOCKET_ACCEPT];
+    struct str line;
+
+    websocket_key(&t->worker->rng, key);
+    websocket_accept(key, accept);
+    t->accept = arena_str(&t->arena, str_of(accept));
+    line = arena_printf(&t->arena, "%s: %s", name, key);
+    return (struct http_field){line.p, line.p + sizeof(name) + 1, WEBSOCKET_KEY - 1,
+                               sizeof(name) - 1, FIELD_OTHER};
+}
+
+void
+tunnel_connect(struct txn *t, struct str protocol)
+{
+    struct http_head *h = &t->req;
+    struct http_field *f = arena_alloc(&t->arena, (h->n_fields + 2u) * sizeof(*f));
+    unsigned n = copy_without(f, h, STR("sec-websocket-key"));
+
+    f[n++] = (struct http_field){"Upgrade", protocol.p, (uint32_t)protocol.n, 7, FIELD_UPGRADE};
+    if (str_eq_ci(protocol, STR("websocket")))
+        f[n++] = key_field(t);
+    h->fields = f;
+    h->n_fields = (uint16_t)n;
+    h->method = HTTP_M_GET;
+    h->method_text = STR("GET");
+    h->body = HTTP_BODY_NONE;
+    h->has_content_length = h->expect_continue = false;
+    h->upgrade = t->must_switch = true;
 }
 
 /* Why this 101 is not to be believed; NULL: it is. */
@@ -60,6 +118,8 @@ distrust(const struct txn *t, const struct http_head *h)
         return "101 before the end of the request";
     if (!upgrade_agrees(h, t->upgrade))
         return "101 with a protocol that was not asked for";
+    if (t->accept.n > 0 && !str_eq(http_field_get(h, ACCEPT_NAME), t->accept))
+        return "101 without the Sec-WebSocket-Accept that answers the key";
     return NULL;
 }
 
@@ -98,6 +158,12 @@ open_tunnel(struct txn *t, const struct http_head *h)
     struct block *early;
 
     load_report_interim(t, h, &out);
+    if (t->must_switch) { /* the client has sent no key */
+        struct http_field *f = arena_alloc(&t->arena, (out.n_fields + 1u) * sizeof(*f));
+
+        out.n_fields = (uint16_t)copy_without(f, &out, ACCEPT_NAME);
+        out.fields = f;
+    }
     t->up->switched(t);
     early = t->down->switched(t, &d, &t->tunnel->in.ended);
     if (early != NULL) {
@@ -296,12 +362,12 @@ finish(struct txn *t, enum end_reason why)
     txn_finish(t);
 }
 
-/* Both have said all that they have to say, and both have been told. */
+/* Both have said their last, and the server has got all; what the client has not taken yet, its
+ * side sends before it closes. */
 static void
 finish_if_over(struct txn *t)
 {
-    if (t->tunnel->in.ended && t->tunnel->out.ended && t->up->unsent(t) == 0 &&
-        t->down->unsent(t) == 0)
+    if (t->tunnel->in.ended && t->tunnel->out.ended && t->up->unsent(t) == 0)
         finish(t, END_OK);
 }
 

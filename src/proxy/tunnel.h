@@ -28,6 +28,10 @@ struct tunnel {
  * protocols of which none is allowed. */
 bool tunnel_ask(struct txn *);
 
+/* The request is a CONNECT with :protocol (RFC 8441): it becomes the GET by which HTTP/1.1 asks for
+ * the same.  What the client sends next is the tunnel's, not a body. */
+void tunnel_connect(struct txn *, struct str protocol);
+
 /* What a 426 asks for, of what the pool allows; in the transaction's arena, empty when nothing. */
 struct str tunnel_required(struct txn *, const struct http_head *);
 

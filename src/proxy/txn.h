@@ -105,6 +105,8 @@ struct txn {
 
     /* another protocol (tunnel.h) */
     struct tunnel *tunnel; /* the server has switched; in the arena */
+    bool must_switch;      /* asked by CONNECT: a 2xx of the server would look like a switch */
+    struct str accept;     /* what its 101 must say as Sec-WebSocket-Accept; empty: anything */
     struct str upgrade;    /* offered to servers; in a tunnel, what is spoken; else empty */
 
     /* attempts */

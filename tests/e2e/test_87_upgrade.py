@@ -2,6 +2,7 @@
 """WebSocket and other upgrades: the switch, the tunnel behind it, its ends and its bounds."""
 
 import asyncio
+import base64
 import hashlib
 import os
 import signal
@@ -13,6 +14,7 @@ import websockets
 
 from instruments import proc
 from instruments.client import Closed
+from instruments.h2client import H2
 from instruments.meercat import command
 from instruments.origin import ok, response
 from instruments.pki import Authority
@@ -683,6 +685,201 @@ def test_policies_that_learn_live_with_tunnels(lab, policy):
         assert c.read_all() == b"x"
     wait_until(lambda: lb.metric("meercat_server_in_flight") == 0, what="nothing is left")
     assert lb.client().request().body == b"plain"
+
+
+# --- WebSocket in HTTP/2 (RFC 8441) ------------------------------------------------------------------------------
+
+def accepting(conn, then=echo, accept=None):
+    """Switches with the answer to whatever key was sent."""
+    r = conn.read_request()
+    if r is None or not r["upgrade"]:
+        conn.send(ok(b"plain"))
+        return
+    digest = hashlib.sha1((r["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+    accept = accept or base64.b64encode(digest).decode()
+    conn.send(SWITCH.replace(ACCEPT.encode(), accept.encode()))
+    then(conn)
+
+
+def connect(c, fields=(), protocol="websocket", path="/chat", end=False):
+    wait_until(lambda: c.read() or c.h2.remote_settings.enable_connect_protocol, what="SETTINGS have come")
+    return c.ask(path, method="CONNECT", fields=[(":protocol", protocol), *fields], end=end)
+
+
+@pytest.fixture
+def framed(lab):
+    def make(lb, **kw):
+        c = H2(lb, **kw)
+        lab.clients.append(c)
+        return c
+    return make
+
+
+def say(c, sid, data, end=False):
+    while data or end:
+        n = min(len(data), c.h2.local_flow_control_window(sid), c.h2.max_outbound_frame_size)
+        if n or not data:
+            c.h2.send_data(sid, data[:n], end_stream=end and n == len(data))
+            if n == len(data):
+                end = False
+            data = data[n:]
+            c.flush()
+        c.read(0)
+
+
+def test_connect_becomes_an_upgrade(lab, framed):
+    origin = lab.origin(script=accepting)
+    lb = lab.proxy(origin, log="json", admin_http=True)
+    c = framed(lb)
+    sid = connect(c, [("sec-websocket-version", "13"), ("sec-websocket-key", "of the client"), ("origin", "x")])
+    c.h2.send_data(sid, b"early")
+    c.flush()
+    c.until(lambda: c.data.get(sid) == b"early")
+    assert c.heads[sid][":status"] == "200"
+    assert not {"sec-websocket-accept", "upgrade", "connection"} & set(c.heads[sid])
+    seen = origin.requests[0]
+    assert seen.line == "GET /chat HTTP/1.1" and seen["upgrade"] == "websocket" and seen["connection"] == "Upgrade"
+    assert seen["sec-websocket-version"] == "13" and seen["origin"] == "x" and seen["host"] == "a.test"
+    assert len(base64.b64decode(seen["sec-websocket-key"])) == 16
+    assert c.answer(c.ask("/other")) == (200, b"plain")  # beside it
+    say(c, sid, b"last", end=True)
+    c.until(lambda: sid in c.ended)
+    assert c.data[sid] == b"earlylast" and c.ended[sid] == "end"
+    line = next(x for x in lb.log_json(2) if x["target"] == "/chat")
+    assert (line["status"], line["tunnel"], line["end"], line["version"]) == (101, "websocket", "ok", "2")
+    assert line["bytes_in"] == line["bytes_out"] == 9
+
+
+def test_much_goes_both_ways_in_one_stream(lab, framed):
+    lb = lab.proxy(lab.origin(script=accepting, keep=False))
+    c = framed(lb)
+    sid = connect(c)
+    c.until(lambda: sid in c.heads)
+    data = os.urandom(3 << 20)
+    say(c, sid, data, end=True)
+    c.until(lambda: sid in c.ended)
+    assert c.data[sid] == data and c.ended[sid] == "end"
+
+
+def test_a_stream_that_is_not_read_holds_its_server_back(lab, framed):
+    sent, total = [0], 32 << 20
+
+    def flood(conn):
+        while sent[0] < total and conn.send(b"x" * 65536):
+            sent[0] += 65536
+        conn.shutdown()
+        conn.wait_eof(30)
+    origin = lab.origin(script=lambda conn: accepting(conn, flood))
+    c = framed(lab.proxy(origin))
+    c.ack = False
+    sid = connect(c)
+    c.until(lambda: len(c.data.get(sid, b"")) >= 65535)
+    stays(lambda: sent[0] < total, 0.3, "all of it was taken")
+    assert c.heads[sid][":status"] == "200"
+    c.h2.reset_stream(sid, 8)
+    c.flush()
+    wait_until(lambda: origin.connections[0].was_reset, what="its server is broken off")
+    assert sent[0] < total
+
+
+@pytest.mark.parametrize("answer", ["wrong accept", "200", "wrong protocol"])
+def test_what_is_no_switch_is_no_success(lab, framed, answer):
+    def script(conn):
+        if answer == "wrong accept":
+            return accepting(conn, accept=ACCEPT)
+        if conn.read_request():
+            conn.send(ok(b"not a WebSocket") if answer == "200" else SWITCH.replace(b"websocket", b"chat"))
+            conn.wait_eof()
+    lb = lab.proxy(lab.origin(script=script), log="json")
+    c = framed(lb)
+    sid = connect(c)
+    c.until(lambda: sid in c.ended)
+    assert c.heads[sid][":status"] == "502"
+    assert lb.log_json(1)[0]["end"] == "bad-upgrade"
+
+
+def test_a_refusal_is_passed_on(lab, framed):
+    c = framed(lab.proxy(lab.origin(response(403, b"no"))))
+    sid = connect(c)
+    c.until(lambda: sid in c.ended)
+    assert c.heads[sid][":status"] == "403" and c.data[sid] == b"no"
+
+
+def test_the_server_ends_and_breaks(lab, framed):
+    def script(conn):
+        def then(conn):
+            conn.send(b"bye")
+            if "fin" in conn.requests[0].target:
+                conn.shutdown()
+                conn.wait_eof()
+            else:
+                conn.origin.stopping.wait(0.2)
+                conn.rst()
+        accepting(conn, then)
+    c = framed(lab.proxy(lab.origin(script=script)))
+    fin = connect(c, path="/fin")
+    c.until(lambda: fin in c.ended)
+    assert c.ended[fin] == "end" and c.data[fin] == b"bye"
+    say(c, fin, b"", end=True)
+    rst = connect(c, path="/rst")
+    c.until(lambda: rst in c.ended)
+    assert c.ended[rst] == "reset 8" and c.data[rst] == b"bye"
+
+
+def test_a_stream_that_is_reset_breaks_its_server_off(lab, framed):
+    origin = lab.origin(script=lambda conn: accepting(conn, idle))
+    lb = lab.proxy(origin, log="json")
+    c = framed(lb)
+    sid = connect(c)
+    c.until(lambda: sid in c.heads)
+    c.h2.reset_stream(sid, 8)
+    c.flush()
+    assert origin.wait_connections(1).eof.wait(5)
+    assert lb.log_json(1)[0]["end"] == "client-gone"
+
+
+def test_a_tunnel_in_a_stream_ends_in_time_and_with_the_process(lab, framed):
+    lb = lab.proxy(lab.origin(script=lambda conn: accepting(conn, idle)), pool={"tunnel_timeout": "300ms"}, log="json")
+    c = framed(lb)
+    sid = connect(c)
+    c.until(lambda: sid in c.ended)
+    assert c.ended[sid] == "reset 8" and lb.log_json(1)[0]["end"] == "tunnel-timeout"
+    lb = lab.proxy(lab.origin(script=lambda conn: accepting(conn, idle)), drain_timeout="500ms", log="json")
+    c = framed(lb)
+    sid = connect(c)
+    c.until(lambda: sid in c.heads)
+    lb.signal(signal.SIGTERM)
+    c.until(lambda: c.eof)
+    lb.child.wait(10)
+    assert lb.log_json(1)[0]["end"] == "drained"
+
+
+def test_where_it_is_not_allowed(lab, framed):
+    lb = lab.proxy(lab.origin(), pool={"upgrade": "none"})
+    c = framed(lb)
+    assert c.answer(c.ask("/"))[0] == 200  # SETTINGS have come by then
+    assert not c.h2.remote_settings.enable_connect_protocol
+    sid = c.ask("/", method="CONNECT", fields=[(":protocol", "websocket")])
+    c.until(lambda: sid in c.ended)
+    assert c.ended[sid] == "reset 1"  # nobody said that it might ask so
+    c = framed(lab.proxy(lab.origin()))
+    sid = connect(c, protocol="chat")
+    c.until(lambda: sid in c.ended)
+    assert c.heads[sid][":status"] == "501"
+    sid = c.ask("/", fields=[(":protocol", "websocket")])
+    c.until(lambda: sid in c.ended)
+    assert c.ended[sid] == "reset 1"  # only with CONNECT
+    sid = c.next
+    c.next += 2
+    c.h2.send_headers(sid, [(":method", "CONNECT"), (":authority", "a.test:80")], end_stream=False)
+    c.flush()
+    c.until(lambda: sid in c.ended)
+    assert c.heads[sid][":status"] == "501"  # plain CONNECT
+
+
+def test_servers_of_http2_are_not_asked_to_switch(lab):
+    c = lab.proxy(lab.origin(), pool={"protocol": "h2"}).client()
+    assert_own_answer(c.request(fields=ASK), 501)
 
 
 # --- reload and shutdown -----------------------------------------------------------------------------------------

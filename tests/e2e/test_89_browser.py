@@ -124,9 +124,16 @@ async def chat(ws):
             await ws.send(message)
 
 
-def house_of(lab, tls):
+# With TLS, ALPN decides: nobody speaks HTTP/2 without it to browsers.
+WAYS = {"http": (False, "auto", "1.1"), "https-http1": (True, "http1", "1.1"), "https-h2": (True, "auto", "2")}
+ways = pytest.mark.parametrize("tls,protocol,version", WAYS.values(), ids=WAYS.keys())
+
+
+def house_of(lab, tls, protocol):
     """Pages, and a WebSocket server below /socket, behind one listener."""
-    listen = {"tls": {"certificate": [Authority(lab.dir("pki")).issue("localhost")]}} if tls else {}
+    listen = {"protocol": protocol}
+    if tls:
+        listen["tls"] = {"certificate": [Authority(lab.dir("pki")).issue("localhost")]}
     origin = lab.origin(pages)
     conf = lab.conf(origin, listen=listen, log="json", routes=False)
     conf.pool("sockets", {"w": lab.add(WsServer(chat, subprotocols=["chat"])).address})
@@ -157,17 +164,20 @@ def check_talk(lb, seen):
     return line
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_a_page_is_loaded(lab, tls):
-    lb = house_of(lab, tls)
-    check_page(see(lab, lb, url_of(lb, tls, "/load")))
+@ways
+def test_a_page_is_loaded(lab, tls, protocol, version):
+    lb = house_of(lab, tls, protocol)
+    seen = see(lab, lb, url_of(lb, tls, "/load"))
+    check_page(seen)
+    assert {seen["page"], *seen["protocols"]} == {"h2" if version == "2" else "http/1.1"}
     wanted = {"/load", "/post", *RESOURCES}
     wait_until(lambda: {x["target"] for x in lb.log_json()} >= wanted, what="all requests are logged")
-    assert {x["status"] for x in lb.log_json() if x["target"] in wanted} == {200}
+    assert {(x["status"], x["version"]) for x in lb.log_json() if x["target"] in wanted} == {(200, version)}
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
-def test_a_page_speaks_websocket(lab, tls):
-    lb = house_of(lab, tls)
+@ways
+def test_a_page_speaks_websocket(lab, tls, protocol, version):
+    """In HTTP/2 it is a stream of the connection that brought the page (RFC 8441)."""
+    lb = house_of(lab, tls, protocol)
     line = check_talk(lb, see(lab, lb, url_of(lb, tls, "/talk")))
-    assert line["status"] == 101
+    assert (line["status"], line["version"]) == (101, version)
