@@ -289,7 +289,9 @@ header_has_gone(struct probe *p)
 static void
 begin_grpc(struct probe *p)
 {
-    p->grpc = grpc_check_new(str_of(p->conf.service), str_of(host_of(p)), STR("http"));
+    const struct str scheme = p->conf.tls_client != NULL ? STR("https") : STR("http");
+
+    p->grpc = grpc_check_new(str_of(p->conf.service), str_of(host_of(p)), scheme);
     go_on_grpc(p);
 }
 

@@ -451,3 +451,13 @@ def test_with_tls_on_both_sides(stage, pki, protocol):
     big = bytes(range(256)) * 4096
     assert c.unary("Say", big)[0] == big
     assert c.up("Sum", (bytes(1000) for _ in range(100)))[0] == b"100 100000"
+
+
+@pytest.mark.parametrize("protocol", ["h2", "auto"])
+def test_health_checks_with_tls(stage, pki, protocol):
+    server = stage.server(credentials=pki.server, health={"": 1})
+    lb = stage.proxy(server, pool={"protocol": protocol, "tls": {"ca": pki.pem, "name": "a.test"},
+                                   "check": {"type": "grpc", "interval": "50ms", "rise": 1, "fall": 1}})
+    lb.wait_state("s1", "up")
+    server.health[""] = 2
+    lb.wait_state("s1", "down")
