@@ -139,8 +139,9 @@ struct hammer {
     unsigned picks, refusals;
 };
 
-#define SERVERS 6
-#define LIMIT   2
+#define SERVERS     6
+#define LIMIT       2
+#define PICKS_LEAST 300 /* of each thread */
 
 static _Atomic int32_t held[SERVERS], held_by_pool; /* a second count, between claim and end */
 static _Atomic bool broken;
@@ -156,7 +157,8 @@ hammer(void *arg)
 
     rng_seed(&r, h->seed);
     pool_worker_init(&w, h->pool, &r);
-    for (int k = 0; k < ROUNDS; k++) {
+    /* while the other thread does not run, nobody may be up: go on until enough was picked */
+    for (unsigned k = 0; k < ROUNDS || h->picks < PICKS_LEAST; k++) {
         struct place_ask ask = {.has_key = true, .key = rng_next(&r)};
         struct pool_pick pick[4];
         unsigned n = 0;
@@ -205,7 +207,7 @@ many_threads_keep_all_limits(void **state)
     const char *policy = *state;
     struct pool_conf c = pool_of(SERVERS);
     struct hammer h[WORKERS] = {0};
-    unsigned turn = 0, picks = 0;
+    unsigned turn = 0;
     struct pool *p;
 
     c.policy = policy_find(str_of(policy));
@@ -223,12 +225,9 @@ many_threads_keep_all_limits(void **state)
     }
     while (running > 0)
         disturb(p, turn++);
-    for (unsigned i = 0; i < WORKERS; i++) {
+    for (unsigned i = 0; i < WORKERS; i++)
         pthread_join(h[i].thread, NULL);
-        picks += h[i].picks;
-    }
     assert_false(broken);
-    assert_true(picks > 1000);
     assert_int_equal(p->live->in_flight, 0);
     for (unsigned i = 0; i < SERVERS; i++)
         assert_int_equal(p->servers[i]->load.in_flight, 0);
