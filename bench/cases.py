@@ -160,7 +160,7 @@ def protocols_roster(meercat):
     haproxy, nginx, plain = others()
     tcp = {"tcp"}
     alone = {"GLOBAL": "", "TCP_OPTION": ""}
-    spliced = {"GLOBAL": "", "TCP_OPTION": "option splice-auto"}
+    spliced = {"GLOBAL": "", "TCP_OPTION": SPLICE}
     stream = nginx_stream(nginx)
     without = None if stream else {c.name for c in PROTOCOLS} - tcp
     conf = "protocols-nginx.conf"
