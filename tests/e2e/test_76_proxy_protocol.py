@@ -563,6 +563,26 @@ def test_curl_tells(lab, pki):
     assert lb.log_json(1)[0]["sni"] == "a.test"
 
 
+def test_http2_behind_the_header(lab, pki):
+    """By prior knowledge, and by TLS."""
+    origin = lab.origin(ok("hello"))
+    lb = before(lab, origin)
+    assert curl("--haproxy-protocol", "--http2-prior-knowledge", f"http://127.0.0.1:{lb.port}/") == b"hello"
+    secure = before(lab, origin, listen={"tls": {"certificate": [pki.a]}})
+
+    def three(to):
+        return curl("--haproxy-protocol", "--http2", "--cacert", pki.pem, "--resolve", f"{to}:127.0.0.1",
+                    *[f"https://{to}/{i}" for i in range(3)])
+    assert three(f"a.test:{secure.port}") == b"hello" * 3
+    for line in lb.log_json(1) + secure.log_json(3):
+        assert line["version"].startswith("2") and line["proxy"] == f"127.0.0.1:{line['client_port']}"
+    heads = []
+    both = before(lab, lab.origin(script=told(heads, ok("told"))), pool={"send_proxy": "v2"},
+                  listen={"tls": {"certificate": [pki.a]}})
+    assert three(f"a.test:{both.port}") == b"told" * 3
+    assert len(heads) == 3 and len({h.src for h in heads}) == 1, "each request by itself, of one client"
+
+
 @pytest.mark.parametrize("how, version", [
     ("send-proxy", "1"), ("send-proxy-v2", "2"),
     ("send-proxy-v2 proxy-v2-options crc32c,unique-id,authority,ssl,cert-cn,ssl-cipher", "2"),
