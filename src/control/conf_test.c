@@ -191,6 +191,16 @@ static const struct {
     {POOL_WITH("upgrade = {websocket, h2c}"), "t:3: upgrade: \"h2c\" is HTTP itself, which is not "
                                               "passed on behind an upgrade, expected like "
                                               "websocket, or any or none\n"},
+    {POOL_WITH("tls { name = \"a b\" }"), "t:3: name: \"a b\" is neither a host name nor an IP "
+                                          "address, expected like \"app.example.org\"\n"},
+    {POOL_WITH("tls { client-ca = \"x\" }"),
+     "t:3: unknown option \"client-ca\" in tls, expected in tls of listen\n"},
+    {LISTEN_WITH("tls { certificate = \"x\" verify = no }"),
+     "t:3: unknown option \"verify\" in tls, expected in tls of pool or agent-tls\n"},
+    {POOL_WITH("tls { } server u { address = \"unix:/x\" }"),
+     "t:3: server \"u\": unix:/x has no name, expected tls-name = NAME\n"},
+    {POOL_WITH("agent-tls { } server u { address = \"a:1\" agent = \"unix:/x\" }"),
+     "t:3: server \"u\": unix:/x has no name, expected agent-tls-name = NAME\n"},
     {POOL_WITH("upgrade = \"a b\""),
      "t:3: upgrade: \"a b\" is not a protocol, expected like websocket or \"foo/2\"\n"},
     {POOL_WITH("hash-bound = \"nan\""),
@@ -284,6 +294,8 @@ static const struct {
      "or "
      "listen\n"},
     /* warnings */
+    {SERVER_WITH("address = \"a:1\" tls-name = \"b\""),
+     "t:1: warning: server \"s2\": tls-name has no effect, expected tls {...}\n"},
     {TCP(""),
      "t:1: warning: listen \"t\": no route leads from it, expected route \"name\" { listen = \"t\" "
      "... }\n"},

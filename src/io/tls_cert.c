@@ -43,11 +43,11 @@ tls_note(tls_note_f *note, void *arg, bool warning, const char *path, const char
 const char *
 tls_error_text(void)
 {
-    unsigned long err = ERR_peek_last_error();
-    const char *text = ERR_reason_error_string(err);
+    const unsigned long first = ERR_peek_error(), last = ERR_peek_last_error();
+    const char *text = ERR_reason_error_string(last);
 
-    if (err != 0 && ERR_SYSTEM_ERROR(err))
-        text = strerror(ERR_GET_REASON(err));
+    if (first != 0 && ERR_SYSTEM_ERROR(first)) /* what was made of it says less */
+        text = strerror(ERR_GET_REASON(first));
     ERR_clear_error();
     return text != NULL ? text : "unknown error";
 }

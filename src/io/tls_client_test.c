@@ -506,6 +506,120 @@ a_cut_does_not_look_whole(void **state)
     X509_free(x);
 }
 
+/* --- sessions ------------------------------------------------------------------------------------
+ */
+
+/* Dials, says a word each way so that tickets come in, and hangs up; was the session an old one? */
+static bool
+dial_once(struct near *n, struct tls_client *c, const char *name)
+{
+    bool resumed;
+
+    near_open(n, c, name);
+    resumed = stream_facts(&n->s)->resumed;
+    stream_write(&n->s, "ping", 4);
+    UNTIL((near_serve(n), buf_is(&n->got, "ping")));
+    server_says(n, "pong");
+    UNTIL(buf_is(&n->in, "pong"));
+    near_hang_up(n);
+    return resumed;
+}
+
+static void
+resume_with(int version)
+{
+    struct tls_client *c = sealed_client(), *same = sealed_client(), *other = make_client();
+    X509 *x = good_cert();
+    struct near n;
+
+    tls_client_set_min_version(other, 2);
+    tls_client_seal(other);
+    assert_true(tls_client_id(c) != 0 && tls_client_id(c) == tls_client_id(same));
+    assert_true(tls_client_id(c) != tls_client_id(other));
+    near_begin(&n, x, ec);
+    SSL_CTX_set_max_proto_version(n.ctx, version);
+    assert_false(dial_once(&n, c, "a.test"));
+    assert_true(dial_once(&n, c, "a.test"));
+    assert_true(dial_once(&n, same, "a.test"));
+    assert_false(dial_once(&n, other, "a.test"));   /* judged by other rules */
+    assert_false(dial_once(&n, c, "other.b.test")); /* or under another name */
+    assert_true(dial_once(&n, c, "a.test"));
+    near_end(&n);
+    tls_client_unref(&c);
+    tls_client_unref(&same);
+    tls_client_unref(&other);
+    X509_free(x);
+}
+
+static void
+sessions_are_resumed_under_the_same_rules(void **state)
+{
+    resume_with(TLS1_2_VERSION);
+    resume_with(TLS1_3_VERSION);
+}
+
+static void
+a_ticket_is_used_once(void **state)
+{
+    struct tls_client *c = sealed_client();
+    X509 *x = good_cert();
+    struct near n;
+
+    near_begin(&n, x, ec);
+    SSL_CTX_set_num_tickets(n.ctx, 1);
+    assert_false(dial_once(&n, c, "a.test"));
+    near_open(&n, c, "a.test"); /* takes the only one, and gets none before it hangs up */
+    assert_true(stream_facts(&n.s)->resumed);
+    near_hang_up(&n);
+    near_open(&n, c, "a.test");
+    assert_false(stream_facts(&n.s)->resumed);
+    near_end(&n);
+    tls_client_unref(&c);
+    X509_free(x);
+}
+
+static void
+servers_that_were_not_dialled_for_long_are_forgotten(void **state)
+{
+    struct tls_client *c = tls_client_new();
+    X509 *x = good_cert();
+    struct near n;
+
+    tls_client_trust_all(c);
+    tls_client_seal(c);
+    near_begin(&n, x, ec);
+    for (unsigned i = 0; i < 1100; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "n%u.test", i);
+        assert_false(dial_once(&n, c, name));
+    }
+    assert_int_equal(n.turns.sessions.by_key.n, 1024);
+    assert_true(dial_once(&n, c, "n1099.test"));
+    assert_false(dial_once(&n, c, "n0.test"));
+    near_end(&n);
+    tls_client_unref(&c);
+    X509_free(x);
+}
+
+static void
+settings_are_checked(void **state)
+{
+    struct tls_client *c = tls_client_new();
+    struct notes n = {0};
+    struct errbuf e;
+
+    assert_false(tls_client_add_ca(c, "/nowhere.pem", &e));
+    assert_non_null(strstr(e.text, "/nowhere.pem"));
+    assert_false(tls_client_set_ciphers(c, "NO-SUCH-THING", &e));
+    assert_false(tls_client_set_ciphersuites(c, "TLS_NOTHING", &e));
+    assert_false(tls_client_set_certificate(c, ca_path, on_note, &n)); /* no key */
+    assert_false(tls_client_add_crl(c, ca_path, on_note, &n));
+    assert_int_equal(n.n_bad, 2);
+    tls_client_unref(&c);
+    assert_int_equal(tls_client_id(NULL), 0);
+}
+
 int
 main(void)
 {
@@ -521,6 +635,10 @@ main(void)
         CLIENT_TEST(an_alert_is_told),
         CLIENT_TEST(a_client_certificate_that_is_missing_is_told_late),
         CLIENT_TEST(a_cut_does_not_look_whole),
+        CLIENT_TEST(sessions_are_resumed_under_the_same_rules),
+        CLIENT_TEST(a_ticket_is_used_once),
+        CLIENT_TEST(servers_that_were_not_dialled_for_long_are_forgotten),
+        CLIENT_TEST(settings_are_checked),
     };
     int bad;
 

@@ -228,6 +228,48 @@ def test_the_protocol_is_offered(lab, pki):
     assert o.alpn == ["http/1.1"]
 
 
+# --- HTTP/2 ----------------------------------------------------------------------------------------------------------
+
+def test_http2_is_agreed_on(lab, pki):
+    n = nginx(lab, pki.app, "ssl_protocols TLSv1.3;", listen="ssl http2")
+    for protocol in ("h2", "auto"):
+        lb = before(lab, n, pki, pool={"protocol": protocol}, log="json")
+        c = lb.client()
+        for _ in range(5):
+            assert c.request("/name").body == b"nginx\n"
+        assert handshakes(lb, resumed="false") == 1
+        assert lb.log_json(5)[-1]["server_tls_version"] == "TLSv1.3"
+    o = origin(lab, pki.app, alpn=["http/1.1"])
+    lb = before(lab, o, pki, pool={"protocol": "auto"})
+    assert lb.client().request("/").status == 200 and set(o.alpn) == {"http/1.1"}
+    assert before(lab, o, pki, pool={"protocol": "h2"}).client().request("/").status == 502
+
+
+def test_a_bad_certificate_with_http2(lab, pki, strangers):
+    n = nginx(lab, strangers.app, listen="ssl http2")
+    for protocol in ("h2", "auto"):
+        lb = before(lab, n, pki, pool={"protocol": protocol})
+        assert_refused(lb, "tls_certificate_error", "certificate")
+
+
+def test_a_slow_handshake_with_http2(lab, pki):
+    silent = lab.origin(script=lambda conn: conn.wait_eof(30))
+    lb = before(lab, silent, pki, pool={"connect_timeout": "200ms", "protocol": "h2"})
+    assert lb.client().request("/").status == 504
+
+
+def test_a_reload_with_http2(lab, pki, strangers):
+    n = nginx(lab, pki.app, "ssl_protocols TLSv1.3;", listen="ssl http2")
+    lb = before(lab, n, pki, pool={"protocol": "h2"})
+    c = lb.client()
+    assert c.request("/name").status == 200
+    lb.conf.pools["app"][0]["tls"] = {"ca": [strangers.pem]}
+    lb.reload(lb.conf)
+    wait_until(lambda: lb.cli_json("status")["config"]["generation"] == 2, what="it is in force")
+    r = c.request("/name")
+    assert r.status == 502 and "tls_certificate_error" in r.fields.get("proxy-status"), r
+
+
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
@@ -357,8 +399,8 @@ def test_checks_may_stay_plain(lab, pki):
 
 # --- real servers ----------------------------------------------------------------------------------------------------
 
-def nginx(lab, cert, extra=""):
-    return lab.nginx(listen="ssl", http="log_format tls '$ssl_server_name $ssl_session_reused $ssl_protocol';",
+def nginx(lab, cert, extra="", listen="ssl"):
+    return lab.nginx(listen=listen, http="log_format tls '$ssl_server_name $ssl_session_reused $ssl_protocol';",
                      location=f"ssl_certificate {cert}; ssl_certificate_key {cert}; access_log logs.txt tls;"
                      f"ssl_session_cache shared:s:1m; {extra}")
 
