@@ -215,6 +215,8 @@ const struct conf_key conf_keys[] = {
         "PEM files with the authorities whose client certificates are accepted"),
     KEY(TLS, "crl", FILE, listener_conf, tls.crl, "none", NULL,
         "PEM file with what these authorities have revoked, a list of each of them"),
+    KEY(TLS, "strict-sni", BOOL, listener_conf, tls.strict_sni, "no", NULL,
+        "refuse clients that name no host, or one that no certificate is for"),
     KEY(TLS, "ocsp", BOOL, listener_conf, tls.ocsp, "no", NULL,
         "staple the OCSP response in FILE.ocsp, in DER, beside a certificate's file"),
 

@@ -125,6 +125,8 @@ conf_tls_load(struct conf_run *run, const void *section, struct conf_at at, stru
         return;
     d = tls_domain_new(l->name);
     set_alpn(l, d);
+    if (l->tls.strict_sni)
+        tls_domain_set_strict(d);
     set_ciphers(&t, section, at, &l->tls, d);
     set_clients(&t, section, at, &l->tls, d);
     add_certificates(&t, section, at, &l->tls, d);

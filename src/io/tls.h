@@ -73,6 +73,8 @@ bool tls_domain_set_ciphersuites(struct tls_domain *, const char *list, struct e
 bool tls_domain_add_client_ca(struct tls_domain *, const char *path, struct errbuf *);
 bool tls_domain_add_crl(struct tls_domain *, const char *path, tls_note_f *, void *arg);
 void tls_domain_set_verify(struct tls_domain *, enum tls_verify);
+/* Clients that name none of the names, or no name, are refused (RFC 6066 3, unrecognized_name). */
+void tls_domain_set_strict(struct tls_domain *);
 /* protocols: as on the wire (RFC 7301 3.1), ours to choose from in this order; static. */
 void tls_domain_set_alpn(struct tls_domain *, const uint8_t *protocols, unsigned n);
 /* Ready for connections.  tickets live longer than the domain; NULL: no resumption. */
@@ -130,6 +132,7 @@ struct tls_target {
     X(VERSION, "version", "no version of TLS in common")                                  \
     X(CIPHER, "cipher", "no cipher, group or signature algorithm in common")              \
     X(ALPN, "alpn", "no application protocol in common")                                  \
+    X(NAME, "name", "no certificate for the name that was asked for")                     \
     X(CLIENT_CERTIFICATE, "client_certificate", "none, or one that was not accepted")     \
     X(SERVER_CERTIFICATE, "server_certificate", "one that was not accepted")              \
     X(ALERT, "alert", "the peer refused, because of the certificate more often than not") \

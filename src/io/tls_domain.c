@@ -108,6 +108,18 @@ on_choose_cert(SSL *ssl, void *arg)
     return 1;
 }
 
+/* Of a strict domain: called with or without a name. */
+static int
+on_name(SSL *ssl, int *alert, void *arg)
+{
+    const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+    if (sni != NULL && tls_domain_find(arg, str_of(sni)) != NULL)
+        return SSL_TLSEXT_ERR_OK;
+    *alert = SSL_AD_UNRECOGNIZED_NAME;
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 static const struct tls_cert *
 chosen_cert(SSL *ssl)
 {
@@ -385,6 +397,13 @@ tls_domain_set_verify(struct tls_domain *d, enum tls_verify verify)
 
     SSL_CTX_set_verify(d->ctx, modes[verify], NULL);
     digest_more(d, &verify, sizeof(verify));
+}
+
+void
+tls_domain_set_strict(struct tls_domain *d)
+{
+    SSL_CTX_set_tlsext_servername_callback(d->ctx, on_name);
+    SSL_CTX_set_tlsext_servername_arg(d->ctx, d);
 }
 
 void

@@ -794,6 +794,15 @@ failures_have_their_reasons(void **state)
     SSL_set_verify(f.ssl, SSL_VERIFY_PEER, NULL); /* it knows nobody */
     assert_fails(&f, TLS_FAILURE_ALERT, false);
 
+    tls_domain_set_strict(domain);
+    far_begin(&f, domain);
+    SSL_set_tlsext_host_name(f.ssl, "c.test");
+    assert_fails(&f, TLS_FAILURE_NAME, true);
+    far_begin(&f, domain); /* no name at all */
+    assert_fails(&f, TLS_FAILURE_NAME, true);
+    far_open(&f, domain);
+    far_end(&f);
+
     far_begin(&f, domain);
     stream_close(&f.s, false);
     UNTIL(f.n_closed == 1);

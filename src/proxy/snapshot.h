@@ -47,7 +47,7 @@ struct tls_conf {
     unsigned min_version;               /* 0: 1.2, 1: 1.3 */
     char *ciphers, *ciphersuites, *crl; /* NULL: OpenSSL's or none */
     enum tls_verify verify;
-    bool ocsp;
+    bool ocsp, strict_sni;
     struct tls_domain *domain; /* a reference; NULL: plain, or the files were not looked at */
 };
 

@@ -109,6 +109,16 @@ def test_names(lab, pki):
     wait_until(lambda: failed(lb, "alert") == 3, what="three refused")
 
 
+def test_strict_names(lab, pki):
+    lb = secure(lab, lab.origin(), [pki.a_ec, pki.b], {"strict_sni": True})
+    for name in ("a.test", "x.b.test"):
+        assert connect(lb, pki, name).request().status == 200
+    for name in ("none.test", None):
+        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+            connect(lb, None, name)
+    assert failed(lb, "name") == 2
+
+
 def test_many_names(lab, pki):
     many = pki.issue(*(f"n{i}.test" for i in range(2000)), cn="many")  # clients take no more than 100 KB
     lb = secure(lab, lab.origin(), [pki.a_ec, many])
