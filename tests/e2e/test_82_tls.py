@@ -139,7 +139,8 @@ def test_rsa_and_ecdsa(lab, pki):
 
 def test_application_protocol(lab, pki):
     lb = secure(lab, lab.origin(), [pki.a_ec])
-    assert connect(lb, pki, alpn=["h2", "http/1.1"]).sock.selected_alpn_protocol() == "http/1.1"
+    assert connect(lb, pki, alpn=["http/1.1", "h2"]).sock.selected_alpn_protocol() == "h2"
+    assert connect(lb, pki, alpn=["http/1.1"]).sock.selected_alpn_protocol() == "http/1.1"
     assert connect(lb, pki).sock.selected_alpn_protocol() is None
     refused(lb, pki, alpn=["imap"])
     wait_until(lambda: failed(lb, "alpn") == 1, what="it is counted")
