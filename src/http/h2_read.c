@@ -216,41 +216,57 @@ h2_fields_add(struct h2_fields *s, struct str name, struct str value)
 }
 
 /* --- what the fields mean together ----------------------------------------------------------- */
-/* Cookie crumbs, which compress better, become one field again (8.2.3). */
+/* The crumbs behind one another, without those that are empty; returns the end. */
+static char *
+put_crumbs(const struct h2_fields *s, char *v)
+{
+    const char *begin = v;
+
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct http_field *f = &s->fields[i];
+
+        if (f->id != FIELD_COOKIE || f->value_len == 0)
+            continue;
+        if (v > begin) {
+            memcpy(v, "; ", 2);
+            v += 2;
+        }
+        memcpy(v, f->value, f->value_len);
+        v += f->value_len;
+    }
+    return v;
+}
+
+/* Cookie crumbs, which compress better, become one field again, where the first was (8.2.3). */
 static void
 join_cookies(struct h2_fields *s)
 {
-    struct http_field *first = NULL;
-    struct str name = STR("cookie");
-    size_t bytes = 0;
+    static const char name[] = "cookie: ";
+    struct http_field whole = {.name_len = 6, .id = FIELD_COOKIE};
+    size_t bytes = sizeof(name) - 1 + 2;
     unsigned kept = 0;
-    char *text, *v;
+    bool put = false;
+    char *text, *end;
 
     if (s->n_cookies < 2)
         return;
     for (unsigned i = 0; i < s->n; i++)
         if (s->fields[i].id == FIELD_COOKIE)
             bytes += s->fields[i].value_len + 2u;
-    text = text_room(s, name.n + 2 + bytes); /* two of them are not needed and become CR LF */
-    memcpy(text, "cookie: ", name.n + 2);
-    v = text + name.n + 2;
+    text = text_room(s, bytes);
+    memcpy(text, name, sizeof(name) - 1);
+    whole.name = text;
+    whole.value = text + sizeof(name) - 1;
+    end = put_crumbs(s, text + sizeof(name) - 1);
+    whole.value_len = (uint32_t)(end - whole.value);
+    memcpy(end, "\r\n", 2);
     for (unsigned i = 0; i < s->n; i++) {
-        struct http_field *f = &s->fields[i];
+        const bool crumb = s->fields[i].id == FIELD_COOKIE;
 
-        if (f->id != FIELD_COOKIE) {
-            s->fields[kept++] = *f;
-            continue;
-        }
-        if (f->value_len > 0)
-            memcpy(v, f->value, f->value_len);
-        memcpy(v + f->value_len, "; ", 2);
-        v += f->value_len + 2;
-        if (first == NULL)
-            first = &s->fields[kept++];
+        if (!crumb || !put)
+            s->fields[kept++] = crumb ? whole : s->fields[i];
+        put = put || crumb;
     }
-    memcpy(v - 2, "\r\n", 2);
-    *first = (struct http_field){text, text + name.n + 2, (uint32_t)(bytes - 2), (uint16_t)name.n,
-                                 FIELD_COOKIE};
     s->n = kept;
     s->n_cookies = 1;
 }

@@ -268,8 +268,13 @@ cookie_crumbs_are_joined(void **state)
     const struct http_field *f;
 
     read_pairs(&l,
-               (struct pair[MAX_PAIRS]){
-                   GET, {"cookie", "a=1"}, {"x", "y"}, {"cookie", "b=2"}, {"cookie", "c"}},
+               (struct pair[MAX_PAIRS]){GET,
+                                        {"cookie", ""},
+                                        {"cookie", "a=1"},
+                                        {"x", "y"},
+                                        {"cookie", "b=2"},
+                                        {"cookie", "c"},
+                                        {"cookie", ""}},
                true);
     assert_int_equal(l.fault, H2_NONE);
     assert_int_equal(l.head.n_fields, 2);

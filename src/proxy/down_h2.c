@@ -8,6 +8,8 @@
  * takes it.  What it does not take stays with the streams, whose transactions then stop reading
  * from their servers: that is the back-pressure, and one slow stream stops no other.
  */
+#include <stdlib.h>
+
 #include "base/log.h"
 #include "proxy/down_h2_priv.h"
 #include "proxy/untaken.h"
@@ -37,6 +39,66 @@ make_options(void)
     nghttp2_option_set_max_continuations(options, CONTINUATIONS_MAX);
     nghttp2_option_set_stream_reset_rate_limit(options, UINT32_MAX, UINT32_MAX);
     nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
+}
+
+/* --- memory -------------------------------------------------------------------------------------
+ *
+ * A session takes 16 KiB for the frame that is being sent, for as long as it lives.  What is in
+ * there is only good until the next call of nghttp2_session_mem_send(), and is copied by then: so
+ * the sessions of a worker share one.
+ */
+
+#define FRAME_BUFFER 32768 /* more than nghttp2 asks for: 16 KiB, a frame's head, padding */
+
+struct h2_memory {
+    nghttp2_mem mem;
+    bool birth; /* a session is being made */
+    _Alignas(16) char frame[FRAME_BUFFER];
+};
+
+static void *
+take(size_t n, void *arg)
+{
+    return malloc(n);
+}
+
+static void
+give(void *p, void *arg)
+{
+    const struct h2_memory *m = arg;
+
+    if (p != m->frame)
+        free(p);
+}
+
+static void *
+take_zeroed(size_t n, size_t size, void *arg)
+{
+    return calloc(n, size);
+}
+
+/* nghttp2 takes buffers, and nothing but these, so. */
+static void *
+take_again(void *p, size_t n, void *arg)
+{
+    struct h2_memory *m = arg;
+
+    MC_ASSERT(p != m->frame || n <= FRAME_BUFFER);
+    if (p == m->frame || (m->birth && p == NULL && n >= 16384 && n <= FRAME_BUFFER))
+        return m->frame;
+    return realloc(p, n);
+}
+
+static struct h2_memory *
+memory_of(struct worker *w)
+{
+    struct h2_memory *m = w->h2_memory;
+
+    if (m == NULL) {
+        m = w->h2_memory = mc_alloc(sizeof(*m));
+        m->mem = (nghttp2_mem){m, take, give, take_zeroed, take_again};
+    }
+    return m;
 }
 
 /* --- queues of bytes ----------------------------------------------------------------------------
@@ -415,6 +477,7 @@ struct h2_down *
 h2_down_begin(struct conn *c)
 {
     struct worker *w = c->worker;
+    struct h2_memory *m = memory_of(w);
     struct h2_down *h = slab_take(&w->h2_slab);
 
     memset(h, 0, sizeof(*h));
@@ -425,7 +488,9 @@ h2_down_begin(struct conn *c)
     h->quiet_since_ns = h->moved_ns = worker_now(w);
     list_init(&h->streams);
     list_init(&h->todo);
-    MC_ASSERT(nghttp2_session_server_new2(&h->session, callbacks, h, options) == 0);
+    m->birth = true;
+    MC_ASSERT(nghttp2_session_server_new3(&h->session, callbacks, h, options, &m->mem) == 0);
+    m->birth = false;
     stat_add(&w->stats.http2_connections, 1);
     greet(h);
     set_deadline(h);

@@ -357,6 +357,7 @@ worker_stop(struct worker **wp)
     slab_fini(&w->conn_slab);
     slab_fini(&w->up_slab);
     slab_fini(&w->txn_slab);
+    free(w->h2_memory);
     slab_fini(&w->h2_slab);
     slab_fini(&w->h2_stream_slab);
     slab_fini(&w->tcp_slab);

@@ -54,6 +54,7 @@ struct gen {
     unsigned n_txns;
 };
 
+struct h2_memory;   /* down_h2.c */
 struct listen_port; /* listen.c */
 
 struct worker {
@@ -78,6 +79,7 @@ struct worker {
 
     struct slab conn_slab, up_slab, txn_slab, tcp_slab, tcp_up_slab;
     struct slab h2_slab, h2_stream_slab;
+    struct h2_memory *h2_memory; /* of the sessions; NULL until there is one */
     struct arena_cache arenas;
     struct arena scratch; /* dropped after each use */
     struct idle *idle;

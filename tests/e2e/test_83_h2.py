@@ -457,6 +457,20 @@ def test_a_reload_keeps_connections(lab, raw):
     assert not c.goaways and not c.eof
 
 
+def test_an_error_of_the_connection_ends_its_requests(lab, raw):
+    origin, go = held(lab)
+    lb = lab.proxy(origin, admin_http=True)
+    c = raw(lb)
+    c.ask("/held")
+    c.until(lambda: origin.requests)
+    c.sock.sendall(b"\0\0\1\0\0\0\0\0\0x")               # DATA on stream 0
+    c.until(lambda: c.goaways)
+    assert c.goaways[0][1] == 1
+    wait_until(lambda: lb.metric("meercat_process_client_gone_total") == 1)
+    wait_until(lambda: lb.metric("meercat_http2_streams") == 0)
+    go.set()
+
+
 def test_requests_per_connection(lab, raw):
     lb = lab.proxy(lab.origin(ok("x")), listen={"requests_per_connection": 3})
     c = raw(lb)
