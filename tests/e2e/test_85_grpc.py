@@ -159,7 +159,7 @@ def test_a_stream_that_fails_in_its_middle(stage):
 def test_servers_get_what_is_left_of_a_deadline(stage):
     server, _, c = stage.all()
     c.unary("Say", timeout=100)
-    assert 50 < server.calls[0].left_s <= 100
+    assert 50 < server.calls[0].left_s <= 101  # clients round up, to seconds at that length
 
 
 def test_a_call_without_deadline_has_none(stage):
