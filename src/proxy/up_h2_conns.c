@@ -495,6 +495,32 @@ serve(struct h2_peer *p)
         fail_oldest(p, p->n_waiting, why, NULL);
 }
 
+/* The newest of those that the codec has not sent. */
+static struct h2_stream *
+unsent(const struct h2_up *h)
+{
+    struct h2_stream *found = NULL;
+
+    LIST_FOREACH (it, &h->streams) {
+        struct h2_stream *s = LIST_ENTRY(it, struct h2_stream, link);
+
+        if (s->id != 0 && nghttp2_session_find_stream(h->session, s->id) == NULL)
+            found = s;
+    }
+    return found;
+}
+
+/* The server takes fewer than it has, or was expected to take: the codec would keep back what is
+ * too many, for ever where it takes none. */
+static void
+refuse_unsent(struct h2_up *h, unsigned theirs)
+{
+    struct h2_stream *s;
+
+    while (h->n_streams > theirs && (s = unsent(h)) != NULL)
+        h2_stream_unprocessed(s, theirs == 0);
+}
+
 void
 h2_greeted(struct h2_up *h)
 {
@@ -512,6 +538,7 @@ h2_greeted(struct h2_up *h)
         refuse_oldest(p, h->streams_max);
         h2_drain(h);
     }
+    refuse_unsent(h, theirs);
     serve(p);
 }
 

@@ -1001,7 +1001,7 @@ def flood(h, packets, most=10.0):
 
 @pytest.fixture
 def attacked(lab):
-    origin = lab.origin(lambda conn, r: conn.eof.wait(0.05) or ok())
+    origin = lab.origin(lambda conn, r: None if conn.eof.wait(0.05) else ok())
     lb = lab.proxy(origin, admin_http=True, workers=1)
     before = rss_bytes(lb.child.pid)
     with H2(lb.client()) as bystander:
