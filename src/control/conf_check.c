@@ -257,7 +257,7 @@ check_send_proxy(struct conf_run *run, struct conf_at at, struct pool_conf *p)
         version_2 |= s->send_proxy == PROXY_OUT_V2;
         any |= s->send_proxy != PROXY_OUT_OFF;
     }
-    if (any && p->protocol != POOL_HTTP1)
+    if (any && (p->protocol == POOL_H2 || p->protocol == POOL_AUTO))
         conf_run_fault(run, at,
                        "pool \"%s\": send-proxy on connections that many clients share, expected "
                        "protocol = \"http1\"",

@@ -694,7 +694,7 @@ each_option_reaches_its_field(void **state)
              "  send-proxy = v1 }\n"
              "}\n"
              "listen t { bind = \"*:82\" protocol = tcp }\n"
-             "pool db { server d { address = \"10.0.0.2:1\" } }\n"
+             "pool db { protocol = tcp send-proxy = v1 server d { address = \"10.0.0.2:1\" } }\n"
              "route n { listen = {t} sni = {a.org, \"*.B.org\"} pool = db }\n"
              "route r { host = {example.org, \"*.Example.org\"} path = /api/ pool = app }\n");
     const struct pool_conf *p = &c->pools[0];
