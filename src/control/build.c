@@ -37,6 +37,7 @@ build_listeners(struct build *b, struct conf *c, struct snapshot *s)
         c->listeners[i] = (struct listener_conf){0};
         l->index = i;
         l->live = live_listener(b, l->conf.name);
+        atomic_store(&l->live->tcp, l->conf.protocol == LISTENER_TCP);
         MC_ASSERT(l->conf.tls.given == (l->conf.tls.domain != NULL));
         if (l->conf.tls.domain != NULL)
             tls_domain_seal(l->conf.tls.domain, b->tickets);

@@ -777,6 +777,13 @@ speaks_h2(const struct conn *c)
            (tls != NULL && str_eq(tls->alpn, STR("h2")));
 }
 
+/* Its listener is removed, and with it where its connections went: they are no requests. */
+static bool
+leads_nowhere(const struct conn *c)
+{
+    return c->listener == &gone_listener && atomic_load(&c->live->tcp);
+}
+
 /* Nothing was asked yet on this connection.  Where nothing has to be, it is passed through from
  * here on, and may be closed when this returns. */
 static void
@@ -788,6 +795,10 @@ await_first(struct conn *c)
         c->state = CONN_TCP;
         loop_timer_clear(w->loop, &c->timer);
         tcp_begin(c);
+        return;
+    }
+    if (leads_nowhere(c)) {
+        conn_close(c, true);
         return;
     }
     if (speaks_h2(c)) {

@@ -100,6 +100,7 @@ struct listener {
 struct listener_live {
     char *name;
     _Atomic uint32_t refs;
+    _Atomic bool tcp; /* protocol = tcp, as far as is known */
     alignas(64) _Atomic int32_t connections;
 };
 

@@ -624,6 +624,23 @@ def test_a_listener_that_is_removed_keeps_its_connections(lab):
     assert exactly(c, 5) == b"still"
 
 
+def test_a_listener_that_is_removed_has_no_requests(lab):
+    """Whoever had not said yet who he is gets no answer of HTTP."""
+    conf = tcp(lab, lab.add(Server(echo)),
+               listen={"proxy_protocol": "required", "proxy_protocol_from": ["127.0.0.1"]})
+    lb = lab.start(conf)
+    c = connect(lab, lb)
+    wait_until(lambda: lb.metric("meercat_process_active_connections") == 1, what="it is accepted")
+    other = free_port()
+    del conf.listeners["web"], conf.routes["all"]
+    conf.listen("new", bind=[f"127.0.0.1:{other}"])
+    conf.route("all", "app")
+    lb.reload(conf)
+    wait_until(lambda: other in proc.listening_ports() and lb.port not in proc.listening_ports(), what="the new one")
+    c.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.0\r\n\r\n")
+    assert is_cut(c)
+
+
 # --- by name -----------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
