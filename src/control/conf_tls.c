@@ -223,6 +223,18 @@ offer_protocols(enum pool_protocol p, struct tls_client *out)
     }
 }
 
+/* What requests of another configuration may go on with. */
+static void
+identify(const struct pool_conf *p, const struct tls_client *c)
+{
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        struct server_conf *s = &p->servers[i];
+        const struct str name = s->tls_name != NULL ? str_of(s->tls_name) : STR_NONE;
+
+        s->tls_id = c != NULL ? str_hash(name, tls_client_id(c)) | 1 : 0;
+    }
+}
+
 void
 conf_tls_load_dial(struct conf_run *run, const void *section, struct conf_at at,
                    const struct pool_conf *p, struct pool_tls_conf *c)
@@ -244,6 +256,8 @@ conf_tls_load_dial(struct conf_run *run, const void *section, struct conf_at at,
     if (t.bad) /* which was said */
         tls_client_unref(&made);
     c->client = made;
+    if (c == &p->tls)
+        identify(p, made);
     for (unsigned i = 0; c == &p->agent_tls && i < p->n_servers; i++)
         p->servers[i].agent_tls = tls_client_ref(made);
 }

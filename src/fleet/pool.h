@@ -85,6 +85,9 @@ struct server_conf {
     enum watch_kind agent_kind;
     /* Whom certificates must name, with TLS: as configured, else from the address. */
     char *tls_name, *agent_tls_name;
+    /* Connections with one are as good as each other: dialled by the same settings, and the
+     * certificate names the same.  0: plain. */
+    uint64_t tls_id;
     struct tls_client *agent_tls; /* a reference; NULL: its agent is dialled plain */
 };
 

@@ -423,7 +423,7 @@ refuse_oldest(struct h2_peer *p, unsigned n)
 static struct h2_up *
 find_roomy(struct h2_peer *p, const struct txn *t)
 {
-    const uint64_t tls_id = tls_client_id(t->pool->pool->conf.tls.client);
+    const uint64_t tls_id = upconn_tls_id(t);
 
     while (!list_empty(&p->roomy)) {
         struct h2_up *h = LIST_ENTRY(p->roomy.next, struct h2_up, link);
@@ -554,8 +554,8 @@ forget_dial(struct h2_up *h)
     free(h);
 }
 
-/* "auto" has found HTTP/1.1: the connection is one transaction's, and the others dial for
- * themselves, as all will from now on. */
+/* "auto" has found HTTP/1.1: the connection is one transaction's, the first whose server was judged
+ * by the same rules, and the others dial for themselves, as all will from now on. */
 static void
 use_as_h1(struct h2_up *h)
 {
@@ -572,7 +572,7 @@ use_as_h1(struct h2_up *h)
         enum end_reason why = END_OK;
 
         t->up->release(t, false);
-        if (first == NULL) {
+        if (first == NULL && u->tls_id == upconn_tls_id(t)) {
             first = t;
             upconn_lease(u, t);
         } else {

@@ -394,9 +394,9 @@ bool
 upconn_reuse(struct txn *t)
 {
     struct worker *w = t->worker;
-    const uint64_t tls = tls_client_id(t->pool->pool->conf.tls.client);
-    struct upconn *u =
-        tell_wanted(t->pool->pool, t->server_index) ? NULL : take_kept(w, t->server, tls);
+    struct upconn *u = tell_wanted(t->pool->pool, t->server_index)
+                           ? NULL
+                           : take_kept(w, t->server, upconn_tls_id(t));
 
     if (u == NULL)
         return false;
@@ -406,6 +406,12 @@ upconn_reuse(struct txn *t)
     u->state = UPCONN_WHOLE;
     upconn_lease(u, t);
     return true;
+}
+
+uint64_t
+upconn_tls_id(const struct txn *t)
+{
+    return t->pool->pool->conf.servers[t->server_index].tls_id;
 }
 
 struct tls_target
@@ -453,7 +459,7 @@ upconn_make(struct txn *t, enum end_reason *why)
     u->idle.server = u->server;
     u->idle.addr_generation = generation;
     to = upconn_target(w, t->pool->pool, t->server_index);
-    u->tls_id = tls_client_id(to.client);
+    u->tls_id = upconn_tls_id(t);
     if (stream_connect(&u->stream, w->loop, &a, &upconn_ops, &to) != MC_OK) {
         *why = upconn_connect_reason(errno);
         u->magic = 0;

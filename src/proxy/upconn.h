@@ -68,6 +68,8 @@ void upconn_tell_wait(struct txn *);
 
 /* How a server of the pool is dialled: plain or with TLS. */
 struct tls_target upconn_target(struct worker *, const struct pool *, uint32_t server);
+/* The tls_id that connections to t->server must have now to be good for t. */
+uint64_t upconn_tls_id(const struct txn *);
 
 /* --- for up_h2 ---------------------------------------------------------------------------------
  */

@@ -3,6 +3,7 @@
 
 import signal
 import ssl
+import threading
 
 import pytest
 
@@ -360,6 +361,51 @@ def test_a_reload_takes_other_settings_for_new_connections(lab, pki, strangers):
     lb.conf.pools["app"][0]["tls"] = {"ca": [pki.pem]}
     lb.reload(lb.conf)
     wait_until(lambda: c.request("/").status == 200, what="it is believed again")
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+def test_a_reload_expects_another_name(lab, pki, protocol):
+    """A kept connection was judged by the former one."""
+    o = nginx(lab, pki.named, "ssl_protocols TLSv1.3;", listen="ssl http2" if protocol == "h2" else "ssl")
+    lb = before(lab, {"a": {"address": o, "tls_name": "app.test"}}, pki, pool={"protocol": protocol})
+    c = lb.client()
+    assert c.request("/name").status == 200
+    lb.conf.pools["app"][1]["a"]["tls_name"] = "else.test"
+    lb.reload(lb.conf)
+    wait_until(lambda: lb.cli_json("status")["config"]["generation"] == 2, what="it is in force")
+    r = c.request("/name")
+    assert r.status == 502 and "hostname mismatch" in r.fields.get("proxy-status"), r
+
+
+class SlowOrigin(TlsOrigin):
+    """Shakes hands when .go is set."""
+
+    def __init__(self, *a, **kw):
+        self.go = threading.Event()
+        super().__init__(*a, **kw)
+
+    def _serve(self, conn):
+        self.go.wait(30)
+        super()._serve(conn)
+
+
+def test_a_reload_while_a_connection_for_all_is_made(lab, pki, strangers):
+    """Who is not judged by its rules does not get it."""
+    o = lab.add(SlowOrigin(server_context(pki.app)))
+    lb = before(lab, o, tls={"verify": "no"}, pool={"protocol": "auto"})
+    first, second = lb.client(), lb.client()
+    first.get("/")
+    wait_until(lambda: o.n_connections == 1, what="it is dialled")
+    lb.conf.pools["app"][0]["tls"] = {"ca": [strangers.pem]}
+    lb.reload(lb.conf)
+    wait_until(lambda: lb.cli_json("status")["config"]["generation"] == 2, what="it is in force")
+    second.get("/")
+    wait_until(lambda: lb.metric("meercat_process_active_requests") == 2, what="both wait")
+    first.close()
+    wait_until(lambda: lb.metric("meercat_process_active_requests") == 1, what="the first has gone")
+    o.go.set()
+    r = second.read_response()
+    assert r.status == 502 and "tls_certificate_error" in r.fields.get("proxy-status"), r
 
 
 def test_a_broken_file_changes_nothing(lab, pki):
