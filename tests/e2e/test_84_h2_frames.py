@@ -246,11 +246,11 @@ def _(h):
 
 @case("DATA beyond the stream's window", either(FLOW_CONTROL_ERROR))
 def _(h):
-    """The origin does not read; whatever window there is, it is over some time."""
+    """The origin does not read; whatever window there is, it is over some time: buffers of sockets are 10 MB."""
     h.headers(3, request("POST", "/stuck"), end=False)
-    size = h.theirs.get(INITIAL_WINDOW_SIZE, 65535)
-    for _ in range(size // 16384 + 64):
-        if not h.send_some(frame(DATA, 0, 3, bytes(16384))):
+    for _ in range(64):
+        h.send(frame(DATA, 0, 3, bytes(16384)) * 16).settled()
+        if h.stream(3).rst is not None:
             break
 
 
