@@ -310,16 +310,22 @@ later(mc_ns a, mc_ns b)
 }
 
 /* As for transactions, no timer is moved for each event: while there is anything to wait for, it is
- * looked at as often as the shortest limit says. */
+ * looked at as often as the shortest limit says, whatever comes in between. */
 static void
 set_deadline(struct h2_down *h)
 {
     const struct listener_conf *l = &h->conn->listener->conf;
     const mc_ns now = worker_now(h2_worker(h));
-    mc_ns at = now + sooner(l->head_timeout_ns, l->send_timeout_ns);
+    mc_ns at;
 
-    if (h->n_streams == 0 && h->greeted && stream_unsent(&h->conn->stream) == 0)
+    if (h->n_streams == 0 && h->greeted && stream_unsent(&h->conn->stream) == 0) {
+        h->look_ns = 0;
         at = h->quiet_since_ns + l->keep_alive_timeout_ns;
+    } else {
+        if (h->look_ns <= now)
+            h->look_ns = now + sooner(l->head_timeout_ns, l->send_timeout_ns);
+        at = h->look_ns;
+    }
     if (h->leaving == H2_NOTICED)
         at = sooner(at, h->leave_ns);
     conn_set_deadline(h->conn, at);

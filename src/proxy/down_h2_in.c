@@ -259,6 +259,8 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *arg)
             begin_section(s, H2_TRAILERS);
         return 0;
     }
+    if (h->leaving == H2_LEAVES) /* GOAWAY, which may still wait here, calls it untouched */
+        return 0;
     if (!conn_refresh_listener(c) || (c->listener->conf.requests_per_conn != 0 &&
                                       c->requests + 1 >= c->listener->conf.requests_per_conn))
         h2_down_leave(h);
@@ -457,6 +459,18 @@ on_frame(nghttp2_session *session, const nghttp2_frame *f, void *arg)
     return h->abuse == H2_ABUSE_N ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+/* Streams beyond the limit are reset without having been begun here, so nothing else bounds how
+ * many of these resets wait for a client that does not read. */
+static int
+on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, int err, void *arg)
+{
+    struct h2_down *h = arg;
+
+    if (err == NGHTTP2_ERR_REFUSED_STREAM)
+        charge(h, &h->faults, h->conn->listener->conf.h2.faults_per_s, H2_ABUSE_FAULTS);
+    return h->abuse == H2_ABUSE_N ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 /* Both sides have ended it, or one has reset it. */
 static int
 on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
@@ -483,5 +497,6 @@ h2_in_callbacks(nghttp2_session_callbacks *cb)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
     nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 }

@@ -127,6 +127,7 @@ on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *arg)
     if (f->hd.type == NGHTTP2_RST_STREAM && f->rst_stream.error_code != NGHTTP2_NO_ERROR) {
         stat_add(&h2_worker(h)->stats.http2_resets_sent, 1);
         if (f->rst_stream.error_code != NGHTTP2_INTERNAL_ERROR &&
+            f->rst_stream.error_code != NGHTTP2_REFUSED_STREAM && /* charged when it came */
             f->rst_stream.error_code != NGHTTP2_CANCEL &&
             !h2_meter_take(&h->faults, h->conn->listener->conf.h2.faults_per_s,
                            worker_now(h2_worker(h))))

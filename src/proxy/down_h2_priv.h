@@ -45,6 +45,7 @@ struct h2_down {
     mc_ns quiet_since_ns;  /* without streams */
     mc_ns moved_ns;        /* the client took something, or nothing was there to take */
     mc_ns leave_ns;        /* when it is told the last stream at the latest */
+    mc_ns look_ns;         /* when time limits are looked at next; 0: nothing is under way */
     uint64_t untaken_seen; /* when that was last looked at */
     struct h2_meter resets, faults, control;
 };

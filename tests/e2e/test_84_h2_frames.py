@@ -13,6 +13,7 @@ origin reads it reads strictly, as raw bytes.  Sections are RFC 9113's unless th
 """
 
 import signal
+import socket
 import threading
 import time
 
@@ -968,6 +969,23 @@ def test_an_ending_balancer_says_so_and_ends_what_it_has(lab):
         assert h.end().code == NO_ERROR
 
 
+def test_what_goaway_calls_untouched_is(lab):
+    """6.8: streams above its last one may be sent again.  Here it waits behind what the client does not read,
+    and the client, which has not heard of it, goes on asking."""
+    origin = lab.origin(lambda conn, r: ok(bytes(16 << 20)) if r.target == "/big" else ok())
+    lb = lab.proxy(origin, drain_timeout="60s")
+    with H2(lb.client(rcvbuf=4096), values={INITIAL_WINDOW_SIZE: 1 << 30}, update=False) as h:
+        h.raw(WINDOW_UPDATE, 0, 0, u32(1 << 30)).headers(1, request(path="/big"))
+        origin.wait_requests(1)
+        lb.signal(signal.SIGTERM)
+        for n in range(3, 103, 2):  # until well after its word of warning
+            h.headers(n, request(path=f"/{n}"))
+            time.sleep(0.04)
+        g = h.end()
+        assert g.code == NO_ERROR and 1 <= g.last < 0x7fffffff
+        assert {int(r.target[1:]) for r in origin.requests if r.target != "/big"} <= set(range(g.last + 1))
+
+
 def test_a_stream_that_is_cancelled_ends_at_the_server(lab):
     gone = threading.Event()
     origin = lab.origin(script=lambda conn: conn.read_head() and conn.wait_eof(20) and gone.set())
@@ -1107,6 +1125,36 @@ def test_answers_that_nobody_reads_are_bounded(attacked):
             h.c.send(pings() * 100)
     except OSError:
         pass
+
+
+def test_refusals_that_nobody_reads_are_bounded(lab):
+    """Streams beyond a limit that is not acknowledged: each is reset, and who does not read gathers the resets."""
+    origin = lab.origin(lambda conn, r: ok(bytes(16 << 20)))
+    lb = lab.proxy(origin)
+    h = H2(lb.client(rcvbuf=4096), values={INITIAL_WINDOW_SIZE: 1 << 30}, update=False)
+    h.raw(WINDOW_UPDATE, 0, 0, u32(1 << 30)).headers(1, request())
+    wait_until(lambda: len(h.c.sock.recv(1024, socket.MSG_PEEK)) == 1024, 5, "the answer begins")
+    for n in range(3, 201, 2):  # these it takes, and meanwhile the way back fills
+        h.headers(n, request("POST"), end=False)
+        time.sleep(0.01)
+    for p in batches(lambda i: frame(HEADERS, END_HEADERS, 2 * i + 201, literals(request())), 200000, per=500):
+        if not h.send_some(p):
+            break
+    else:
+        raise AssertionError("it takes them all")
+
+
+def test_a_field_block_by_the_byte_has_its_time(lab):
+    """Each byte is an event; none of them puts the head's time limit off."""
+    lb = lab.proxy(lab.origin(ok()), listen={"head_timeout": "300ms"})
+    with H2(lb.client()) as h:
+        h.raw(HEADERS, END_STREAM, 1, literals(request())).send(frame(CONTINUATION, 0, 1, bytes(5000))[:9])
+        for _ in range(1000):
+            if not h.send_some(b"x"):
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("it goes on reading")
 
 
 def test_windows_that_stay_shut_are_not_waited_for(lab):
