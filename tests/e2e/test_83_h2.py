@@ -431,7 +431,9 @@ def test_a_listener_that_is_removed_loses_no_stream(lab, raw):
     first = c.ask("/held")
     c.until(lambda: origin.requests)
     conf.listeners = {"other": {"bind": [f"unix:{conf.dir}/other"]}}
+    port = lb.port
     lb.reload(conf, ports=[])
+    wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) != 0, what="nobody listens")
     second = c.ask()                   # it could not know: it is answered
     assert c.answer(second) == (200, b"late")
     go.set()
