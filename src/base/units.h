@@ -19,6 +19,18 @@ typedef int64_t mc_ns;
 #define MC_SEC      ((mc_ns)1000000000)
 #define MC_NEVER_NS INT64_MAX
 
+static inline mc_ns
+mc_sooner(mc_ns a, mc_ns b)
+{
+    return a < b ? a : b;
+}
+
+static inline mc_ns
+mc_later(mc_ns a, mc_ns b)
+{
+    return a > b ? a : b;
+}
+
 /* Reads the monotonic clock.  The loop does it once a turn; prefer loop_now(). */
 mc_ns units_clock_ns(void);
 /* Wall-clock nanoseconds since 1970, for logs and protocols. */

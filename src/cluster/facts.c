@@ -403,17 +403,11 @@ sweep(struct facts *f, mc_ns now)
     }
 }
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
 mc_ns
 facts_due(const struct facts *f)
 {
-    return sooner(sooner(f->batch_at, f->exchange_at),
-                  sooner(f->echoes ? f->echo_at : MC_NEVER_NS, f->sweep_at));
+    return mc_sooner(mc_sooner(f->batch_at, f->exchange_at),
+                     mc_sooner(f->echoes ? f->echo_at : MC_NEVER_NS, f->sweep_at));
 }
 
 mc_ns
@@ -428,7 +422,7 @@ facts_tick(struct facts *f, mc_ns now)
         facts_exchange(f, now);
     if (now >= f->sweep_at) {
         sweep(f, now);
-        f->sweep_at = now + sooner(SWEEP_NS, f->conf.gone_ns);
+        f->sweep_at = now + mc_sooner(SWEEP_NS, f->conf.gone_ns);
     }
     return facts_due(f);
 }
@@ -473,7 +467,7 @@ facts_new(const struct facts_conf *conf, mc_ns now)
     rate_init(&f->answers, per_s / 4, per_s / 4 * BURST_S, now);
     f->batch_at = MC_NEVER_NS;
     f->exchange_at = now + (mc_ns)(rng_unit(&f->rng) * (double)f->conf.exchange_ns);
-    f->sweep_at = now + sooner(SWEEP_NS, f->conf.gone_ns);
+    f->sweep_at = now + mc_sooner(SWEEP_NS, f->conf.gone_ns);
     return f;
 }
 

@@ -266,12 +266,6 @@ swim_probe_tick(struct swim *s, mc_ns now)
             relay_tick(s, &s->relay[i], now);
 }
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
 mc_ns
 swim_probe_due(const struct swim *s)
 {
@@ -279,10 +273,10 @@ swim_probe_due(const struct swim *s)
 
     for (unsigned i = 0; i < PROBES_MAX; i++)
         if (s->probe[i].use != PROBE_NONE)
-            due = sooner(due, sooner(s->probe[i].ask_at, s->probe[i].until));
+            due = mc_sooner(due, mc_sooner(s->probe[i].ask_at, s->probe[i].until));
     for (unsigned i = 0; i < RELAYS_MAX; i++)
         if (s->relay[i].seq)
-            due = sooner(due, sooner(s->relay[i].nack_at, s->relay[i].until));
+            due = mc_sooner(due, mc_sooner(s->relay[i].nack_at, s->relay[i].until));
     return due;
 }
 
@@ -291,7 +285,7 @@ swim_probe_later(struct swim *s, mc_ns slept, mc_ns now)
 {
     for (unsigned i = 0; i < PROBES_MAX; i++) {
         struct probe *p = &s->probe[i];
-        mc_ns by = sooner(slept, now - p->sent);
+        mc_ns by = mc_sooner(slept, now - p->sent);
 
         p->until += by;
         p->ask_at += p->ask_at == MC_NEVER_NS ? 0 : by;

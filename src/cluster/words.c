@@ -334,16 +334,10 @@ forget_old(struct words *w, struct words_time t)
         }
 }
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
 mc_ns
 words_due(const struct words *w)
 {
-    return sooner(w->news_at, sooner(w->exchange_at, w->forget_at));
+    return mc_sooner(w->news_at, mc_sooner(w->exchange_at, w->forget_at));
 }
 
 mc_ns

@@ -36,3 +36,18 @@ budget_spend(struct retry_budget *b)
     b->tokens -= 1.0;
     return true;
 }
+
+bool
+budget_retry(struct worker *w, struct pool_rt *p, const struct server *s, unsigned *attempts)
+{
+    if (*attempts >= p->pool->conf.retries)
+        return false;
+    if (!budget_spend(&p->budget)) {
+        stat_add(&w->stats.retries_denied, 1);
+        return false;
+    }
+    (*attempts)++;
+    stat_add(&w->stats.retries, 1);
+    stat_add(&s->counters[w->conf.index].retries, 1);
+    return true;
+}

@@ -11,12 +11,6 @@
  * that has ended the call itself. */
 #define SLACK_NS (100 * MC_MS)
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
 /* What the pool allows, whatever the client says. */
 static mc_ns
 pool_deadline(const struct txn *t)
@@ -37,8 +31,8 @@ call_begin(struct txn *t)
     if (!t->grpc || most == 0 ||
         !grpc_timeout_read(http_field_value(http_field_find(&t->req, FIELD_GRPC_TIMEOUT)), &ns))
         return;
-    t->deadline_grpc_ns = t->at.head + sooner(ns, most);
-    t->deadline_total_ns = sooner(t->deadline_total_ns, t->deadline_grpc_ns);
+    t->deadline_grpc_ns = t->at.head + mc_sooner(ns, most);
+    t->deadline_total_ns = mc_sooner(t->deadline_total_ns, t->deadline_grpc_ns);
 }
 
 unsigned
@@ -50,8 +44,8 @@ call_send(struct txn *t, struct http_field *add, field_set *drop)
 
     if (t->deadline_grpc_ns == MC_NEVER_NS)
         return 0;
-    end = sooner(t->deadline_grpc_ns, pool_deadline(t));
-    t->deadline_total_ns = sooner(t->deadline_grpc_ns + SLACK_NS, pool_deadline(t));
+    end = mc_sooner(t->deadline_grpc_ns, pool_deadline(t));
+    t->deadline_total_ns = mc_sooner(t->deadline_grpc_ns + SLACK_NS, pool_deadline(t));
     text = arena_alloc(&t->arena, GRPC_TIMEOUT_TEXT);
     n = grpc_timeout_write(end - worker_now(t->worker), text);
     *drop |= FIELD_BIT(GRPC_TIMEOUT);

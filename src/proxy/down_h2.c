@@ -297,18 +297,6 @@ h2_touch(struct h2_down *h)
 /* --- time limits --------------------------------------------------------------------------------
  */
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
-static mc_ns
-later(mc_ns a, mc_ns b)
-{
-    return a > b ? a : b;
-}
-
 /* As for transactions, no timer is moved for each event: while there is anything to wait for, it is
  * looked at as often as the shortest limit says, whatever comes in between. */
 static void
@@ -323,11 +311,11 @@ set_deadline(struct h2_down *h)
         at = h->quiet_since_ns + l->keep_alive_timeout_ns;
     } else {
         if (h->look_ns <= now)
-            h->look_ns = now + sooner(l->head_timeout_ns, l->send_timeout_ns);
+            h->look_ns = now + mc_sooner(l->head_timeout_ns, l->send_timeout_ns);
         at = h->look_ns;
     }
     if (h->leaving == H2_NOTICED)
-        at = sooner(at, h->leave_ns);
+        at = mc_sooner(at, h->leave_ns);
     conn_set_deadline(h->conn, at);
 }
 
@@ -355,7 +343,7 @@ end_slow_streams(struct h2_down *h, mc_ns now)
     LIST_FOREACH_SAFE (it, next, &h->streams) {
         struct h2_stream *s = LIST_ENTRY(it, struct h2_stream, link);
 
-        if (s->txn == NULL && !s->reset && now - later(s->moved_ns, conn_moved) >= limit)
+        if (s->txn == NULL && !s->reset && now - mc_later(s->moved_ns, conn_moved) >= limit)
             h2_out_reset(s, NGHTTP2_CANCEL);
     }
 }

@@ -8,8 +8,6 @@
 #include "proxy/down_h2_priv.h"
 #include "proxy/untaken.h"
 
-/* Smaller pieces, and parts of blocks, are copied behind what is queued. */
-#define COPY_BELOW 2048
 #define ROOM_AGAIN (RELAY_HIGH / 4) /* a transaction goes on before the last byte has gone */
 
 static struct h2_stream *

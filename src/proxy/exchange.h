@@ -17,6 +17,10 @@
 
 struct txn;
 
+/* Smaller pieces of a body are copied behind what is queued: that costs less than another element
+ * of the send's vector, and the read block stays hot. */
+#define COPY_BELOW 2048u
+
 /* A response head as the transaction wants it sent. */
 struct down_head {
     const struct http_head *head;

@@ -3,10 +3,7 @@
  * h1_frame.c - sending body bytes on an HTTP/1 connection, either side.
  */
 #include "proxy/h1_frame.h"
-
-#define COPY_BELOW                                                                \
-    2048 /* smaller pieces are copied behind what is queued: that costs less than \
-            another element of the send's vector, and the read block stays hot */
+#include "proxy/exchange.h"
 
 /* Room for the frame around the payload: engines leave it around what they read. */
 static bool

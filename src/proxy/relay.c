@@ -478,12 +478,6 @@ look_for_progress(struct txn *t)
     t->out_untaken_seen = out;
 }
 
-static mc_ns
-later(mc_ns a, mc_ns b)
-{
-    return a > b ? a : b;
-}
-
 /* What the relay is waiting for at present, since when, and how long that may take. */
 static enum end_reason
 waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
@@ -492,7 +486,7 @@ waiting_for(const struct txn *t, mc_ns *since, mc_ns *limit)
     const struct listener_conf *l = &t->listener->conf;
 
     if (t->resp_begun) {
-        *since = later(t->out_progress_ns, t->in_progress_ns);
+        *since = mc_later(t->out_progress_ns, t->in_progress_ns);
         if (down_is_blocked(t)) {
             *limit = l->send_timeout_ns;
             return END_SEND_TIMEOUT;

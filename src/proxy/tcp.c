@@ -286,17 +286,8 @@ note_failure(struct tcp *t, enum end_reason why)
 static bool
 retry_allowed(struct tcp *t)
 {
-    struct worker *w = t->worker;
-
-    if (t->attempts >= pool_of(t)->conf.retries)
+    if (!budget_retry(t->worker, t->pool, t->server, &t->attempts))
         return false;
-    if (!budget_spend(&t->pool->budget)) {
-        stat_add(&w->stats.retries_denied, 1);
-        return false;
-    }
-    t->attempts++;
-    stat_add(&w->stats.retries, 1);
-    stat_add(&counters(t)->retries, 1);
     if (t->n_tried < TXN_MAX_TRIED)
         t->tried[t->n_tried++] = t->server_index;
     return true;

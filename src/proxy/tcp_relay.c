@@ -10,8 +10,6 @@
 #include "proxy/tcp.h"
 #include "proxy/untaken.h"
 
-#define RELAY_HIGH  65536u /* stop reading from one side when the other has this much unsent */
-
 /* A pipe is worth its two descriptors and its system calls for bursts only: this many bytes within
  * this time; and it goes back when a whole tick has brought fewer. */
 #define BURST_BYTES 65536u
@@ -224,18 +222,6 @@ look(struct tcp *t, struct tcp_way *y)
     y->bytes_seen = y->bytes;
 }
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
-static mc_ns
-later(mc_ns a, mc_ns b)
-{
-    return a > b ? a : b;
-}
-
 /* When this direction's target will have taken nothing for too long. */
 static mc_ns
 blocked_until(const struct tcp_way *y, mc_ns limit_ns)
@@ -256,7 +242,7 @@ tcp_relay_tick(struct tcp *t)
     look(t, &t->out);
     client = blocked_until(&t->out, t->listener->conf.send_timeout_ns);
     server = blocked_until(&t->in, p->idle_timeout_ns);
-    idle = later(t->in.moved_ns, t->out.moved_ns) + p->tunnel_timeout_ns;
+    idle = mc_later(t->in.moved_ns, t->out.moved_ns) + p->tunnel_timeout_ns;
     if (client <= now) {
         tcp_client_gone(t, END_SEND_TIMEOUT);
         return;
@@ -265,7 +251,7 @@ tcp_relay_tick(struct tcp *t)
         tcp_end(t, server <= now ? END_SERVER_WRITE_TIMEOUT : END_TUNNEL_TIMEOUT);
         return;
     }
-    next = sooner(sooner(client, server), sooner(idle, t->deadline_total_ns));
-    next = sooner(next, now + sooner(t->listener->conf.send_timeout_ns, p->idle_timeout_ns));
-    tcp_set_timer(t, t->in.splicing || t->out.splicing ? sooner(next, now + TICK_NS) : next);
+    next = mc_sooner(mc_sooner(client, server), mc_sooner(idle, t->deadline_total_ns));
+    next = mc_sooner(next, now + mc_sooner(t->listener->conf.send_timeout_ns, p->idle_timeout_ns));
+    tcp_set_timer(t, t->in.splicing || t->out.splicing ? mc_sooner(next, now + TICK_NS) : next);
 }

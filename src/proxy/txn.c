@@ -51,16 +51,10 @@ txn_enter(struct txn *t, enum txn_state to)
 /* --- time limits --------------------------------------------------------------------------------
  */
 
-static mc_ns
-sooner(mc_ns a, mc_ns b)
-{
-    return a < b ? a : b;
-}
-
 void
 txn_arm(struct txn *t)
 {
-    mc_ns at = sooner(t->phase_deadline_ns, t->deadline_total_ns);
+    mc_ns at = mc_sooner(t->phase_deadline_ns, t->deadline_total_ns);
 
     if (at == MC_NEVER_NS)
         loop_timer_clear(t->worker->loop, &t->timer);
@@ -491,17 +485,8 @@ may_repeat(const struct txn *t, enum end_reason why)
 static bool
 retry_allowed(struct txn *t)
 {
-    struct worker *w = t->worker;
-
-    if (t->attempts >= t->pool->pool->conf.retries)
+    if (!budget_retry(t->worker, t->pool, t->server, &t->attempts))
         return false;
-    if (!budget_spend(&t->pool->budget)) {
-        stat_add(&w->stats.retries_denied, 1);
-        return false;
-    }
-    t->attempts++;
-    stat_add(&w->stats.retries, 1);
-    stat_add(&t->server->counters[w->conf.index].retries, 1);
     if (t->n_tried < TXN_MAX_TRIED)
         t->tried[t->n_tried++] = t->server_index;
     return true;

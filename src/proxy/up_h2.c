@@ -160,7 +160,7 @@ up_h2_drained(struct upconn *u)
 static bool
 is_whole_block(const struct h2_stream *s, size_t n)
 {
-    return s->out != NULL && s->out->len == n && n >= H2_COPY_BELOW;
+    return s->out != NULL && s->out->len == n && n >= COPY_BELOW;
 }
 
 static struct block *

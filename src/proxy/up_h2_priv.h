@@ -38,12 +38,8 @@ struct h2_ups {
     struct slab streams;
 };
 
-/* Smaller pieces of a body are copied, as in h1_frame.c. */
-#define H2_COPY_BELOW 2048u
 /* A transaction hears of room when less than this is left of what it gave. */
-#define H2_OUT_LOW    16384u
-/* Smaller pieces are copied, as in h1_frame.c. */
-#define COPY_BELOW    2048u
+#define H2_OUT_LOW 16384u
 
 /* How far a connection is. */
 enum h2_phase {

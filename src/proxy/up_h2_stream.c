@@ -239,7 +239,7 @@ h2_data(struct txn *t, struct block **b)
     s->out_bytes += (*b)->len;
     if (s->out_bytes > H2_OUT_LOW)
         s->full = true;
-    if ((*b)->len < H2_COPY_BELOW) {
+    if ((*b)->len < COPY_BELOW) {
         copy_out(s, *b);
     } else {
         append_out(s, *b);

@@ -147,6 +147,8 @@ void wait_free_all(struct worker *);
 /* budget.c */
 void budget_earn(struct retry_budget *, const struct pool_conf *, mc_ns now);
 bool budget_spend(struct retry_budget *);
+/* The pool's settings and budget allow an attempt after one at `s` that failed: it is counted. */
+bool budget_retry(struct worker *, struct pool_rt *, const struct server *s, unsigned *attempts);
 
 /* upconn.c */
 void upconn_idle_evict(void *worker, struct idle_conn *);
