@@ -266,6 +266,7 @@ node_end(struct node *n)
         return;
     }
     n->ending = true;
+    fit_say(n, FIT_STOPPING, false, NULL);
     log_info("ending: requests under way have %s",
              units_duration_text(n->current->drain_timeout_ns, text));
     notify_stopping();
@@ -395,6 +396,7 @@ on_wake(void *arg)
     struct node *n = arg;
 
     free_released(n);
+    fit_settle(n);
     if (n->ending && !n->leaving && atomic_load(&n->n_drained) == n->n_workers) {
         log_info("all requests have ended");
         n->leaving = true;
@@ -575,6 +577,7 @@ start(struct node *n, struct errbuf *e)
     if (rv == MC_OK) {
         start_timers(n);
         member_start(n);
+        fit_say(n, FIT_STARTING, true, NULL);
     }
     return rv;
 }
@@ -591,6 +594,7 @@ node_start(struct node *n, const struct node_options *o, struct buf *text)
         .started_wall_ns = units_wall_ns(),
         .wake_lock = PTHREAD_MUTEX_INITIALIZER,
     };
+    fit_open(&n->fit);
     rv = conf_load(o->conf_file, &n->conf, &faults);
     conf_faults_text(&faults, text);
     conf_faults_free(&faults);
@@ -656,6 +660,7 @@ node_stop(struct node *n)
         unlink(n->conf->pid_file);
     conf_free(&n->conf);
     tickets_close(n);
+    fit_close(&n->fit);
     pthread_mutex_destroy(&n->wake_lock);
 }
 

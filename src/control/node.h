@@ -12,6 +12,7 @@
 
 #include "control/build.h"
 #include "control/conf.h"
+#include "control/fit.h"
 #include "control/privs.h"
 #include "control/tickets.h"
 #include "io/dns.h"
@@ -40,6 +41,7 @@ struct node {
     struct node_options options;
     struct conf *conf; /* in force; its listeners, pools and routes are in the snapshot */
     struct privs privs;
+    struct fit fit;
     struct loop *loop;
     struct dns *dns;
     struct build build;
