@@ -44,6 +44,8 @@ enum sock_flag {
     SF_EP_FULL = 1 << 18, /* the kernel took less than it was given; EPOLLOUT will tell */
     SF_EP_HUP = 1 << 19,  /* FIN or an error waits behind the data */
 
+    SF_HELD = 1 << 20, /* the queue stays where it is, see sock_hold() */
+
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */
     SF_UR_SEND = 1 << 26,        /* a send is in the kernel: its blocks must stay */
@@ -67,7 +69,9 @@ struct engine {
     void (*accept)(struct sock *, bool on);
     /* s->fd is a fresh socket; ends in sock_connected(). */
     void (*connect)(struct sock *, const struct addr *);
-    /* Hands as much of the queue to the kernel as can be; makes no callback. */
+    /* Hands as much of the queue to the kernel as can be; makes no callback.  Nothing while
+     * SF_HELD.
+     */
     void (*flush)(struct sock *);
     /* Reception is on: receive, or see to it that it goes on by itself.  True when bytes may be at
      * hand that must be delivered before an error is told. */
@@ -133,7 +137,7 @@ void sock_tell_drained(struct sock *);
 /* Calls on_recv; what is left of the block is *b. */
 void sock_tell_recv(struct sock *, struct block **b);
 /* Data that arrived while reception was off. */
-void sock_hold(struct sock *, struct block **b);
+void sock_keep(struct sock *, struct block **b);
 /* Delivers what is held, then the FIN; false when reception went off on the way. */
 bool sock_tell_held(struct sock *);
 void sock_connected(struct sock *, int err);

@@ -127,7 +127,7 @@ epoll_receive(struct sock *s)
 static void
 epoll_flush(struct sock *s)
 {
-    if (s->flags & SF_EP_FULL)
+    if (s->flags & (SF_EP_FULL | SF_HELD))
         return;
     if (!direct_send(s) && !(s->flags & SF_DEAD)) {
         s->flags |= SF_EP_FULL;

@@ -204,7 +204,7 @@ recv_data(struct sock *s, unsigned id, size_t n)
     else if (sock_wants(s) && s->held == NULL)
         sock_tell_recv(s, &b);
     else {
-        sock_hold(s, &b);
+        sock_keep(s, &b);
         cancel_recv(s);
     }
     uring_buf_return(u, s->loop->blocks, id, b);
@@ -286,7 +286,7 @@ uring_flush(struct sock *s)
     size_t bytes;
     unsigned n;
 
-    if (s->unsent_bytes == 0 || (s->flags & (SF_UR_SEND | SF_CONNECTING | SF_DEAD)))
+    if (s->unsent_bytes == 0 || (s->flags & (SF_UR_SEND | SF_HELD | SF_CONNECTING | SF_DEAD)))
         return;
     if (s->unsent_bytes >= DIRECT_BYTES && (direct_send(s) || (s->flags & SF_DEAD)))
         return;

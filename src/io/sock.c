@@ -219,7 +219,7 @@ sock_tell_recv(struct sock *s, struct block **b)
 }
 
 void
-sock_hold(struct sock *s, struct block **b)
+sock_keep(struct sock *s, struct block **b)
 {
     struct block **end = &s->held;
 
@@ -384,6 +384,20 @@ check_may_send(const struct sock *s)
     MC_CHECK(s, SOCK_MAGIC);
     MC_ASSERT(!(s->flags & (SF_CLOSED | SF_SHUT)));
     MC_ASSERT(s->sink_of == NULL);
+}
+
+void
+sock_hold(struct sock *s, bool on)
+{
+    MC_CHECK(s, SOCK_MAGIC);
+    MC_ASSERT(!(s->flags & SF_CLOSED));
+    if (on) {
+        s->flags |= SF_HELD;
+        return;
+    }
+    s->flags &= ~(uint32_t)SF_HELD;
+    if (s->unsent_bytes > 0 || s->sink_of)
+        sock_queue(s);
 }
 
 /* hot: once per block of a body */

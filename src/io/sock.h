@@ -93,6 +93,10 @@ sock_unsent(const struct sock *s)
     return s->unsent_bytes;
 }
 
+/* While on, nothing of the queue is handed to the kernel, nor what is spliced to s; what the kernel
+ * was given before may still leave.  Off: the queue is flushed at the end of this turn. */
+void sock_hold(struct sock *, bool on);
+
 /* Sends FIN once the queue has drained. */
 void sock_shutdown(struct sock *);
 /* Ends it: the queue is dropped, operations are cancelled, the fd closed; on_closed follows, in

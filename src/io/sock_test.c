@@ -677,12 +677,63 @@ streams_that_starve_each_other_all_arrive_whole(void **state)
     free(e);
 }
 
+/* --- holding --------------------------------------------------------------------------------- */
+
+static void
+what_is_held_leaves_when_it_is_released(void **state)
+{
+    static char large[300000]; /* more than is flushed at once */
+    struct end e;
+    int fd[2];
+    size_t n = 0;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_hold(&e.s, true);
+    pattern_fill(large, sizeof(large), 0);
+    sock_write(&e.s, large, sizeof(large));
+    settle();
+    assert_int_equal(sip(fd[1], 1, 0, NULL), 0);
+    assert_int_equal(sock_unsent(&e.s), sizeof(large));
+    assert_int_equal(e.n_drained, 0);
+    sock_hold(&e.s, false);
+    assert_int_equal(e.n_drained, 0); /* not from inside the call */
+    while (n < sizeof(large)) {
+        loop_turn(L, MC_MS);
+        n += sip(fd[1], sizeof(large) - n, n, NULL);
+    }
+    UNTIL(e.n_drained == 1);
+    end_close(&e);
+    close(fd[1]);
+}
+
+static void
+a_held_socket_still_receives_and_can_be_closed(void **state)
+{
+    struct end e;
+    int fd[2];
+    char byte;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    sock_hold(&e.s, true);
+    sock_write(&e.s, "never", 5);
+    put(fd[1], "heard");
+    UNTIL(end_has(&e, "heard"));
+    end_close(&e); /* what is queued is dropped, and its block given back: loop_free() asserts it */
+    assert_int_equal(recv(fd[1], &byte, 1, 0), 0);
+    close(fd[1]);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         LOOP_TEST(bytes_of_the_peer_are_delivered),
         LOOP_TEST(what_is_written_reaches_the_peer_and_drains),
+        LOOP_TEST(what_is_held_leaves_when_it_is_released),
+        LOOP_TEST(a_held_socket_still_receives_and_can_be_closed),
         LOOP_TEST(blocks_can_be_echoed_without_copying),
         LOOP_TEST(a_left_block_is_used_again),
         LOOP_TEST(a_slow_reader_gets_everything_and_memory_stays_bounded),

@@ -297,8 +297,8 @@ splice_run(struct splice *sp)
         queue_held(sp);
         sp->begun = true;
     }
-    if (sp->to->unsent_bytes > 0)
-        return; /* sock_tell_drained() comes back here */
+    if (sp->to->unsent_bytes > 0 || (sp->to->flags & SF_HELD))
+        return; /* sock_tell_drained() or sock_hold() comes back here */
     if (sp->from->flags & SF_RECV_ERROR)
         sock_broken(sp->from, sp->from->err);
     else

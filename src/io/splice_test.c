@@ -448,6 +448,25 @@ when_no_pipe_can_be_had_the_answer_is_no(void **state)
     ride_close(&r);
 }
 
+static void
+a_held_sink_takes_nothing_until_it_is_released(void **state)
+{
+    struct ride r;
+    size_t n = 1 << 20, poured;
+
+    ride_open(&r);
+    sock_hold(&r.to.s, true);
+    assert_true(sock_splice(&r.from.s, &r.to.s, n, on_done, &r));
+    poured = pour(r.source, n, 0);
+    settle();
+    assert_int_equal(sip(r.sink, 1, 0, NULL), 0);
+    sock_hold(&r.to.s, false);
+    carry(&r, n, poured, 0, 1 << 20);
+    UNTIL(r.n_done == 1);
+    assert_int_equal(r.moved, n);
+    ride_close(&r);
+}
+
 int
 main(void)
 {
@@ -461,6 +480,7 @@ main(void)
         LOOP_TEST(a_source_that_ends_early_is_told_by_the_count),
         LOOP_TEST(a_source_that_breaks_is_told),
         LOOP_TEST(a_sink_that_has_gone_is_told),
+        LOOP_TEST(a_held_sink_takes_nothing_until_it_is_released),
         LOOP_TEST(closing_either_end_cancels_the_transfer),
         LOOP_TEST(bytes_of_an_aborted_transfer_reach_nobody),
         LOOP_TEST(the_other_direction_stays_free),
