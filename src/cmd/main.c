@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "cmd/cmd.h"
-#include "control/near.h"
+#include "base/near.h"
 
 static const struct command {
     const char *name;

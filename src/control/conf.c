@@ -18,7 +18,7 @@
 #include "control/conf_check.h"
 #include "control/conf_digest.h"
 #include "control/conf_keys.h"
-#include "control/conf_text.h"
+#include "conf/conf_text.h"
 
 /* libconfuse hands no argument to its callbacks, and can read one text at a time anyway. */
 static struct conf_run *running;
@@ -398,7 +398,7 @@ conf_load(const char *path, struct conf **out, struct conf_faults *faults)
 {
     struct conf_text t = {0};
 
-    return finish(&t, conf_text_load(&t, path, faults), true, path, out, faults);
+    return finish(&t, conf_text_load(&t, &conf_grammar, path, faults), true, path, out, faults);
 }
 
 enum mc_err
@@ -406,7 +406,8 @@ conf_parse(const char *name, struct str text, struct conf **out, struct conf_fau
 {
     struct conf_text t = {0};
 
-    return finish(&t, conf_text_parse(&t, name, text, faults), false, name, out, faults);
+    return finish(&t, conf_text_parse(&t, &conf_grammar, name, text, faults), false, name, out,
+                  faults);
 }
 
 /* --- memory ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "control/conf_fault.h"
+#include "conf/conf_fault.h"
 #include "fleet/pool.h"
 #include "io/loop.h"
 #include "proxy/snapshot.h"

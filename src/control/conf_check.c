@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "base/map.h"
 #include "cluster/swim.h"
-#include "control/near.h"
+#include "base/near.h"
 
 /* --- the run -----------------------------------------------------------------------------------
  */

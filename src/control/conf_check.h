@@ -7,7 +7,7 @@
 
 #include "control/conf.h"
 #include "control/conf_keys.h"
-#include "control/conf_text.h"
+#include "conf/conf_text.h"
 
 /* A value that is looked at again when all is read. */
 struct conf_mention {

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "control/conf_lex.h"
+#include "conf/conf_lex.h"
 
 static bool
 is_shared(struct str section)

@@ -13,7 +13,7 @@
 
 #include "base/check.h"
 #include "control/conf.h"
-#include "control/near.h"
+#include "base/near.h"
 
 #define OFFSET(type, member) offsetof(struct type, member)
 #define WIDTH(type, member)  sizeof(((struct type *)NULL)->member)
@@ -423,15 +423,15 @@ place_text(enum conf_place place)
 }
 
 /* A name that exists elsewhere was put into the wrong section; else it was misspelt. */
-void
-conf_key_suggest(enum conf_place place, struct str name, struct errbuf *e)
+static void
+suggest(unsigned place, struct str name, struct errbuf *e)
 {
     struct near near = {.asked = name};
     const char *places[2];
     unsigned n_places = 0;
 
     for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
-        if (k->place == place)
+        if (k->place == (enum conf_place)place)
             near_offer(&near, k->name);
         else if (str_eq(str_of(k->name), name) && n_places < MC_COUNT(places))
             places[n_places++] = place_text(k->place);
@@ -445,6 +445,33 @@ conf_key_suggest(enum conf_place place, struct str name, struct errbuf *e)
     else
         err_set(e, "expected an option that meercat.conf(5) lists");
 }
+
+static bool
+find_word(unsigned place, struct str name, struct conf_word *out)
+{
+    const struct conf_key *k = conf_key_find((enum conf_place)place, name);
+
+    if (k == NULL)
+        return false;
+    *out = (struct conf_word){
+        .name = k->name,
+        .section = k->kind == CONF_SECTION,
+        .titled = k->titled,
+        .list = k->list,
+        .inner = k->inner,
+    };
+    return true;
+}
+
+static const char *
+name_of_place(unsigned place)
+{
+    return conf_place_name((enum conf_place)place);
+}
+
+static_assert(CONF_TOP == 0 && CONF_N_PLACES <= CONF_PLACES_MAX, "places as conf_text.h has them");
+
+const struct conf_grammar conf_grammar = {CONF_N_PLACES, find_word, name_of_place, suggest};
 
 /* --- the manual --- */
 

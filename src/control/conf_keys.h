@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "conf/conf_text.h"
 
 /* Where a key may stand. */
 enum conf_place {
@@ -93,8 +94,8 @@ extern const struct conf_key conf_keys[];
 const struct conf_key *conf_key_find(enum conf_place, struct str name);
 /* The name of the section, "pool", "check", ...; "" for the top level.  Two places may share it. */
 const char *conf_place_name(enum conf_place);
-/* What is wrong with a name in this place: the nearest one, or where it belongs. */
-void conf_key_suggest(enum conf_place, struct str name, struct errbuf *);
+/* The same for the walk over the files. */
+extern const struct conf_grammar conf_grammar;
 
 /* The word that a value's fault begins with and the manual's column "kind". */
 const char *conf_kind_name(enum conf_kind);

@@ -13,7 +13,7 @@
 #include "base/units.h"
 #include "control/conf.h"
 #include "control/conf_keys.h"
-#include "control/near.h"
+#include "base/near.h"
 #include "http/upgrade.h"
 
 #define NAME_BYTES_MAX 253 /* of a host name, RFC 1035 2.3.4 less the root's dot */

@@ -6,8 +6,8 @@
  * a string for the next file that it reads: '*' and '+' outside strings, strings that do not end on
  * their line, escapes that are none, control characters.
  */
-#ifndef MC_CONTROL_CONF_LEX_H
-#define MC_CONTROL_CONF_LEX_H
+#ifndef MC_CONF_CONF_LEX_H
+#define MC_CONF_CONF_LEX_H
 
 #include "base/err.h"
 #include "base/str.h"

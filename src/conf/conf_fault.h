@@ -2,8 +2,8 @@
  *
  * conf_fault.h - what is wrong with a configuration, where, and what was expected instead.
  */
-#ifndef MC_CONTROL_CONF_FAULT_H
-#define MC_CONTROL_CONF_FAULT_H
+#ifndef MC_CONF_CONF_FAULT_H
+#define MC_CONF_CONF_FAULT_H
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  *
  * conf_lex.c - the words of a configuration text.
  */
-#include "control/conf_lex.h"
+#include "conf/conf_lex.h"
 
 #include <stdlib.h>
 

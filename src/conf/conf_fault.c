@@ -2,7 +2,7 @@
  *
  * conf_fault.c - the list of what is wrong with a configuration.
  */
-#include "control/conf_fault.h"
+#include "conf/conf_fault.h"
 
 #include <stdio.h>
 #include <stdlib.h>

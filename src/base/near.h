@@ -6,8 +6,8 @@
  *     for (each name) near_offer(&n, name);
  *     if (n.best) ...
  */
-#ifndef MC_CONTROL_NEAR_H
-#define MC_CONTROL_NEAR_H
+#ifndef MC_BASE_NEAR_H
+#define MC_BASE_NEAR_H
 
 #include "base/str.h"
 

@@ -6,10 +6,10 @@
  *                  section { statements }  section "title" { statements }
  *                  include("pattern")
  *
- * A recursive descent whose depth is that of the key table; blocks of unknown sections are skipped
+ * A recursive descent whose depth is that of the grammar; blocks of unknown sections are skipped
  * by counting braces.
  */
-#include "control/conf_text.h"
+#include "conf/conf_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 
 #include "base/check.h"
 #include "base/map.h"
-#include "control/conf_lex.h"
+#include "conf/conf_lex.h"
 
 #define TITLE_BYTES_MAX                                                      \
     64 /* of a pool, server, route or listener: it goes into logs and labels \
@@ -30,6 +30,7 @@
 
 /* One walk over all files. */
 struct walk {
+    const struct conf_grammar *grammar;
     struct conf_text *out;
     struct conf_faults *faults;
     struct conf_at at; /* of the last token written */
@@ -49,7 +50,7 @@ struct file {
 
 /* What a section has seen so far: names of options and titles of sections, with where that was. */
 struct scope {
-    enum conf_place place;
+    unsigned place;
     struct map seen;
     unsigned opened_line;
 };
@@ -94,7 +95,7 @@ emit(struct file *f, struct conf_tok t)
 }
 
 static void
-note_section(struct file *f, enum conf_place place, unsigned line)
+note_section(struct file *f, unsigned place, unsigned line)
 {
     struct conf_text *out = f->w->out;
 
@@ -188,9 +189,9 @@ unknown_option(struct file *f, const struct scope *sc, struct conf_tok name)
 {
     struct errbuf suggest;
 
-    conf_key_suggest(sc->place, name.text, &suggest);
+    f->w->grammar->suggest(sc->place, name.text, &suggest);
     (void)fault(f, name.line, "unknown option \"" STR_FMT "\"%s%s, %s", STR_ARG(name.text),
-                sc->place == CONF_TOP ? "" : " in ", conf_place_name(sc->place), suggest.text);
+                sc->place == 0 ? "" : " in ", f->w->grammar->place_name(sc->place), suggest.text);
     return skip_unknown(f);
 }
 
@@ -248,7 +249,7 @@ list_values(struct file *f)
 }
 
 static bool
-option_values(struct file *f, const struct conf_key *k)
+option_values(struct file *f, const struct conf_word *k)
 {
     char expected[96];
 
@@ -269,7 +270,7 @@ option_values(struct file *f, const struct conf_key *k)
 }
 
 static bool
-option(struct file *f, struct scope *sc, const struct conf_key *k, struct conf_tok name)
+option(struct file *f, struct scope *sc, const struct conf_word *k, struct conf_tok name)
 {
     char what[64];
     bool ok, again = false;
@@ -303,7 +304,7 @@ is_title(struct str s)
 
 /* Looks at the title of a section; *left_out when the section must not reach libconfuse. */
 static bool
-section_title(struct file *f, struct scope *sc, const struct conf_key *k, bool *left_out)
+section_title(struct file *f, struct scope *sc, const struct conf_word *k, bool *left_out)
 {
     struct str title = conf_tok_inside(f->tok);
     struct errbuf what, id;
@@ -327,7 +328,7 @@ section_title(struct file *f, struct scope *sc, const struct conf_key *k, bool *
 }
 
 static bool
-section_body(struct file *f, const struct conf_key *k, unsigned line)
+section_body(struct file *f, const struct conf_word *k, unsigned line)
 {
     struct scope inner = {.place = k->inner, .opened_line = line};
     char expected[64];
@@ -342,7 +343,7 @@ section_body(struct file *f, const struct conf_key *k, unsigned line)
 }
 
 static bool
-section(struct file *f, struct scope *sc, const struct conf_key *k, struct conf_tok name)
+section(struct file *f, struct scope *sc, const struct conf_word *k, struct conf_tok name)
 {
     struct conf_tok title = f->tok;
     bool left_out = false, ok;
@@ -506,16 +507,17 @@ static bool
 statement(struct file *f, struct scope *sc)
 {
     struct conf_tok name = f->tok;
-    const struct conf_key *k = conf_key_find(sc->place, name.text);
+    struct conf_word k;
+    bool known = f->w->grammar->find(sc->place, name.text, &k);
 
     advance(f);
-    if (k == NULL && str_eq(name.text, STR("include")))
+    if (!known && str_eq(name.text, STR("include")))
         return include(f, sc);
-    if (k == NULL)
+    if (!known)
         return unknown_option(f, sc, name);
-    if (k->kind == CONF_SECTION)
-        return section(f, sc, k, name);
-    return option(f, sc, k, name);
+    if (k.section)
+        return section(f, sc, &k, name);
+    return option(f, sc, &k, name);
 }
 
 /* Up to the closing brace of a block, or to the end of the file. */
@@ -527,7 +529,7 @@ statements(struct file *f, struct scope *sc, bool in_block)
             return true;
         if (f->tok.kind == CONF_TOK_END)
             return fault(f, sc->opened_line, "section \"%s\" is not closed, expected \"}\"",
-                         conf_place_name(sc->place));
+                         f->w->grammar->place_name(sc->place));
         if (conf_tok_is(f->tok, '}') && in_block) {
             emit(f, f->tok);
             advance(f);
@@ -544,10 +546,11 @@ statements(struct file *f, struct scope *sc, bool in_block)
  */
 
 bool
-conf_text_load(struct conf_text *out, const char *path, struct conf_faults *faults)
+conf_text_load(struct conf_text *out, const struct conf_grammar *g, const char *path,
+               struct conf_faults *faults)
 {
-    struct walk w = {.out = out, .faults = faults, .files_allowed = true};
-    struct scope top = {.place = CONF_TOP};
+    struct walk w = {.grammar = g, .out = out, .faults = faults, .files_allowed = true};
+    struct scope top = {0};
     bool ok = walk_file(&w, path, &top, NULL, 0);
 
     map_free(&top.seen);
@@ -555,11 +558,11 @@ conf_text_load(struct conf_text *out, const char *path, struct conf_faults *faul
 }
 
 bool
-conf_text_parse(struct conf_text *out, const char *path, struct str text,
-                struct conf_faults *faults)
+conf_text_parse(struct conf_text *out, const struct conf_grammar *g, const char *path,
+                struct str text, struct conf_faults *faults)
 {
-    struct walk w = {.out = out, .faults = faults};
-    struct scope top = {.place = CONF_TOP};
+    struct walk w = {.grammar = g, .out = out, .faults = faults};
+    struct scope top = {0};
     bool ok = walk_text(&w, add_file(out, path), text, &top);
 
     map_free(&top.seen);
@@ -572,7 +575,7 @@ conf_text_free(struct conf_text *t)
     for (unsigned i = 0; i < t->n_files; i++)
         free(t->files[i]);
     free(t->files);
-    for (unsigned i = 0; i < CONF_N_PLACES; i++)
+    for (unsigned i = 0; i < CONF_PLACES_MAX; i++)
         free(t->sections[i]);
     free(t->lines);
     buf_free(&t->text);
