@@ -274,12 +274,15 @@ static void
 fill_listener(struct conf_run *run, cfg_t *cfg, unsigned i, struct listener_conf *l)
 {
     cfg_t *tls = one_section(cfg, conf_place_name(CONF_TLS));
+    cfg_t *protect = one_section(cfg, conf_place_name(CONF_PROTECT));
     struct conf_at at;
 
     l->name = mc_strdup(cfg_title(cfg));
     fill(run, cfg, CONF_LISTEN, section_at(run, CONF_LISTEN, i), l);
     fill(run, one_section(cfg, conf_place_name(CONF_HTTP2)), CONF_HTTP2,
          section_at(run, CONF_LISTEN, i), l);
+    fill(run, protect, CONF_PROTECT, section_at(run, CONF_LISTEN, i), l);
+    l->takeover.given = protect != NULL;
     l->tls.given = tls != NULL;
     if (tls == NULL)
         return;
@@ -313,6 +316,16 @@ fill_cluster(struct conf_run *run, cfg_t *cfg, struct conf *c)
 }
 
 static void
+fill_takeover(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    cfg_t *sec = one_section(cfg, conf_place_name(CONF_TAKEOVER));
+
+    c->takeover.given = sec != NULL;
+    fill(run, sec, CONF_TAKEOVER,
+         sec != NULL ? section_at(run, CONF_TAKEOVER, 0) : (struct conf_at){0, 1}, &c->takeover);
+}
+
+static void
 fill_access_log(struct conf_run *run, cfg_t *cfg, struct conf *c)
 {
     cfg_t *sec = one_section(cfg, conf_place_name(CONF_ACCESS_LOG));
@@ -338,6 +351,7 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
     fill_access_log(run, cfg, c);
     fill_admin(run, cfg, c);
     fill_cluster(run, cfg, c);
+    fill_takeover(run, cfg, c);
     c->listeners = section_array(cfg, CONF_LISTEN, sizeof(*c->listeners), &c->n_listeners);
     for (unsigned i = 0; i < c->n_listeners; i++)
         fill_listener(run, cfg_getnsec(cfg, "listen", i), i, &c->listeners[i]);
@@ -484,5 +498,7 @@ conf_free(struct conf **cp)
     free(c->admin.socket);
     free_list(c->cluster.join, c->cluster.n_join);
     free(c->cluster.key_file);
+    free_list(c->takeover.interfaces, c->takeover.n_interfaces);
+    free(c->takeover.witnesses);
     free(c);
 }

@@ -39,6 +39,16 @@ struct conf_cluster {
     uint64_t bytes_per_s;
 };
 
+struct conf_takeover {
+    bool given;
+    struct addr bind; /* len 0: the cluster's, port TAKEOVER_PORT */
+    char **interfaces;
+    unsigned n_interfaces;
+    struct addr *witnesses;
+    unsigned n_witnesses;
+    unsigned replicas;
+};
+
 struct conf {
     char *file;
     unsigned workers; /* 0: one a core */
@@ -56,6 +66,7 @@ struct conf {
     struct conf_access_log access_log;
     struct conf_admin admin;
     struct conf_cluster cluster;
+    struct conf_takeover takeover;
     struct listener_conf *listeners;
     unsigned n_listeners;
     struct pool_conf *pools;

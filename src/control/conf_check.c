@@ -317,6 +317,49 @@ check_proxy_from(struct conf_run *run, struct conf_at at, const struct listener_
                          l->name);
 }
 
+/* Why connections of this listener cannot be taken over; NULL: they can. */
+static const char *
+unprotectable(const struct listener_conf *l)
+{
+    if (l->tls.given)
+        return "tls";
+    if (l->proxy != PROXY_IN_OFF)
+        return "proxy-protocol";
+    if (l->protocol == LISTENER_H2)
+        return "protocol = h2";
+    return l->protocol == LISTENER_TCP ? "protocol = tcp" : NULL;
+}
+
+static void
+check_protect(struct conf_run *run, struct conf_at at, const struct conf *c,
+              const struct listener_conf *l)
+{
+    if (!l->takeover.given)
+        return;
+    if (!c->cluster.given)
+        conf_run_fault(run, at,
+                       "listen \"%s\": takeover without other balancers, expected cluster {...} at "
+                       "the top",
+                       l->name);
+    else if (unprotectable(l) != NULL)
+        conf_run_warning(run, at,
+                         "listen \"%s\": takeover has no effect with %s, expected plain HTTP/1",
+                         l->name, unprotectable(l));
+}
+
+/* Its keys are of use to listeners that want it. */
+static void
+check_takeover(struct conf_run *run, const struct conf *c)
+{
+    bool wanted = false;
+
+    for (unsigned i = 0; i < c->n_listeners; i++)
+        wanted |= c->listeners[i].takeover.given;
+    if (c->takeover.given && !wanted)
+        conf_run_warning(run, run->text->sections[CONF_TAKEOVER][0],
+                         "takeover has no effect, expected takeover {} in a listen section, too");
+}
+
 static void
 check_listeners(struct conf_run *run, const struct conf *c)
 {
@@ -328,6 +371,7 @@ check_listeners(struct conf_run *run, const struct conf *c)
         if (l->limits.target_bytes > l->limits.head_bytes)
             l->limits.target_bytes = l->limits.head_bytes;
         check_proxy_from(run, run->text->sections[CONF_LISTEN][i], l);
+        check_protect(run, run->text->sections[CONF_LISTEN][i], c, l);
     }
 }
 
@@ -502,6 +546,7 @@ conf_check(struct conf_run *run, const struct conf *c)
 {
     check_presence(run, c);
     check_listeners(run, c);
+    check_takeover(run, c);
     check_binds(run);
     check_pools(run, c);
     check_pool_refs(run, c);

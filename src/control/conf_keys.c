@@ -52,6 +52,7 @@ static_assert(PROXY_OUT_OFF == 0 && PROXY_OUT_V1 == 1 && PROXY_OUT_V2 == 2 && PR
 static_assert(PROXY_OUT_AUTHORITY == 1 && PROXY_OUT_ALPN == 2 && PROXY_OUT_TLS == 4 &&
                   PROXY_OUT_UNIQUE_ID == 8 && PROXY_OUT_CHECKSUM == 16,
               "the words of send-proxy-tlvs");
+static_assert(PROTECT_REQUESTS == 0 && PROTECT_RESPONSES == 1, "the words of replicate");
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
@@ -106,6 +107,8 @@ const struct conf_key conf_keys[] = {
     SECTION(TOP, "access-log", ACCESS_LOG, false, "one line for each request"),
     SECTION(TOP, "admin", ADMIN, false, "where the balancer itself can be asked"),
     SECTION(TOP, "cluster", CLUSTER, false, "the other balancers, with which this one acts as one"),
+    SECTION(TOP, "takeover", TAKEOVER, false,
+        "how the others of the cluster take over connections of listeners that want it"),
     SECTION(TOP, "listen", LISTEN, true, "where clients connect"),
     SECTION(TOP, "pool", POOL, true, "servers that can answer for each other"),
     SECTION(TOP, "route", ROUTE, true, "which requests go to which pool; the first that matches"),
@@ -135,6 +138,17 @@ const struct conf_key conf_keys[] = {
         "keys that all balancers share, as meercat keygen makes them; needed beyond loopback"),
     KEY(CLUSTER, "bandwidth", SIZE, conf_cluster, bytes_per_s, "8MiB", "256KiB..1GiB",
         "bytes a second that this balancer sends to the others at most"),
+
+    /* --- takeover: struct conf_takeover --- */
+    KEY(TAKEOVER, "bind", HTTP, conf_takeover, bind, "none", NULL,
+        "address for this alone, UDP and TCP; that of the cluster and port 7711 when not given"),
+    LIST(TAKEOVER, "interface", INTERFACE, conf_takeover, interfaces, n_interfaces, false,
+        "where packets of clients come in; the one with the address of bind when not given"),
+    LIST(TAKEOVER, "witness", IP, conf_takeover, witnesses, n_witnesses, false,
+        "who is asked, by ICMP echo, whether it is us or the others that are cut off; "
+        "the default gateway when not given"),
+    KEY(TAKEOVER, "replicas", UINT, conf_takeover, replicas, "1", "1..4",
+        "balancers that know a connection beside the one that serves it"),
 
     /* --- listen: struct listener_conf --- */
     LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
@@ -186,6 +200,9 @@ const struct conf_key conf_keys[] = {
 
     SECTION(LISTEN, "http2", HTTP2, false, "bounds of connections that speak HTTP/2"),
 
+    SECTION(LISTEN, "takeover", PROTECT, false,
+        "plain connections that speak HTTP/1 survive the loss of this balancer"),
+
     /* --- http2: struct listener_conf --- */
     KEY(HTTP2, "max-concurrent-streams", UINT, listener_conf, h2.max_streams, "128", "1..10000",
         "requests at once on a connection"),
@@ -199,6 +216,13 @@ const struct conf_key conf_keys[] = {
         "streams that may have to be reset for a client's faults, likewise"),
     KEY(HTTP2, "control-frames-per-second", UINT, listener_conf, h2.control_per_s, "100",
         "0..1000000", "SETTINGS, PING, PRIORITY and empty frames that a client may send, likewise"),
+
+    /* --- takeover of listen: struct listener_conf --- */
+    KEY(PROTECT, "replicate", WORD, listener_conf, takeover.replicate, "requests",
+        "requests|responses",
+        "what others are told before a response leaves: what the client sent, or small responses too"),
+    KEY(PROTECT, "buffer", SIZE, listener_conf, takeover.buffer_bytes, "64KiB", "4KiB..1MiB",
+        "of what a client sent until it is answered; a connection with more is not protected meanwhile"),
 
     /* --- tls: struct listener_conf --- */
     LIST(TLS, "certificate", FILES, listener_conf, tls.certificates, tls.n_certificates, true,
@@ -386,13 +410,22 @@ const struct conf_key conf_keys[] = {
 /* clang-format on */
 
 static const char *const place_names[CONF_N_PLACES] = {
-    [CONF_TOP] = "",          [CONF_ACCESS_LOG] = "access-log",
-    [CONF_ADMIN] = "admin",   [CONF_CLUSTER] = "cluster",
-    [CONF_LISTEN] = "listen", [CONF_HTTP2] = "http2",
-    [CONF_TLS] = "tls",       [CONF_POOL] = "pool",
-    [CONF_POOL_TLS] = "tls",  [CONF_AGENT_TLS] = "agent-tls",
-    [CONF_CHECK] = "check",   [CONF_SERVER] = "server",
-    [CONF_CLASS] = "class",   [CONF_ROUTE] = "route",
+    [CONF_TOP] = "",
+    [CONF_ACCESS_LOG] = "access-log",
+    [CONF_ADMIN] = "admin",
+    [CONF_CLUSTER] = "cluster",
+    [CONF_TAKEOVER] = "takeover",
+    [CONF_PROTECT] = "takeover",
+    [CONF_LISTEN] = "listen",
+    [CONF_HTTP2] = "http2",
+    [CONF_TLS] = "tls",
+    [CONF_POOL] = "pool",
+    [CONF_POOL_TLS] = "tls",
+    [CONF_AGENT_TLS] = "agent-tls",
+    [CONF_CHECK] = "check",
+    [CONF_SERVER] = "server",
+    [CONF_CLASS] = "class",
+    [CONF_ROUTE] = "route",
 };
 
 const char *
@@ -417,6 +450,7 @@ place_text(enum conf_place place)
     switch (place) {
     case CONF_TOP: return "the top level";
     case CONF_TLS: return "tls of listen";
+    case CONF_PROTECT: return "takeover of listen";
     case CONF_POOL_TLS: return "tls of pool";
     default: return place_names[place];
     }

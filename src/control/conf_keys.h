@@ -22,8 +22,10 @@ enum conf_place {
     CONF_ACCESS_LOG,
     CONF_ADMIN,
     CONF_CLUSTER,
+    CONF_TAKEOVER,
     CONF_LISTEN,
     CONF_HTTP2,
+    CONF_PROTECT,
     CONF_TLS,
     CONF_POOL,
     CONF_POOL_TLS,
@@ -54,6 +56,8 @@ enum conf_kind {
     CONF_BIND,         /* list of struct addr */
     CONF_NET,          /* list of struct addr_net */
     CONF_HTTP,         /* struct addr; "none" leaves it empty */
+    CONF_IP,           /* list of struct addr, without port */
+    CONF_INTERFACE,    /* list of char *: names as ip-link(8) has them */
     CONF_RESOLVER,     /* char *: list joined by commas, as dns_new() wants it */
     CONF_BALANCE,      /* const struct policy * */
     CONF_HASH_BY,      /* enum pool_hash_by; the name goes to pool_conf.hash_name */

@@ -275,6 +275,22 @@ static const struct {
      "t:2: bind: \"none\" has no port, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
     {"node = lb1\ncluster { bind = \"127.0.0.1:0\" }\n" REST,
      "t:2: bind: 127.0.0.1:0 has port 0, expected ADDRESS:PORT like \"127.0.0.1:7709\"\n"},
+    /* takeover */
+    {"listen x { bind = \"*:81\" takeover { } }\n" REST,
+     "t:1: listen \"x\": takeover without other balancers, expected cluster {...} at the top\n"},
+    {"listen x { bind = \"*:81\" takeover { replicate = all buffer = 1KiB } }\n" REST,
+     "t:1: replicate: \"all\" is not known, expected requests or responses\n"
+     "t:1: buffer: \"1KiB\" is out of range, expected 4KiB to 1MiB\n"
+     "t:1: listen \"x\": takeover without other balancers, expected cluster {...} at the top\n"},
+    {"takeover { interface = \"a/b\" witness = \"gw:1\" replicas = 0 }\n" REST,
+     "t:1: interface: \"a/b\" is not the name of an interface, expected like \"eth0\"\n"
+     "t:1: witness: \"gw:1\" is not an IP address, expected like \"10.0.0.1\"\n"
+     "t:1: replicas: \"0\" is out of range, expected 1 to 4\n"
+     "t:1: warning: takeover has no effect, expected takeover {} in a listen section, too\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" }\n"
+     "listen x { bind = \"*:81\" protocol = h2 takeover { } }\n" REST,
+     "t:3: warning: listen \"x\": takeover has no effect with protocol = h2, expected plain "
+     "HTTP/1\n"},
     {ROUTE_WITH("pool = \"app\" listen = \"web\""),
      "t:1: listen: \"web\" takes requests, expected a listener with protocol = tcp\n"},
     {ROUTE_WITH("pool = \"app\" listen = \"wep\""),

@@ -5,6 +5,7 @@
  * One function a kind.  Each is called twice: with no object while the file is read, so that a
  * fault gets the line of its value, and with the object once the whole is known to be good.
  */
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -623,6 +624,37 @@ value_http(const struct conf_key *k, struct str text, void *object, void *field,
 }
 
 static bool
+value_ip(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
+{
+    struct addr a;
+
+    if (!addr_parse_ip(text, 0, &a)) {
+        err_set(e, "\"" STR_FMT "\" is not an IP address, expected like \"10.0.0.1\"",
+                STR_ARG(text));
+        return false;
+    }
+    if (object != NULL)
+        *(struct addr *)list_grow(k, object, sizeof(a)) = a;
+    return true;
+}
+
+/* As the kernel's dev_valid_name() has it. */
+static bool
+value_interface(const struct conf_key *k, struct str text, void *object, void *field,
+                struct errbuf *e)
+{
+    if (text.n == 0 || text.n >= IF_NAMESIZE || !is_visible(text, false) ||
+        memchr(text.p, '/', text.n) != NULL || memchr(text.p, ':', text.n) != NULL) {
+        err_set(e, "\"" STR_FMT "\" is not the name of an interface, expected like \"eth0\"",
+                STR_ARG(text));
+        return false;
+    }
+    if (object != NULL)
+        *(char **)list_grow(k, object, sizeof(char *)) = str_dup(text);
+    return true;
+}
+
+static bool
 value_net(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
 {
     struct addr_net net;
@@ -819,6 +851,8 @@ static const struct {
     [CONF_BIND] = {"address:port", value_bind},
     [CONF_NET] = {"network", value_net},
     [CONF_HTTP] = {"address:port or none", value_http},
+    [CONF_IP] = {"address", value_ip},
+    [CONF_INTERFACE] = {"interface", value_interface},
     [CONF_RESOLVER] = {"address", value_resolver},
     [CONF_BALANCE] = {"policy", value_balance},
     [CONF_HASH_BY] = {"key", value_hash_by},

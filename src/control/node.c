@@ -122,6 +122,21 @@ cluster_differs(const struct conf *old, const struct conf *new)
                         differs(old->node, new->node));
 }
 
+static bool
+takeover_differs(const struct conf_takeover *a, const struct conf_takeover *b)
+{
+    if (a->given != b->given || a->replicas != b->replicas || !addr_eq(&a->bind, &b->bind) ||
+        a->n_interfaces != b->n_interfaces || a->n_witnesses != b->n_witnesses)
+        return true;
+    for (unsigned i = 0; i < a->n_interfaces; i++)
+        if (differs(a->interfaces[i], b->interfaces[i]))
+            return true;
+    for (unsigned i = 0; i < a->n_witnesses; i++)
+        if (!addr_eq(&a->witnesses[i], &b->witnesses[i]))
+            return true;
+    return false;
+}
+
 /* What is made once, at the start. */
 static void
 note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
@@ -144,6 +159,7 @@ note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
     note_restart(text, admin, "admin");
     note_restart(text, cluster_differs(old, new),
                  "cluster, but for join and the keys in key-file,");
+    note_restart(text, takeover_differs(&old->takeover, &new->takeover), "takeover");
 }
 
 #define SWAP(a, b)                \
@@ -176,6 +192,7 @@ keep_restart_parts(struct conf *old, struct conf *new)
     SWAP(old->access_log, new->access_log);
     SWAP(old->admin, new->admin);
     keep_cluster(&old->cluster, &new->cluster);
+    SWAP(old->takeover, new->takeover);
 }
 
 static void

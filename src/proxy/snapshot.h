@@ -59,6 +59,13 @@ enum proxy_in {
     PROXY_IN_MIXED,    /* those from these networks; from others they are clients' own */
 };
 
+/* What other balancers are told of connections, so that they can take them over. */
+struct protect_conf {
+    bool given; /* else nothing */
+    enum { PROTECT_REQUESTS, PROTECT_RESPONSES } replicate;
+    uint32_t buffer_bytes;
+};
+
 struct listener_conf {
     char *name;
     struct addr *binds;
@@ -85,6 +92,7 @@ struct listener_conf {
     struct addr_net *proxy_from;
     unsigned n_proxy_from;
     struct tls_conf tls;
+    struct protect_conf takeover;
 };
 
 struct listener {
