@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * probe.h - single TCP segments from an address that others have the connection of: a keep-alive
+ * that makes a client speak, and a reset for a connection that cannot be carried on.
+ *
+ * Raw sockets: opened with CAP_NET_RAW, used without.  One thread at a time.
+ */
+#ifndef MC_TAKEOVER_PROBE_H
+#define MC_TAKEOVER_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "takeover/flow_key.h"
+
+struct probe;
+
+/* NULL: what is missing is in the errbuf.  A host without IPv6 probes IPv4 only. */
+struct probe *probe_open(struct errbuf *);
+void probe_close(struct probe **); /* NULL'ed */
+
+/* One byte of garbage before send_next, which the client has: it must answer with what it has and
+ * what it sends next, its window and its timestamp.  ack: any number that the client may have sent
+ * up to.  ts, where timestamps are in use: not before what the dead owner's clock may have said. */
+bool probe_alive(struct probe *, const struct flow_key *, const struct tcp_params *,
+                 uint32_t send_next, uint32_t ack, uint32_t ts);
+/* send_next: as the client expects it, that is, what it acknowledged last; else it is not
+ * believed. */
+bool probe_reset(struct probe *, const struct flow_key *, uint32_t send_next, uint32_t ack);
+
+#define PROBE_SEGMENT_MAX 40 /* header, timestamps, one byte */
+/* Pure: the segment from the TCP header on, checksum included.  Returns its length. */
+size_t probe_segment(const struct flow_key *, uint8_t flags, uint32_t seq, uint32_t ack,
+                     const uint32_t *ts, bool garbage, uint8_t out[PROBE_SEGMENT_MAX]);
+
+#endif
