@@ -296,7 +296,7 @@ post_leave(void *arg, const struct httpd_request *q, struct httpd_response *r)
         return;
     reply_json(r, json_pack("{s:b}", "leaving", 1));
     if (!n->ending)
-        node_end(n);
+        leave_begin(n);
 }
 
 /* --- listening

@@ -97,6 +97,8 @@ const struct conf_key conf_keys[] = {
         "which lines of the error log are written"),
     KEY(TOP, "drain-timeout", DURATION, conf, drain_timeout_ns, "30s", "0..1d",
         "how long a graceful end waits for requests under way"),
+    KEY(TOP, "leave-grace", DURATION, conf, leave_grace_ns, "0", "0..1h",
+        "how long clients are still served, and asked to come back by another connection, before that"),
     KEY(TOP, "max-connections", UINT, conf, max_connections, "0", "0..10000000",
         "client connections of the process; 0 is what the limit of descriptors allows"),
     {.name = "resolvers", .kind = CONF_RESOLVER, .place = CONF_TOP, .list = true,

@@ -33,8 +33,6 @@
  * only then may the numbers of descriptors that it names be used for something else. */
 #define ADOPTION_NS    (1 * MC_SEC)
 #define STATUS_NS      (5 * MC_SEC)
-/* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
-#define END_GRACE_NS   (2 * MC_SEC)
 
 /* --- snapshots
  * ------------------------------------------------------------------------------------ */
@@ -74,6 +72,13 @@ let_go(struct node *n)
 {
     binds_let_go(n->build.binds);
     loop_timer_set(n->loop, &n->retire_timer, loop_now(n->loop) + ADOPTION_NS);
+}
+
+void
+node_close_binds(struct node *n)
+{
+    binds_begin(n->build.binds);
+    let_go(n);
 }
 
 static void
@@ -259,43 +264,6 @@ node_reload(struct node *n, struct buf *text)
     return n->reload.ok;
 }
 
-/* --- the end
- * ---------------------------------------------------------------------------------------- */
-
-static void
-on_end_timer(struct timer *t)
-{
-    struct node *n = container_of(t, struct node, end_timer);
-
-    log_warn("workers do not end in time");
-    loop_stop(n->loop);
-}
-
-void
-node_end(struct node *n)
-{
-    mc_ns deadline = loop_now(n->loop) + n->current->drain_timeout_ns;
-    char text[UNITS_TEXT];
-
-    if (n->ending) {
-        log_warn("told to end a second time: ending at once");
-        loop_stop(n->loop);
-        return;
-    }
-    n->ending = true;
-    fit_say(n, FIT_STOPPING, false, NULL);
-    log_info("ending: requests under way have %s",
-             units_duration_text(n->current->drain_timeout_ns, text));
-    notify_stopping();
-    for (unsigned i = 0; i < n->n_workers; i++)
-        worker_drain(n->workers[i], deadline);
-    /* whoever connects from now on is refused by the kernel, and can go elsewhere */
-    binds_begin(n->build.binds);
-    let_go(n);
-    n->end_timer.fn = on_end_timer;
-    loop_timer_set(n->loop, &n->end_timer, deadline + END_GRACE_NS);
-}
-
 /* --- signals
  * ---------------------------------------------------------------------------------------- */
 
@@ -322,7 +290,7 @@ on_signal(struct node *n, unsigned signo)
     case SIGUSR1: reopen_log(n); break;
     case SIGTERM:
     case SIGINT:
-    case SIGQUIT: node_end(n); break;
+    case SIGQUIT: leave_begin(n); break;
     }
     buf_free(&text);
 }
@@ -402,23 +370,13 @@ on_open(void *arg)
 }
 
 static void
-stop(struct node *n)
-{
-    loop_stop(n->loop);
-}
-
-static void
 on_wake(void *arg)
 {
     struct node *n = arg;
 
     free_released(n);
     fit_settle(n);
-    if (n->ending && !n->leaving && atomic_load(&n->n_drained) == n->n_workers) {
-        log_info("all requests have ended");
-        n->leaving = true;
-        member_leave(n, stop);
-    }
+    leave_look(n);
 }
 
 /* --- periodic
@@ -638,7 +596,7 @@ stop_workers(struct node *n)
 static void
 stop_loop(struct node *n)
 {
-    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->end_timer,
+    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->leave.timer,
                               &n->tickets.timer};
 
     admin_stop(n);

@@ -13,6 +13,7 @@
 #include "control/build.h"
 #include "control/conf.h"
 #include "control/fit.h"
+#include "control/leave.h"
 #include "control/privs.h"
 #include "control/tickets.h"
 #include "io/dns.h"
@@ -55,9 +56,9 @@ struct node {
     _Atomic uint64_t released[NODE_WORKERS_MAX]; /* written by workers */
     _Atomic unsigned n_drained;                  /* written by workers */
     struct watch signals;
-    struct timer retire_timer, alive_timer, status_timer, end_timer;
-    bool ending;
-    bool leaving; /* all requests have ended, the cluster is told */
+    struct timer retire_timer, alive_timer, status_timer;
+    bool ending; /* leave_begin() was called */
+    struct leave leave;
     int64_t started_wall_ns;
     struct node_reload reload;
     struct admin *admin;
@@ -72,8 +73,8 @@ int node_run(const struct node_options *);
  * what is wrong, or what is noteworthy. */
 bool node_reload(struct node *, struct buf *text);
 
-/* Lets requests end, leaves the cluster, and ends. */
-void node_end(struct node *);
+/* Nobody new is let in from now on; workers have been told to stop accepting. */
+void node_close_binds(struct node *);
 
 /* Born and ended by hand, for tests: node_start() leaves the loop to the caller. */
 enum mc_err node_start(struct node *, const struct node_options *, struct buf *faults);

@@ -309,6 +309,7 @@ view_status(const struct node *n)
                   n->ending ? "ending" : "serving", "workers", (int)n->n_workers, "engine",
                   worker_engine(n->workers[0]), "started", view_wall_time(n->started_wall_ns),
                   "uptime_s", (double)(units_wall_ns() - n->started_wall_ns) / (double)MC_SEC);
+    json_object_set_new(j, "step", json_string(leave_step_text(n)));
     json_object_set_new(j, "config", view_config(n));
     json_object_set_new(j, "cluster", member_brief(n));
     json_object_set_new(j, "servers", json_integer(servers));

@@ -25,7 +25,6 @@
 #define LINGER_BYTES (256u << 10)
 #define ANSWERS_BYTES \
     65536u /* answers that the client has not taken: no further request is begun */
-#define DRAIN_GRACE_NS MC_SEC /* who has just connected may still ask once */
 
 static void conn_run(struct conn *);
 static struct txn *open_txn(struct conn *);
@@ -738,13 +737,23 @@ conn_tcp_done(struct conn *c, bool in_order)
         conn_close(c, true);
 }
 
+/* How long it may wait for a request. */
+static mc_ns
+idle_span(const struct conn *c)
+{
+    const mc_ns usual = c->listener->conf.keep_alive_timeout_ns;
+    const struct worker *w = c->worker;
+
+    return w->draining && w->drain_idle_ns < usual ? w->drain_idle_ns : usual;
+}
+
 /* Back to waiting for a request; pipelined ones are taken at once. */
 static void
 conn_next(struct conn *c)
 {
     c->state = CONN_IDLE;
     c->scanned = 0;
-    if (c->worker->draining || !conn_refresh_listener(c)) {
+    if (!conn_refresh_listener(c)) {
         conn_finish(c, false);
         return;
     }
@@ -757,7 +766,7 @@ conn_next(struct conn *c)
         stream_recv(&c->stream, false);
         return;
     }
-    conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.keep_alive_timeout_ns);
+    conn_set_deadline(c, worker_now(c->worker) + idle_span(c));
     if (c->in != NULL)
         conn_run(c);
     else
@@ -807,8 +816,7 @@ await_first(struct conn *c)
     }
     c->state = c->listener->conf.protocol == LISTENER_AUTO && c->stream.tls == NULL ? CONN_FIRST
                                                                                     : CONN_IDLE;
-    conn_set_deadline(c, worker_now(w) + (w->draining ? DRAIN_GRACE_NS
-                                                      : c->listener->conf.keep_alive_timeout_ns));
+    conn_set_deadline(c, worker_now(w) + idle_span(c));
 }
 
 static void
@@ -861,24 +869,42 @@ conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls
 }
 
 void
-conn_drain_all(struct worker *w, bool now)
+conn_part_all(struct worker *w)
 {
     LIST_FOREACH_SAFE (it, next, &w->conns) {
         struct conn *c = LIST_ENTRY(it, struct conn, link);
 
-        if (now && c->txn != NULL)
-            txn_down_gone(c->txn, END_DRAINED);
-        if (now && c->tcp != NULL)
-            tcp_end(c->tcp, END_DRAINED);
-        if (now && c->state == CONN_H2)
-            h2_down_cut(c->h2, END_DRAINED);
-        if (now)
-            conn_close(c, stream_unsent(&c->stream) > 0);
-        else if (c->state == CONN_IDLE && c->requests > 0 && stream_unsent(&c->stream) == 0)
-            conn_finish(c, false);
-        else if (c->state == CONN_IDLE || c->state == CONN_FIRST)
-            conn_set_deadline(c, worker_now(w) + DRAIN_GRACE_NS);
-        else if (c->state == CONN_H2)
+        if (c->state == CONN_H2)
             h2_down_leave(c->h2);
+    }
+}
+
+/* Who keeps a connection may be sending a request on it now, which closing would break: it is
+ * answered, and the answer says that it is the last. */
+void
+conn_drain_all(struct worker *w)
+{
+    LIST_FOREACH (it, &w->conns) {
+        struct conn *c = LIST_ENTRY(it, struct conn, link);
+        mc_ns end = worker_now(w) + w->drain_idle_ns;
+
+        if ((c->state == CONN_IDLE || c->state == CONN_FIRST) && end < c->deadline_ns)
+            conn_set_deadline(c, end);
+    }
+}
+
+void
+conn_cut_all(struct worker *w)
+{
+    LIST_FOREACH_SAFE (it, next, &w->conns) {
+        struct conn *c = LIST_ENTRY(it, struct conn, link);
+
+        if (c->txn != NULL)
+            txn_down_gone(c->txn, END_DRAINED);
+        if (c->tcp != NULL)
+            tcp_end(c->tcp, END_DRAINED);
+        if (c->state == CONN_H2)
+            h2_down_cut(c->h2, END_DRAINED);
+        conn_close(c, stream_unsent(&c->stream) > 0);
     }
 }

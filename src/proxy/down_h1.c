@@ -75,7 +75,7 @@ h1_head(struct txn *t, const struct down_head *d)
         c->close_after = true;
     }
     c->resp_chunked = w.body == HTTP_BODY_CHUNKED;
-    if (d->close || c->worker->draining || !conn_refresh_listener(c))
+    if (d->close || c->worker->parting || !conn_refresh_listener(c))
         c->close_after = true;
     if (c->close_after)
         w.connection = "close";

@@ -489,7 +489,7 @@ h2_down_begin(struct conn *c)
     greet(h);
     set_deadline(h);
     h2_touch(h);
-    if (w->draining)
+    if (w->parting)
         h2_down_leave(h);
     return h;
 }

@@ -96,16 +96,26 @@ cut(struct timer *t)
     if (w->n_conns > 0)
         log_warn("worker %u: drain time is over, cutting %u connections", w->conf.index,
                  w->n_conns);
-    conn_drain_all(w, true);
+    conn_cut_all(w);
     worker_check_drained(w);
 }
 
 static void
-begin_drain(struct worker *w, mc_ns deadline_ns)
+begin_parting(struct worker *w)
 {
+    w->parting = true;
+    conn_part_all(w);
+}
+
+static void
+begin_drain(struct worker *w, mc_ns deadline_ns, mc_ns idle_ns)
+{
+    if (!w->parting)
+        begin_parting(w);
     w->draining = true;
+    w->drain_idle_ns = idle_ns;
     listen_stop(w);
-    conn_drain_all(w, false);
+    conn_drain_all(w);
     w->drain_timer.fn = cut;
     loop_timer_set(w->loop, &w->drain_timer, deadline_ns);
     worker_check_drained(w);
@@ -127,22 +137,26 @@ on_wake(void *arg)
 {
     struct worker *w = arg;
     struct snapshot *s;
-    bool drain, stop;
-    mc_ns deadline_ns;
+    bool part, drain, stop;
+    mc_ns deadline_ns, idle_ns;
 
     pthread_mutex_lock(&w->inbox_lock);
     s = w->inbox.adopt;
+    part = w->inbox.part;
     drain = w->inbox.drain;
     deadline_ns = w->inbox.drain_deadline_ns;
+    idle_ns = w->inbox.drain_idle_ns;
     stop = w->inbox.stop;
     w->inbox.adopt = NULL;
-    w->inbox.drain = false;
+    w->inbox.part = w->inbox.drain = false;
     pthread_mutex_unlock(&w->inbox_lock);
 
     if (s != NULL)
         adopt(w, s);
+    if (part && !w->parting)
+        begin_parting(w);
     if (drain && !w->draining)
-        begin_drain(w, deadline_ns);
+        begin_drain(w, deadline_ns, idle_ns);
     if (stop) {
         loop_stop(w->loop);
         return;
@@ -248,11 +262,11 @@ make_loop(struct worker *w)
 static void
 tear_down(struct worker *w)
 {
-    w->draining = w->drained_told = true;
+    w->parting = w->draining = w->drained_told = true;
     loop_timer_clear(w->loop, &w->idle_timer);
     loop_timer_clear(w->loop, &w->drain_timer);
     listen_close(w);
-    conn_drain_all(w, true);
+    conn_cut_all(w);
     idle_free(&w->idle);
     h2_ups_stop(w);
     while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns) ||
@@ -323,11 +337,21 @@ worker_adopt(struct worker *w, struct snapshot *s)
 }
 
 void
-worker_drain(struct worker *w, mc_ns deadline_ns)
+worker_part(struct worker *w)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    w->inbox.part = true;
+    pthread_mutex_unlock(&w->inbox_lock);
+    loop_wake(w->loop);
+}
+
+void
+worker_drain(struct worker *w, mc_ns deadline_ns, mc_ns idle_ns)
 {
     pthread_mutex_lock(&w->inbox_lock);
     w->inbox.drain = true;
     w->inbox.drain_deadline_ns = deadline_ns;
+    w->inbox.drain_idle_ns = idle_ns;
     pthread_mutex_unlock(&w->inbox_lock);
     loop_wake(w->loop);
 }

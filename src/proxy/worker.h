@@ -82,9 +82,12 @@ struct worker *worker_new(const struct worker_conf *, struct errbuf *);
 enum mc_err worker_start(struct worker *, struct snapshot *, struct errbuf *);
 /* Adopts a new snapshot between two turns. */
 void worker_adopt(struct worker *, struct snapshot *);
-/* Stops accepting (queued connections are still taken in), lets requests finish, closes idle
- * connections; at deadline_ns (monotonic) the rest is cut. */
-void worker_drain(struct worker *, mc_ns deadline_ns);
+/* Goes on as before, but tells clients with every answer to come back by another connection. */
+void worker_part(struct worker *);
+/* Stops accepting (queued connections are still taken in), lets requests finish; idle connections
+ * have idle_ns for one more request, whose answer says that it is the last.  At deadline_ns
+ * (monotonic) the rest is cut. */
+void worker_drain(struct worker *, mc_ns deadline_ns, mc_ns idle_ns);
 /* Ends at once, joins the thread, frees. */
 void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);

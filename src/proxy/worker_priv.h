@@ -91,7 +91,9 @@ struct worker {
     struct buf log_buf;
     struct task log_task;
 
+    bool parting; /* clients are told to come back by other connections */
     bool draining, drained_told;
+    mc_ns drain_idle_ns; /* how long a connection may be idle while draining */
     struct timer drain_timer;
 
     char date[40]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
@@ -102,8 +104,8 @@ struct worker {
     pthread_mutex_t inbox_lock;
     struct {
         struct snapshot *adopt;
-        bool drain, stop;
-        mc_ns drain_deadline_ns;
+        bool part, drain, stop;
+        mc_ns drain_deadline_ns, drain_idle_ns;
     } inbox;
 
     struct worker_stats stats __attribute__((aligned(64)));
@@ -157,7 +159,10 @@ void upconn_idle_evict(void *worker, struct idle_conn *);
 /* tls NULL: plain. */
 struct conn *conn_accept(struct worker *, struct listener_live *, struct tls_domain *tls, int fd,
                          uint16_t local_port);
-void conn_drain_all(struct worker *, bool now);
+/* The worker is parting, or draining. */
+void conn_part_all(struct worker *);
+void conn_drain_all(struct worker *);
+void conn_cut_all(struct worker *);
 
 /* worker.c */
 void worker_wake_other(unsigned index); /* any thread; nothing when it does not run */

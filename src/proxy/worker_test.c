@@ -60,7 +60,7 @@ a_drained_worker_says_so_once(void **state)
     set_stage(&s, NULL, &snap);
     assert_true(ask(s.port));
     for (unsigned i = 0; i < N_WORKERS; i++)
-        worker_drain(s.workers[i], units_clock_ns() + 10 * MC_SEC);
+        worker_drain(s.workers[i], units_clock_ns() + 10 * MC_SEC, 0);
     while (s.n_drained < N_WORKERS)
         loop_turn(s.control, MC_MS);
     assert_int_equal(s.n_drained, N_WORKERS);

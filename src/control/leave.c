@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * leave.c - see leave.h.
+ */
+#include "control/leave.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "control/member.h"
+#include "control/node.h"
+#include "control/notify.h"
+
+/* For one more request of an idle connection.  A client that asks less often meets the end of the
+ * connection instead, which breaks a request only if that crosses it on the wire. */
+#define IDLE_NS      MC_SEC
+/* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
+#define END_GRACE_NS (2 * MC_SEC)
+
+static const char *const step_texts[] = {
+#define X(name, text) [LEAVE_##name] = text,
+    LEAVE_STEPS(X)
+#undef X
+};
+
+const char *
+leave_step_text(const struct node *n)
+{
+    return step_texts[n->leave.step];
+}
+
+static void
+enter(struct node *n, enum leave_step step, mc_ns at_most)
+{
+    MC_ASSERT(step > n->leave.step);
+    n->leave.step = step;
+    loop_timer_set(n->loop, &n->leave.timer, loop_now(n->loop) + at_most);
+}
+
+static void
+drain(struct node *n)
+{
+    mc_ns bound = n->current->drain_timeout_ns;
+    char text[UNITS_TEXT];
+
+    enter(n, LEAVE_DRAIN, bound + END_GRACE_NS);
+    log_info("ending: requests under way have %s", units_duration_text(bound, text));
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_drain(n->workers[i], loop_now(n->loop) + bound, IDLE_NS);
+    /* whoever connects from now on is refused by the kernel, and can go elsewhere */
+    node_close_binds(n);
+}
+
+static void
+part(struct node *n)
+{
+    mc_ns grace = n->conf->leave_grace_ns;
+    char text[UNITS_TEXT];
+
+    enter(n, LEAVE_PART, grace);
+    log_info("leaving: clients have %s to go elsewhere", units_duration_text(grace, text));
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_part(n->workers[i]);
+}
+
+static void
+on_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, leave.timer);
+
+    if (n->leave.step == LEAVE_PART) {
+        drain(n);
+        return;
+    }
+    log_warn("workers do not end in time");
+    loop_stop(n->loop);
+}
+
+void
+leave_begin(struct node *n)
+{
+    if (n->ending) {
+        log_warn("told to end a second time: ending at once");
+        loop_stop(n->loop);
+        return;
+    }
+    n->ending = true;
+    n->leave.timer.fn = on_timer;
+    fit_say(n, FIT_STOPPING, false, NULL);
+    notify_stopping();
+    if (n->conf->leave_grace_ns > 0)
+        part(n);
+    else
+        drain(n);
+}
+
+static void
+stop(struct node *n)
+{
+    loop_stop(n->loop);
+}
+
+void
+leave_look(struct node *n)
+{
+    if (n->leave.step != LEAVE_DRAIN || atomic_load(&n->n_drained) != n->n_workers)
+        return;
+    log_info("all requests have ended");
+    n->leave.step = LEAVE_GOODBYE; /* the timer still bounds it */
+    member_leave(n, stop);
+}
