@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What every conftest.py of ours wants: markers, a bound on the time of every test, and `measured`.
+"""What every conftest.py of ours wants: markers, a bound on the time of every test, `measured`, and a
+network of its own for each of several processes that share the tests (pytest -n).
 
     from instruments.limits import *  # noqa: F401,F403 (pytest finds hooks and fixtures by their names)
 """
@@ -9,15 +10,16 @@ import signal
 
 import pytest
 
+from .netns import move_to_own_loopback
 from .wait import SAN, SLOW
 
 __all__ = ["pytest_configure", "pytest_collection_modifyitems", "pytest_runtest_setup", "pytest_runtest_call",
            "pytest_runtest_teardown", "pytest_terminal_summary", "measured"]
 
-_said = []
-
 
 def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        move_to_own_loopback()
     config.addinivalue_line("markers", "slow: takes seconds; left out under a sanitizer unless MEERCAT_SLOW is set")
     config.addinivalue_line("markers", "bound(seconds): time limit of the test, 30 s without")
     config.addinivalue_line("markers", "no_san: measures what a sanitizer would falsify")
@@ -71,11 +73,14 @@ def pytest_runtest_teardown(item):
 @pytest.fixture
 def measured(request):
     """measured("dead after 1.2 s"): a line for people at the end of the run, never a verdict."""
-    return lambda text: _said.append(f"{request.node.name}: {text}")
+    return lambda text: request.node.user_properties.append(("measured", f"{request.node.name}: {text}"))
 
 
 def pytest_terminal_summary(terminalreporter):
-    if _said:
+    lines = [text for reports in terminalreporter.stats.values() for r in reports
+             if getattr(r, "when", "") == "teardown" or getattr(r, "when", "") == "call"
+             for key, text in getattr(r, "user_properties", ()) if key == "measured"]
+    if lines:
         terminalreporter.section("measured")
-    for line in _said:
+    for line in dict.fromkeys(lines):
         terminalreporter.line(line)

@@ -43,6 +43,12 @@ def _run(argv, stdin):
         raise RuntimeError(f"{' '.join(argv)}: {p.stderr.strip()}\n{stdin}")
 
 
+def move_to_own_loopback():
+    """The calling process, which has one thread yet, gets a network where nobody else's ports are."""
+    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+    _run(["ip", "link", "set", "lo", "up"], None)
+
+
 class Netns:
     """A network namespace; `with ns:` puts the calling thread into it, and what that starts."""
 
