@@ -1053,7 +1053,9 @@ def test_who_begins_streams_only_to_have_them_dropped_is_sent_away(attacked, res
     lb, origin = attacked
     with H2(lb.client()) as h:
         g = flood(h.settled(), batches(lambda i: open_stream(2 * i + 1) + reset(2 * i + 1), 10000))
-        assert g and g.code in (ENHANCE_YOUR_CALM, PROTOCOL_ERROR, STREAM_CLOSED, FLOW_CONTROL_ERROR), g
+        # who goes on sending for long is reset in the end, which may eat the GOAWAY
+        assert g and g.code in (ENHANCE_YOUR_CALM, PROTOCOL_ERROR, STREAM_CLOSED, FLOW_CONTROL_ERROR,
+                                *([None] if g.reset else [])), g
     assert len(origin.requests) < 5000
 
 
