@@ -84,6 +84,43 @@ void conn_set_deadline(struct conn *, mc_ns at_ns);
 /* Closes after everything queued has been sent.  linger: the client may still be sending. */
 void conn_finish(struct conn *, bool linger);
 
+/* --- between conn.c, conn_begin.c and conn_read.c ------------------------------------------------
+ */
+extern const struct sock_ops conn_ops;
+
+/* How the connection begins: with a header, a handshake or a request, or not at all. */
+void conn_begin(struct conn *, int fd, struct tls_domain *);
+/* Nothing was asked yet on this connection.  Where nothing has to be, it is passed through from
+ * here on, and may be closed when this returns. */
+void conn_await_first(struct conn *);
+/* Bytes of a PROXY header. */
+void conn_read_header(struct conn *, const struct block *);
+/* There is no good one: the connection ends. */
+void conn_header_failed(struct conn *, enum proxy_fault) __attribute__((cold));
+
+/* Appends bytes to c->in, moving to a larger block when it has to. */
+void conn_gather(struct conn *, const char *, size_t n);
+/* A transaction of HTTP/1: one at a time. */
+struct txn *conn_open_h1(struct conn *);
+/* Bytes in CONN_FIRST; in CONN_IDLE and CONN_HEAD; in CONN_BODY; in CONN_DISCARD and CONN_LINGER.
+ */
+void conn_read_first(struct conn *, struct block *);
+void conn_read_head(struct conn *, struct block *);
+void conn_feed_body(struct conn *, struct block **);
+void conn_discard(struct conn *, struct block *);
+/* The request's body was not read to its end: reads on when little is left; else false. */
+bool conn_begin_discard(struct conn *, const struct txn *);
+/* A client that asks without reading has to wait: its answers would gather here. */
+bool conn_takes_answers(const struct conn *);
+/* Answers as much of c->in as can be answered now. */
+void conn_run(struct conn *);
+/* From here on it is HTTP/2. */
+void conn_begin_h2(struct conn *);
+/* How long it may wait for a request. */
+mc_ns conn_idle_span(const struct conn *);
+/* Back to waiting for a request; pipelined ones are taken at once. */
+void conn_next(struct conn *);
+
 /* --- between conn.c and down_h1.c ---------------------------------------------------------------
  */
 extern const struct down_ops down_h1;
