@@ -104,6 +104,9 @@ class Client:
         try:
             self.send(data)
             return True
+        except (ConnectionResetError, BrokenPipeError):
+            self.was_reset = True  # said here, it is not said to who reads
+            return False
         except OSError:
             return False
 
