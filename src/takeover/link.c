@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * link.c - see link.h.
+ *
+ * Tickets and frames.  A holder counts the frames of its line: HELLO, the snapshot, and all that
+ * follows.  `ahead` is by how much that count is before our tickets, settled when the snapshot is
+ * complete; so an ACK of n frames is one of ticket n - ahead.
+ *
+ * A connection that broke is not made again: the thread lets that holder go and chooses anew, and
+ * another choice of the same life is another line.
+ */
+#include "takeover/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "takeover/guard.h"
+#include "takeover/link_priv.h"
+#include "takeover/takeover_priv.h"
+#include "takeover/tube.h"
+
+#define LINK_MAGIC 0x4c696e6bu
+
+enum holder_state {
+    HOLDER_NONE,    /* nobody has this place */
+    HOLDER_TOLD,    /* the connection or the snapshot is under way */
+    HOLDER_IN_STEP, /* has the snapshot, and all up to `acked`: it is waited for */
+    HOLDER_LOST,    /* its connection broke before it was in step */
+    HOLDER_STUCK,   /* it broke afterwards: still waited for, until the thread has let it go */
+};
+
+struct holder {
+    struct link *link;
+    struct link_holder peer;
+    enum holder_state state;
+    struct tube *tube;
+    struct timer silent;
+    uint64_t frames;       /* put into this tube */
+    uint64_t snapshot_end; /* frames up to there are the snapshot's; 0: it was not put yet */
+    uint64_t ahead;
+    uint64_t acked_frames, acked; /* as it says, and the ticket of that */
+    uint64_t watched;             /* acked_frames when the timer was set */
+    uint64_t timed;               /* a frame whose way there and back is measured; 0: none */
+    mc_ns timed_ns;
+    uint64_t bytes_seen, records_seen; /* of the tube, in the counters already */
+};
+
+/* What passes between the thread and a worker; under the roster's lock. */
+struct box {
+    bool holders_new, reload;
+    struct adopted **adopted;
+    unsigned n_adopted;
+    struct flow_key *claimed;
+    unsigned n_claimed;
+    bool claimed_all;
+    bool claims; /* some are not let go of yet */
+    /* the worker's answers, by place */
+    struct {
+        uint32_t epoch;
+        bool synced, lost;
+    } said[PEERS_HOLDERS_MAX];
+};
+
+struct link {
+    unsigned magic;
+    struct link_roster *roster;
+    unsigned index;
+    struct loop *loop;
+    struct link_hooks hooks;
+    struct keyring *keys;
+    int event_fd;
+    struct watch event;
+    struct box box;
+    struct holder holder[PEERS_HOLDERS_MAX];
+    struct holder *telling; /* while on_snapshot() runs */
+    unsigned n_tubes;
+    uint64_t put, acked; /* tickets */
+    bool closed;
+    struct link_stats stats;
+};
+
+/* --- tickets ------------------------------------------------------------------------------------
+ */
+
+static bool
+counts(const struct holder *h)
+{
+    return h->state == HOLDER_IN_STEP || h->state == HOLDER_STUCK;
+}
+
+static uint64_t
+least_acked(const struct link *l)
+{
+    uint64_t least = l->put;
+
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (counts(&l->holder[i]) && l->holder[i].acked < least)
+            least = l->holder[i].acked;
+    return least;
+}
+
+/* Looks at the holders again.  From the loop only, since it calls the hook. */
+static void
+settle(struct link *l)
+{
+    uint64_t least = least_acked(l);
+
+    /* a holder that came into step late does not take back what others have acknowledged */
+    if (least <= l->acked)
+        return;
+    l->acked = least;
+    l->hooks.on_acked(l->hooks.arg, least);
+}
+
+/* --- what the thread is told of a holder --------------------------------------------------------
+ */
+
+static void
+say(struct holder *h)
+{
+    struct link *l = h->link;
+    unsigned place = (unsigned)(h - l->holder);
+
+    pthread_mutex_lock(&l->roster->lock);
+    l->box.said[place].epoch = h->peer.epoch;
+    l->box.said[place].synced = h->state == HOLDER_IN_STEP;
+    l->box.said[place].lost = h->state == HOLDER_LOST || h->state == HOLDER_STUCK;
+    l->roster->on_news(l->roster->arg);
+    pthread_mutex_unlock(&l->roster->lock);
+}
+
+static void
+become(struct holder *h, enum holder_state s)
+{
+    struct link *l = h->link;
+    uint64_t n = 0;
+
+    h->state = s;
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        n += counts(&l->holder[i]);
+    atomic_store_explicit(&l->stats.holders, n, memory_order_relaxed);
+    say(h);
+}
+
+/* --- a holder -----------------------------------------------------------------------------------
+ */
+
+static const struct tube_ops holder_ops;
+
+static void
+count_tube(struct holder *h)
+{
+    stat_add(&h->link->stats.bytes, h->tube->bytes_out - h->bytes_seen);
+    stat_add(&h->link->stats.records, h->tube->records_out - h->records_seen);
+    h->bytes_seen = h->tube->bytes_out;
+    h->records_seen = h->tube->records_out;
+}
+
+static void
+close_tube(struct holder *h)
+{
+    if (h->tube != NULL)
+        count_tube(h);
+    tube_close(&h->tube);
+    loop_timer_clear(h->link->loop, &h->silent);
+}
+
+static void
+lose(struct holder *h, const char *why)
+{
+    char at[ADDR_TEXT];
+
+    log_debug("takeover: worker %u: holder %s: %s", h->link->index, addr_text(&h->peer.addr, at),
+              why);
+    close_tube(h);
+    stat_add(&h->link->stats.lost, 1);
+    become(h, counts(h) ? HOLDER_STUCK : HOLDER_LOST);
+}
+
+static void
+on_broken(struct tube *tube, const char *why)
+{
+    lose(tube->owner, why);
+}
+
+/* What has been put is to be acknowledged before the timer fires, or some of it. */
+static void
+watch_silence(struct holder *h)
+{
+    if (timer_is_set(&h->silent) || h->acked_frames == h->frames)
+        return;
+    h->watched = h->acked_frames;
+    loop_timer_set(h->link->loop, &h->silent, loop_now(h->link->loop) + LINK_SILENT_NS);
+}
+
+static void
+on_silent(struct timer *t)
+{
+    struct holder *h = container_of(t, struct holder, silent);
+
+    if (h->acked_frames == h->watched && h->acked_frames < h->frames)
+        lose(h, "it acknowledges nothing");
+    else
+        watch_silence(h);
+}
+
+/* Hot. */
+static void
+put(struct holder *h, const struct wire_frame *f)
+{
+    wire_put(tube_put_begin(h->tube), f);
+    h->frames++;
+    tube_put_end(h->tube);
+}
+
+/* The other end is there: all flows as they are now, then whatever is put. */
+static void
+on_ready(struct tube *tube)
+{
+    struct holder *h = tube->owner;
+    struct link *l = h->link;
+    struct wire_frame hello = {.kind = WIRE_HELLO,
+                               .u.hello = {.owner = l->roster->self,
+                                           .worker = (uint16_t)l->index,
+                                           .epoch = h->peer.epoch}};
+    struct wire_frame end = {.kind = WIRE_SNAPSHOT};
+
+    put(h, &hello);
+    l->telling = h;
+    l->hooks.on_snapshot(l->hooks.arg);
+    l->telling = NULL;
+    put(h, &end);
+    h->snapshot_end = h->frames;
+    h->ahead = h->frames - l->put;
+    watch_silence(h);
+    stat_add(&l->stats.snapshots, 1);
+}
+
+static void
+measure(struct holder *h)
+{
+    if (h->timed == 0 || h->acked_frames < h->timed)
+        return;
+    stat_hist_add(&h->link->stats.ack, loop_now_exact(h->link->loop) - h->timed_ns);
+    h->timed = 0;
+    count_tube(h);
+}
+
+/* It has as many frames. */
+static bool
+take_ack(struct holder *h, uint64_t frames)
+{
+    if (frames > h->frames || frames < h->acked_frames)
+        return false;
+    h->acked_frames = frames;
+    measure(h);
+    if (h->snapshot_end == 0 || frames < h->snapshot_end)
+        return true;
+    h->acked = frames - h->ahead;
+    if (h->state == HOLDER_TOLD)
+        become(h, HOLDER_IN_STEP);
+    return true;
+}
+
+static void
+on_record(struct tube *tube, const uint8_t *p, size_t n)
+{
+    struct holder *h = tube->owner;
+    struct pack_in in = {.p = p, .n = n};
+    struct wire_frame f;
+    uint64_t unknown = 0;
+    enum wire_next next;
+    bool good = true;
+
+    while (good && (next = wire_get(&in, &f, &unknown)) != WIRE_END)
+        good = next == WIRE_FRAME && (f.kind != WIRE_ACK || take_ack(h, f.u.ack.frames));
+    if (!good)
+        lose(h, "what it acknowledges makes no sense");
+    settle(h->link);
+}
+
+static const struct tube_ops holder_ops = {on_ready, on_record, on_broken};
+
+static void
+drop_holder(struct holder *h)
+{
+    close_tube(h);
+    become(h, HOLDER_NONE);
+}
+
+static void
+take_holder(struct link *l, struct holder *h, const struct link_holder *peer)
+{
+    *h = (struct holder){.link = l, .peer = *peer, .silent.fn = on_silent};
+    h->tube = tube_open(l->loop, l->keys, &peer->addr, LINK_SILENT_NS, &holder_ops, h, &l->n_tubes);
+    become(h, h->tube != NULL ? HOLDER_TOLD : HOLDER_LOST);
+}
+
+static bool
+is_among(const struct link_holders *hs, uint32_t epoch)
+{
+    for (unsigned i = 0; i < hs->n; i++)
+        if (hs->v[i].epoch == epoch)
+            return true;
+    return false;
+}
+
+static bool
+has_epoch(const struct link *l, uint32_t epoch)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state != HOLDER_NONE && l->holder[i].peer.epoch == epoch)
+            return true;
+    return false;
+}
+
+static struct holder *
+free_place(struct link *l)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state == HOLDER_NONE)
+            return &l->holder[i];
+    MC_NEVER("more holders than places");
+}
+
+static void
+set_holders(struct link *l, const struct link_holders *hs)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state != HOLDER_NONE && !is_among(hs, l->holder[i].peer.epoch))
+            drop_holder(&l->holder[i]);
+    for (unsigned i = 0; i < hs->n; i++)
+        if (!has_epoch(l, hs->v[i].epoch))
+            take_holder(l, free_place(l), &hs->v[i]);
+    settle(l);
+}
+
+/* --- what the worker says -----------------------------------------------------------------------
+ */
+
+static void
+put_to(struct holder *h, const struct wire_frame *f)
+{
+    put(h, f);
+    watch_silence(h);
+    if (h->timed == 0) {
+        h->timed = h->frames;
+        h->timed_ns = loop_now_exact(h->link->loop);
+    }
+}
+
+uint64_t
+link_put(struct link *l, const struct wire_frame *f)
+{
+    bool waits = false;
+
+    MC_CHECK(l, LINK_MAGIC);
+    l->put++;
+    stat_add(&l->stats.frames, 1);
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++) {
+        struct holder *h = &l->holder[i];
+
+        if (h->tube != NULL && h->tube->ready)
+            put_to(h, f);
+        waits |= counts(h);
+    }
+    if (!waits)
+        l->acked = l->put;
+    return l->put;
+}
+
+uint64_t
+link_acked(const struct link *l)
+{
+    return l->acked;
+}
+
+void
+link_tell(struct link *l, const struct wire_frame *f)
+{
+    MC_ASSERT(l->telling != NULL);
+    put(l->telling, f);
+}
+
+bool
+link_has_holder(const struct link *l)
+{
+    return stat_get(&l->stats.holders) > 0;
+}
+
+void
+link_handed_over(struct link *l, const struct flow_key *key)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state == HOLDER_IN_STEP) {
+            guard_away_set(l->roster->guard, key, l->holder[i].peer.guard_peer);
+            return;
+        }
+}
+
+/* --- the box ------------------------------------------------------------------------------------
+ */
+
+static void
+wake(struct link *l)
+{
+    uint64_t one = 1;
+
+    /* full only when it has been woken very often already */
+    if (write(l->event_fd, &one, sizeof(one)) < 0)
+        MC_ASSERT(errno == EAGAIN);
+}
+
+static struct box
+empty_box(struct link *l, struct link_holders *holders)
+{
+    struct box b;
+
+    pthread_mutex_lock(&l->roster->lock);
+    b = l->box;
+    *holders = l->roster->holders;
+    l->box.holders_new = l->box.reload = l->box.claimed_all = false;
+    l->box.adopted = NULL;
+    l->box.claimed = NULL;
+    l->box.n_adopted = l->box.n_claimed = 0;
+    pthread_mutex_unlock(&l->roster->lock);
+    return b;
+}
+
+static void
+reload_keys(struct link *l)
+{
+    struct errbuf e;
+
+    if (l->roster->key_file != NULL && keyring_reload(l->keys, l->roster->key_file, &e) != MC_OK)
+        log_error("takeover: worker %u: %s; the old keys stay in use", l->index, e.text);
+}
+
+static void
+let_go(struct link *l, const struct box *b)
+{
+    if (b->claimed_all)
+        l->hooks.on_claimed(l->hooks.arg, NULL, 0);
+    else
+        l->hooks.on_claimed(l->hooks.arg, b->claimed, b->n_claimed);
+    pthread_mutex_lock(&l->roster->lock);
+    l->box.claims = l->box.claimed_all || l->box.n_claimed > 0; /* more came meanwhile */
+    l->roster->on_news(l->roster->arg);
+    pthread_mutex_unlock(&l->roster->lock);
+}
+
+static void
+on_event(struct watch *w, unsigned revents)
+{
+    struct link *l = container_of(w, struct link, event);
+    struct link_holders holders;
+    uint64_t count;
+    struct box b;
+
+    if (read(l->event_fd, &count, sizeof(count)) < 0)
+        MC_ASSERT(errno == EAGAIN);
+    watch_arm(w, POLLIN);
+    b = empty_box(l, &holders);
+    if (b.reload)
+        reload_keys(l);
+    if (b.claimed_all || b.n_claimed > 0)
+        let_go(l, &b);
+    if (b.holders_new)
+        set_holders(l, &holders);
+    for (unsigned i = 0; i < b.n_adopted; i++) {
+        stat_add(&l->stats.adopted, 1);
+        l->hooks.on_adopted(l->hooks.arg, &b.adopted[i]);
+    }
+    free(b.claimed);
+    free(b.adopted);
+}
+
+/* --- the roster ---------------------------------------------------------------------------------
+ */
+
+#define FOREACH_LINK(l, r)                                \
+    for (unsigned at_ = 0; at_ < LINK_WORKERS_MAX; at_++) \
+        for (struct link *l = (r)->link[at_]; l != NULL; l = NULL)
+
+void
+link_roster_init(struct link_roster *r)
+{
+    pthread_mutex_init(&r->lock, NULL);
+}
+
+void
+link_roster_fini(struct link_roster *r)
+{
+    FOREACH_LINK(l, r)
+    MC_NEVER("a link outlives the takeover");
+    pthread_mutex_destroy(&r->lock);
+}
+
+void
+link_post_holders(struct link_roster *r, const struct link_holders *hs)
+{
+    pthread_mutex_lock(&r->lock);
+    r->holders = *hs;
+    FOREACH_LINK(l, r)
+    {
+        l->box.holders_new = true;
+        wake(l);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static struct link *
+next_link(struct link_roster *r)
+{
+    for (unsigned i = 0; i < LINK_WORKERS_MAX; i++) {
+        struct link *l = r->link[r->next++ % LINK_WORKERS_MAX];
+
+        if (l != NULL)
+            return l;
+    }
+    return NULL;
+}
+
+bool
+link_post_adopted(struct link_roster *r, struct adopted **a)
+{
+    struct link *l;
+
+    pthread_mutex_lock(&r->lock);
+    l = next_link(r);
+    if (l != NULL) {
+        struct box *b = &l->box;
+
+        b->adopted = mc_realloc(b->adopted, (b->n_adopted + 1) * sizeof(*b->adopted));
+        b->adopted[b->n_adopted++] = *a;
+        *a = NULL;
+        wake(l);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return l != NULL;
+}
+
+static void
+claim(struct box *b, const struct flow_key *keys, unsigned n)
+{
+    b->claims = true;
+    if (keys == NULL) {
+        b->claimed_all = true;
+        return;
+    }
+    b->claimed = mc_realloc(b->claimed, (b->n_claimed + n) * sizeof(*keys));
+    memcpy(b->claimed + b->n_claimed, keys, n * sizeof(*keys));
+    b->n_claimed += n;
+}
+
+void
+link_post_claimed(struct link_roster *r, const struct flow_key *keys, unsigned n)
+{
+    if (keys != NULL && n == 0)
+        return;
+    pthread_mutex_lock(&r->lock);
+    FOREACH_LINK(l, r)
+    {
+        claim(&l->box, keys, n);
+        wake(l);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+bool
+link_claims_done(struct link_roster *r)
+{
+    bool done = true;
+
+    pthread_mutex_lock(&r->lock);
+    FOREACH_LINK(l, r)
+    done = done && !l->box.claims;
+    pthread_mutex_unlock(&r->lock);
+    return done;
+}
+
+void
+link_post_reload_keys(struct link_roster *r)
+{
+    pthread_mutex_lock(&r->lock);
+    FOREACH_LINK(l, r)
+    {
+        l->box.reload = true;
+        wake(l);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static bool
+said_synced(const struct link *l, uint32_t epoch)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->box.said[i].epoch == epoch && l->box.said[i].synced)
+            return true;
+    return false;
+}
+
+static bool
+said_lost(const struct link *l, uint32_t epoch)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->box.said[i].epoch == epoch && l->box.said[i].lost)
+            return true;
+    return false;
+}
+
+bool
+link_is_synced(struct link_roster *r, uint32_t epoch)
+{
+    unsigned n = 0;
+    bool all = true;
+
+    pthread_mutex_lock(&r->lock);
+    FOREACH_LINK(l, r)
+    {
+        n++;
+        all = all && said_synced(l, epoch);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return n > 0 && all;
+}
+
+bool
+link_is_lost(struct link_roster *r, uint32_t epoch)
+{
+    bool lost = false;
+
+    pthread_mutex_lock(&r->lock);
+    FOREACH_LINK(l, r)
+    lost = lost || said_lost(l, epoch);
+    pthread_mutex_unlock(&r->lock);
+    return lost;
+}
+
+static void
+enlist(struct link *l)
+{
+    struct link_roster *r = l->roster;
+
+    pthread_mutex_lock(&r->lock);
+    MC_ASSERT(l->index < LINK_WORKERS_MAX && r->link[l->index] == NULL);
+    r->link[l->index] = l;
+    l->box.holders_new = true;
+    wake(l);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void
+delist(struct link *l)
+{
+    struct link_roster *r = l->roster;
+
+    pthread_mutex_lock(&r->lock);
+    r->link[l->index] = NULL;
+    r->on_news(r->arg); /* nobody waits for us */
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* --- life ---------------------------------------------------------------------------------------
+ */
+
+static enum mc_err
+load_keys(struct link *l, struct errbuf *e)
+{
+    if (l->roster->key_file != NULL)
+        return keyring_load(l->roster->key_file, &l->keys, e);
+    l->keys = keyring_new_null();
+    return MC_OK;
+}
+
+struct link *
+link_new(struct takeover *t, unsigned index, struct loop *loop, const struct link_hooks *hooks,
+         struct errbuf *e)
+{
+    struct link *l = mc_alloc(sizeof(*l));
+
+    *l = (struct link){.magic = LINK_MAGIC,
+                       .roster = takeover_roster(t),
+                       .index = index,
+                       .loop = loop,
+                       .hooks = *hooks};
+    l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->event_fd < 0) {
+        err_sys(e, "eventfd");
+        goto fail_free;
+    }
+    if (load_keys(l, e) != MC_OK)
+        goto fail_close;
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        l->holder[i].link = l;
+    watch_init(&l->event, loop, l->event_fd, on_event);
+    watch_arm(&l->event, POLLIN);
+    enlist(l);
+    return l;
+
+fail_close:
+    close(l->event_fd);
+fail_free:
+    free(l);
+    return NULL;
+}
+
+void
+link_close(struct link *l)
+{
+    struct link_holders unused;
+    struct box b;
+
+    MC_CHECK(l, LINK_MAGIC);
+    if (l->closed)
+        return;
+    l->closed = true;
+    delist(l);
+    watch_drop(&l->event);
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state != HOLDER_NONE)
+            drop_holder(&l->holder[i]);
+    l->acked = l->put;
+    b = empty_box(l, &unused);
+    for (unsigned i = 0; i < b.n_adopted; i++)
+        adopted_free(&b.adopted[i]);
+    free(b.adopted);
+    free(b.claimed);
+}
+
+bool
+link_is_gone(const struct link *l)
+{
+    return l->closed && l->n_tubes == 0;
+}
+
+void
+link_free(struct link **lp)
+{
+    struct link *l = *lp;
+
+    *lp = NULL;
+    if (l == NULL)
+        return;
+    MC_CHECK(l, LINK_MAGIC);
+    MC_ASSERT(link_is_gone(l));
+    close(l->event_fd);
+    keyring_free(&l->keys);
+    l->magic = 0;
+    free(l);
+}
+
+const struct link_stats *
+link_stats(const struct link *l)
+{
+    return &l->stats;
+}

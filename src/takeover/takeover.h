@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * takeover.h - connections that survive their balancer: the thread that sees to it.
+ *
+ * One thread a process.  It tells its peers every 20 ms that it lives and hears them (peers.h),
+ * keeps the lease by which the guard lets this balancer speak (guard.h), holds what the workers of
+ * its peers replicate (replica.h), takes packets of flows that nobody here knows, finds out whose
+ * they are, and where their owner is dead rebuilds the connection and gives it to a worker
+ * (link.h).  How all that fits together is told in docs/high-availability.md.
+ *
+ * Datagrams (beats) and connections (links of workers, questions) share one address; both are
+ * sealed with the cluster's keys.
+ *
+ * Life:  takeover_new()    with root's rights: programs, raw sockets, ports
+ *        takeover_start()  the thread; workers may make their links from then on
+ *        takeover_leave()  peers are told that this one goes
+ *        takeover_stop()   after the workers and their links have gone
+ *
+ * What takes a struct takeover may be called from any thread, unless it says otherwise.
+ */
+#ifndef MC_TAKEOVER_TAKEOVER_H
+#define MC_TAKEOVER_TAKEOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/stats.h"
+#include "base/units.h"
+#include "io/addr.h"
+#include "takeover/link.h"
+
+#define TAKEOVER_PORT      7711 /* unless told otherwise */
+#define TAKEOVER_PEERS_MAX 32
+
+struct guard;
+
+struct takeover_conf {
+    uint64_t id;                   /* of this member, as the cluster has it */
+    struct addr bind;              /* UDP and TCP */
+    const char *key_file;          /* NULL: none, and bind is on loopback */
+    const char *const *interfaces; /* where clients' packets come in */
+    unsigned n_interfaces;         /* 0: the one that has the address of bind */
+    const struct addr *ports;      /* as for takeover_ports_set() */
+    unsigned n_ports;
+    const struct addr *witnesses; /* addresses that answer pings */
+    unsigned n_witnesses;         /* 0: the default gateways of the interfaces */
+    unsigned replicas;            /* peers that hold a flow; 0: 1 */
+    unsigned n_workers;
+    void *arg;
+    /* On the takeover's thread.  Not fit: this balancer hears neither a peer nor a witness, has
+     * fenced itself and must attract no traffic. */
+    void (*on_fit)(void *arg, bool fit, const char *why);
+};
+
+/* Another member, whether it lives or not: that is found out by its beats. */
+struct takeover_peer {
+    uint64_t id;
+    struct addr addr;
+};
+
+/* Writer: the thread; any thread may read. */
+#define TAKEOVER_COUNTERS(X)                                                  \
+    X(beats_in, "beats heard")                                                \
+    X(beats_out, "beats sent")                                                \
+    X(refused, "datagrams and records that could not be opened or read")      \
+    X(peers_lost, "times that a peer was found dead")                         \
+    X(lease_lost, "times that the lease ran out while the process lived")     \
+    X(fenced, "times that this balancer fenced itself")                       \
+    X(frames_in, "frames of peers' workers")                                  \
+    X(frames_bad, "frames that made no sense: their line was dropped")        \
+    X(held, "packets of unknown flows")                                       \
+    X(released, "unknown flows left to the kernel, since nobody knows them")  \
+    X(flooded, "unknown flows left to the kernel, since there were too many") \
+    X(asks_out, "questions to peers whose a flow is")                         \
+    X(asks_in, "such questions of peers")                                     \
+    X(redirected, "flows whose packets are sent on to a live owner")          \
+    X(adopted, "connections rebuilt here")                                    \
+    X(given, "replicas given to peers where their packets came in")           \
+    X(broken, "connections that could not be carried on, and were reset")     \
+    X(rebuild_failed, "of these, those that the kernel refused")              \
+    X(probes, "clients of dead balancers that were asked to speak")           \
+    X(claimed, "flows that others had taken over while this process slept")
+
+struct takeover_stats {
+#define X(name, text) stat_u64 name;
+    TAKEOVER_COUNTERS(X)
+#undef X
+    stat_u64 replicas, replica_bytes; /* gauges */
+    struct stat_hist rebuild;         /* a packet held to its connection given to a worker */
+};
+
+/* For display. */
+struct takeover_peer_view {
+    uint64_t id;
+    struct addr addr;
+    bool alive, holder, heir, leaving; /* holder: of this balancer's flows */
+    bool fenced;                       /* as it says itself */
+    mc_ns heard_ns;                    /* age of its last beat; MC_NEVER_NS: never */
+    unsigned flows;                    /* of it that are held here */
+};
+
+struct takeover_view {
+    bool lease, fenced, leaving;
+    char why[128]; /* why it is fenced; empty */
+    unsigned n_peers;
+    struct takeover_peer_view peer[TAKEOVER_PEERS_MAX];
+};
+
+struct takeover;
+
+/* MC_ENOTSUP: the kernel or the rights lack something, which the errbuf names; the balancer can go
+ * on without.  Control thread, as takeover_start() and takeover_stop(). */
+enum mc_err takeover_new(const struct takeover_conf *, struct takeover **, struct errbuf *);
+enum mc_err takeover_start(struct takeover *, struct errbuf *);
+/* keep_guard: its programs stay and go on dropping what the kernel would say about flows that end
+ * with the process (it is replaced by another one at once).  NULL'ed. */
+void takeover_stop(struct takeover **, bool keep_guard);
+
+/* The members of the cluster besides this one. */
+void takeover_peers_set(struct takeover *, const struct takeover_peer *, unsigned n);
+/* Where connections are protected: the addresses of the listeners that want it. */
+void takeover_ports_set(struct takeover *, const struct addr *, unsigned n);
+/* The key file has changed. */
+void takeover_reload_keys(struct takeover *);
+/* Peers are told that this one leaves: none makes it a holder any more, and what it holds is given
+ * to whoever asks.  What it owns it keeps until its workers hand it over. */
+void takeover_leave(struct takeover *);
+
+/* For the workers' calls that the guard takes from any thread. */
+struct guard *takeover_guard(const struct takeover *);
+
+void takeover_view(struct takeover *, struct takeover_view *out);
+const struct takeover_stats *takeover_stats(const struct takeover *);
+
+#endif
