@@ -31,6 +31,7 @@ typedef int cmd_f(int argc, char **argv);
     X("pools", cmd_pools, "[--socket PATH] [--json]", "the pools and how they are")               \
     X("listeners", cmd_listeners, "[--socket PATH] [--json]", "where clients connect")            \
     X("routes", cmd_routes, "[--socket PATH] [--json]", "which requests go to which pool")        \
+    X("vips", cmd_vips, "[--socket PATH] [--json]", "the addresses that it carries, and why")     \
     X("costs", cmd_costs, "[--socket PATH] [--json]", "what requests need, as it was learned")    \
     X("explain", cmd_explain, "[--socket PATH] [--json] [-H 'NAME: VALUE' ...] METHOD URL",       \
       "where a request would go now, and why not elsewhere")                                      \

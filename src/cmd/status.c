@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cmd/answer.h"
+#include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "cmd/table.h"
 #include "control/conf.h"
@@ -329,6 +330,37 @@ cmd_costs(int argc, char **argv)
     return show(argc, argv, "/v1/costs", costs_table);
 }
 
+static void
+vips_table(const json_t *j)
+{
+    struct table t;
+    json_t *v;
+    size_t i;
+
+    table_init(&t, "VIP ADDRESS INTERFACE STATE SINCE WHY");
+    json_array_foreach(json_object_get(j, "vips"), i, v)
+    {
+        const char *state = answer_word(v, "state");
+        bool good = strcmp(state, "carried") == 0, away = strcmp(state, "away") == 0;
+
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(v, "vip"));
+        table_add(&t, TABLE_PLAIN, "%s/%lld", answer_word(v, "address"),
+                  answer_number(v, "prefix"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(v, "interface"));
+        table_add(&t, good ? TABLE_GOOD : away ? TABLE_ODD : TABLE_BAD, "%s", state);
+        table_add(&t, TABLE_PLAIN, "%.19sZ", answer_word(v, "since"));
+        table_add(&t, TABLE_PLAIN, "%s", answer_word(v, "why"));
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+}
+
+int
+cmd_vips(int argc, char **argv)
+{
+    return show(argc, argv, "/v1/vips", vips_table);
+}
+
 int
 cmd_routes(int argc, char **argv)
 {
@@ -374,6 +406,16 @@ cluster_line(const json_t *c)
 }
 
 static void
+fit_line(const json_t *j)
+{
+    bool fit = json_is_true(json_object_get(j, "fit"));
+
+    printf("traffic      %s%s%s%s%s\n", table_colour(stdout, fit ? TABLE_GOOD : TABLE_BAD),
+           fit ? "wanted" : "not wanted", table_colour(stdout, TABLE_PLAIN), fit ? "" : ": ",
+           fit ? "" : answer_word(j, "unfit_because"));
+}
+
+static void
 status_text(const json_t *j)
 {
     const json_t *counters = json_object_get(j, "counters"), *conf = json_object_get(j, "config");
@@ -390,6 +432,7 @@ status_text(const json_t *j)
            table_colour(stdout, all_open ? TABLE_GOOD : TABLE_BAD),
            answer_number(j, "open_servers"), answer_number(j, "servers"),
            table_colour(stdout, TABLE_PLAIN));
+    fit_line(j);
     cluster_line(json_object_get(j, "cluster"));
     printf("connections  %lld open, %lld so far, %lld refused\n", answer_number(j, "connections"),
            answer_number(counters, "connections"), answer_number(counters, "connections_refused"));
@@ -404,7 +447,20 @@ status_text(const json_t *j)
            answer_number(conf, "failed_reloads"));
 }
 
-/* 0: it serves and has a server available; 1: it answers but cannot serve, or does not answer. */
+/* For track scripts: one short question, nothing printed. */
+static int
+quiet_status(const char *socket)
+{
+    struct client_answer a;
+    enum mc_err rv = client_ask(socket, "/v1/fit", NULL, &a, NULL);
+
+    buf_free(&a.body);
+    if (rv != MC_OK || (a.status != 200 && a.status != 503))
+        return 3;
+    return a.status == 200 ? 0 : 1;
+}
+
+/* 0: it is fit for traffic; 1: it answers and is not; 3: it does not answer. */
 int
 cmd_status(int argc, char **argv)
 {
@@ -414,18 +470,17 @@ cmd_status(int argc, char **argv)
 
     if (rv != 0)
         return rv;
-    j = answer_get(o.socket, "/v1/status", o.quiet);
+    if (o.quiet)
+        return quiet_status(o.socket);
+    j = answer_get(o.socket, "/v1/status", false);
     if (j == NULL)
-        return 1;
-    rv = strcmp(answer_word(j, "state"), "serving") == 0 && answer_number(j, "open_servers") > 0
-             ? 0
-             : 1;
-    if (o.json && !o.quiet) {
+        return 3;
+    rv = json_is_true(json_object_get(j, "fit")) ? 0 : 1;
+    if (o.json) {
         answer_print(j);
         return rv;
     }
-    if (!o.quiet)
-        status_text(j);
+    status_text(j);
     json_decref(j);
     return rv;
 }

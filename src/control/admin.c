@@ -18,6 +18,7 @@
 #include "control/member.h"
 #include "control/metrics.h"
 #include "control/view.h"
+#include "control/vip.h"
 #include "httpd/httpd.h"
 
 struct admin {
@@ -43,7 +44,9 @@ reply_json(struct httpd_response *r, json_t *j)
 #define VIEW(name)                                                                             \
     static void get_##name(void *arg, const struct httpd_request *q, struct httpd_response *r) \
     {                                                                                          \
+        vip_busy(arg, true);                                                                   \
         reply_json(r, view_##name(arg));                                                       \
+        vip_busy(arg, false);                                                                  \
     }
 VIEW(status)
 VIEW(servers)
@@ -73,6 +76,25 @@ get_explain(void *arg, const struct httpd_request *q, struct httpd_response *r)
 }
 
 static void
+get_vips(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    reply_json(r, vip_view(arg));
+}
+
+/* For programs that ask often whether traffic should come here. */
+static void
+get_fit(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct buf why = {0};
+    bool fit = fit_now(arg, &why);
+
+    r->type = "text/plain; charset=utf-8";
+    r->status = fit ? 200 : 503;
+    buf_printf(&r->body, "%s\n", fit ? "fit" : why.p);
+    buf_free(&why);
+}
+
+static void
 get_members(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
     reply_json(r, member_view(arg));
@@ -92,7 +114,9 @@ static void
 get_metrics(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
     r->type = "text/plain; version=0.0.4; charset=utf-8"; /* the text format of Prometheus */
+    vip_busy(arg, true);
     metrics_text(arg, &r->body);
+    vip_busy(arg, false);
 }
 
 /* POOL/NAME behind /v1/servers/. */
@@ -310,7 +334,8 @@ static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/v1/routes", get_routes},   {HTTP_M_GET, "/v1/config", get_config},
     {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_GET, "/v1/explain", get_explain},
     {HTTP_M_POST, "/v1/reload", post_reload}, {HTTP_M_GET, "/v1/members", get_members},
-    {HTTP_M_POST, "/v1/leave", post_leave},
+    {HTTP_M_POST, "/v1/leave", post_leave},   {HTTP_M_GET, "/v1/vips", get_vips},
+    {HTTP_M_GET, "/v1/fit", get_fit},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */

@@ -134,9 +134,10 @@ find(const struct binds *b, const struct addr *a)
 }
 
 static enum mc_err
-open_sockets(struct bound *e, unsigned n_workers, unsigned unix_mode, struct errbuf *err)
+open_sockets(struct bound *e, unsigned n_workers, const struct binds_how *how, struct errbuf *err)
 {
-    struct sock_listen_opts opts = {.reuseport = true, .unix_mode = unix_mode};
+    struct sock_listen_opts opts = {
+        .reuseport = true, .unix_mode = how->unix_mode, .absent = how->absent};
     struct stat st;
 
     for (unsigned i = 0; i < n_workers; i++) {
@@ -154,7 +155,7 @@ open_sockets(struct bound *e, unsigned n_workers, unsigned unix_mode, struct err
 }
 
 static enum mc_err
-bind_new(struct binds *b, const struct addr *a, unsigned unix_mode, struct bound **out,
+bind_new(struct binds *b, const struct addr *a, const struct binds_how *how, struct bound **out,
          struct errbuf *err)
 {
     struct bound *e = mc_alloc(sizeof(*e));
@@ -162,7 +163,7 @@ bind_new(struct binds *b, const struct addr *a, unsigned unix_mode, struct bound
 
     e->addr = *a;
     e->fds = mc_alloc(b->n_workers * sizeof(*e->fds));
-    rv = open_sockets(e, b->n_workers, unix_mode, err);
+    rv = open_sockets(e, b->n_workers, how, err);
     if (rv != MC_OK)
         return rv;
     e->id = ++b->last_id;
@@ -174,17 +175,17 @@ bind_new(struct binds *b, const struct addr *a, unsigned unix_mode, struct bound
 }
 
 enum mc_err
-binds_take(struct binds *b, const struct addr *a, unsigned unix_mode, struct bind_fd *out,
+binds_take(struct binds *b, const struct addr *a, const struct binds_how *how, struct bind_fd *out,
            struct errbuf *err)
 {
     struct bound *e = find(b, a);
 
     if (e == NULL) {
-        enum mc_err rv = bind_new(b, a, unix_mode, &e, err);
+        enum mc_err rv = bind_new(b, a, how, &e, err);
 
         if (rv != MC_OK)
             return rv;
-    } else if (is_unix(e) && chmod(e->addr.u.un.sun_path, unix_mode) != 0) {
+    } else if (is_unix(e) && chmod(e->addr.u.un.sun_path, how->unix_mode) != 0) {
         log_warn("%s: mode cannot be changed", e->addr.u.un.sun_path);
     }
     e->wanted = true;

@@ -14,6 +14,11 @@
 
 struct binds;
 
+struct binds_how {
+    unsigned unix_mode;
+    bool absent; /* the host may not have the address now: one that comes and goes */
+};
+
 struct binds *binds_new(unsigned n_workers);
 void binds_free(struct binds **); /* closes all, removes the files of unix sockets */
 
@@ -21,8 +26,8 @@ void binds_free(struct binds **); /* closes all, removes the files of unix socke
  * go, or the set is given up, and what was bound for it is closed. */
 void binds_begin(struct binds *);
 /* out->addr, ->fds (an array that the caller frees; the descriptors are ours) and ->id. */
-enum mc_err binds_take(struct binds *, const struct addr *, unsigned unix_mode, struct bind_fd *out,
-                       struct errbuf *);
+enum mc_err binds_take(struct binds *, const struct addr *, const struct binds_how *,
+                       struct bind_fd *out, struct errbuf *);
 void binds_give_up(struct binds *);
 /* Workers have been told of the new set: lets go of the sockets that have retired, at once, so that
  * nobody queues where nobody will accept.  A worker may still be reading the set before, so the

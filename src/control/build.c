@@ -46,8 +46,22 @@ build_listeners(struct build *b, struct conf *c, struct snapshot *s)
     c->n_listeners = 0;
 }
 
+static bool
+is_vip(const struct conf *c, const struct addr *bind)
+{
+    for (unsigned i = 0; i < c->n_vips; i++)
+        for (unsigned k = 0; k < c->vips[i].n_addrs; k++) {
+            struct addr a = c->vips[i].addrs[k].base;
+
+            addr_set_port(&a, addr_port(bind));
+            if (addr_eq(&a, bind))
+                return true;
+        }
+    return false;
+}
+
 static enum mc_err
-build_binds(struct build *b, struct snapshot *s, struct errbuf *e)
+build_binds(struct build *b, const struct conf *c, struct snapshot *s, struct errbuf *e)
 {
     enum mc_err rv = MC_OK;
     unsigned n = 0;
@@ -62,7 +76,8 @@ build_binds(struct build *b, struct snapshot *s, struct errbuf *e)
         for (unsigned j = 0; j < lc->n_binds && rv == MC_OK; j++) {
             struct bind_fd *out = &s->binds[s->n_binds];
 
-            rv = binds_take(b->binds, &lc->binds[j], lc->unix_mode, out, e);
+            rv = binds_take(b->binds, &lc->binds[j],
+                            &(struct binds_how){lc->unix_mode, is_vip(c, &lc->binds[j])}, out, e);
             out->listener = i;
             s->n_binds += rv == MC_OK;
             if (rv != MC_OK)
@@ -194,7 +209,7 @@ build_snapshot(struct build *b, struct conf *c, struct snapshot **out, struct er
     build_listeners(b, c, s);
     rv = build_pools(b, c, s, e);
     if (rv == MC_OK)
-        rv = build_binds(b, s, e);
+        rv = build_binds(b, c, s, e);
     if (rv != MC_OK) {
         build_free_snapshot(&s);
         return rv;

@@ -336,12 +336,31 @@ fill_access_log(struct conf_run *run, cfg_t *cfg, struct conf *c)
     fill(run, sec, CONF_ACCESS_LOG, at, &c->access_log);
 }
 
+static void
+fill_fit(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    fill(run, one_section(cfg, conf_place_name(CONF_FIT)), CONF_FIT, (struct conf_at){0, 1},
+         &c->fit);
+}
+
 /* An array for the sections of a place; each struct that goes there begins with its name. */
 static void *
 section_array(cfg_t *cfg, enum conf_place place, size_t elem_bytes, unsigned *n)
 {
     *n = cfg_size(cfg, conf_place_name(place));
     return mc_alloc((*n + 1) * elem_bytes);
+}
+
+static void
+fill_vips(struct conf_run *run, cfg_t *cfg, struct conf *c)
+{
+    c->vips = section_array(cfg, CONF_VIP, sizeof(*c->vips), &c->n_vips);
+    for (unsigned i = 0; i < c->n_vips; i++) {
+        cfg_t *sec = cfg_getnsec(cfg, conf_place_name(CONF_VIP), i);
+
+        c->vips[i].name = mc_strdup(cfg_title(sec));
+        fill(run, sec, CONF_VIP, section_at(run, CONF_VIP, i), &c->vips[i]);
+    }
 }
 
 static void
@@ -352,6 +371,8 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
     fill_admin(run, cfg, c);
     fill_cluster(run, cfg, c);
     fill_takeover(run, cfg, c);
+    fill_fit(run, cfg, c);
+    fill_vips(run, cfg, c);
     c->listeners = section_array(cfg, CONF_LISTEN, sizeof(*c->listeners), &c->n_listeners);
     for (unsigned i = 0; i < c->n_listeners; i++)
         fill_listener(run, cfg_getnsec(cfg, "listen", i), i, &c->listeners[i]);
@@ -470,6 +491,14 @@ conf_route_fini(struct route_conf *r)
     *r = (struct route_conf){0};
 }
 
+static void
+vip_fini(struct vip_conf *v)
+{
+    free(v->name);
+    free(v->addrs);
+    free(v->interface);
+}
+
 void
 conf_free(struct conf **cp)
 {
@@ -484,6 +513,9 @@ conf_free(struct conf **cp)
         pool_conf_free(&c->pools[i]);
     for (unsigned i = 0; i < c->n_routes; i++)
         conf_route_fini(&c->routes[i]);
+    for (unsigned i = 0; i < c->n_vips; i++)
+        vip_fini(&c->vips[i]);
+    free(c->vips);
     free(c->listeners);
     free(c->pools);
     free(c->routes);

@@ -49,6 +49,26 @@ struct conf_takeover {
     unsigned replicas;
 };
 
+/* When this balancer is fit for traffic, see fit.h. */
+struct conf_fit {
+    bool need_server;
+    unsigned connections_percent; /* of max-connections; 0: never */
+    mc_ns lag_ns;                 /* 0: never */
+    mc_ns overload_after_ns, recover_after_ns;
+    mc_ns stall_ns;
+};
+
+enum vip_mode { VIP_ROUTE, VIP_CLUSTER };
+
+struct vip_conf {
+    char *name;
+    struct addr_net *addrs; /* AF_INET or AF_INET6, port 0 */
+    unsigned n_addrs;
+    char *interface;
+    enum vip_mode mode;
+    mc_ns return_after_ns;
+};
+
 struct conf {
     char *file;
     unsigned workers; /* 0: one a core */
@@ -67,6 +87,9 @@ struct conf {
     struct conf_admin admin;
     struct conf_cluster cluster;
     struct conf_takeover takeover;
+    struct conf_fit fit;
+    struct vip_conf *vips;
+    unsigned n_vips;
     struct listener_conf *listeners;
     unsigned n_listeners;
     struct pool_conf *pools;

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/map.h"
 #include "cluster/swim.h"
+#include "control/keeper.h"
 #include "base/near.h"
 
 /* --- the run -----------------------------------------------------------------------------------
@@ -375,6 +376,56 @@ check_listeners(struct conf_run *run, const struct conf *c)
     }
 }
 
+/* An address is carried once. */
+static void
+check_vip_twice(struct conf_run *run, const struct conf *c, unsigned v, unsigned i)
+{
+    const struct addr *a = &c->vips[v].addrs[i].base;
+    char text[ADDR_TEXT];
+
+    for (unsigned w = 0; w <= v; w++)
+        for (unsigned k = 0; k < (w < v ? c->vips[w].n_addrs : i); k++)
+            if (addr_eq(a, &c->vips[w].addrs[k].base))
+                conf_run_fault(run, run->text->sections[CONF_VIP][v],
+                               "vip \"%s\": %s is there twice, expected once", c->vips[v].name,
+                               addr_ip_text(a, text));
+}
+
+static void
+check_vip_mode(struct conf_run *run, struct conf_at at, const struct conf *c,
+               const struct vip_conf *v)
+{
+    if (v->mode != VIP_CLUSTER)
+        return;
+    if (!c->cluster.given)
+        conf_run_fault(run, at,
+                       "vip \"%s\": mode = cluster without a cluster, expected cluster {...}",
+                       v->name);
+    if (strcmp(v->interface, "lo") == 0)
+        conf_run_fault(run, at,
+                       "vip \"%s\": mode = cluster on lo, where nobody asks for addresses, "
+                       "expected interface = \"eth0\" or another",
+                       v->name);
+}
+
+static void
+check_vips(struct conf_run *run, const struct conf *c)
+{
+    unsigned n = 0;
+
+    for (unsigned v = 0; v < c->n_vips; v++) {
+        struct conf_at at = run->text->sections[CONF_VIP][v];
+
+        n += c->vips[v].n_addrs;
+        for (unsigned i = 0; i < c->vips[v].n_addrs; i++)
+            check_vip_twice(run, c, v, i);
+        check_vip_mode(run, at, c, &c->vips[v]);
+    }
+    if (n > KEEPER_SLOTS)
+        conf_run_fault(run, run->text->sections[CONF_VIP][0],
+                       "%u addresses in vip sections, expected at most %d", n, KEEPER_SLOTS);
+}
+
 /* What must be there at all; the first line of the first file is as good a place as any. */
 static void
 check_presence(struct conf_run *run, const struct conf *c)
@@ -545,6 +596,7 @@ void
 conf_check(struct conf_run *run, const struct conf *c)
 {
     check_presence(run, c);
+    check_vips(run, c);
     check_listeners(run, c);
     check_takeover(run, c);
     check_binds(run);

@@ -53,6 +53,7 @@ static_assert(PROXY_OUT_AUTHORITY == 1 && PROXY_OUT_ALPN == 2 && PROXY_OUT_TLS =
                   PROXY_OUT_UNIQUE_ID == 8 && PROXY_OUT_CHECKSUM == 16,
               "the words of send-proxy-tlvs");
 static_assert(PROTECT_REQUESTS == 0 && PROTECT_RESPONSES == 1, "the words of replicate");
+static_assert(VIP_ROUTE == 0 && VIP_CLUSTER == 1, "the words of mode");
 static_assert(WATCH_AGENT == 0 && WATCH_NODE == 1 && WATCH_CHECK == 2, "the words of agent-type");
 
 /* clang-format off */
@@ -111,6 +112,8 @@ const struct conf_key conf_keys[] = {
     SECTION(TOP, "cluster", CLUSTER, false, "the other balancers, with which this one acts as one"),
     SECTION(TOP, "takeover", TAKEOVER, false,
         "how the others of the cluster take over connections of listeners that want it"),
+    SECTION(TOP, "fit", FIT, false, "when this balancer should attract traffic"),
+    SECTION(TOP, "vip", VIP, true, "addresses that clients know, carried while the balancer is fit"),
     SECTION(TOP, "listen", LISTEN, true, "where clients connect"),
     SECTION(TOP, "pool", POOL, true, "servers that can answer for each other"),
     SECTION(TOP, "route", ROUTE, true, "which requests go to which pool; the first that matches"),
@@ -151,6 +154,30 @@ const struct conf_key conf_keys[] = {
         "the default gateway when not given"),
     KEY(TAKEOVER, "replicas", UINT, conf_takeover, replicas, "1", "1..4",
         "balancers that know a connection beside the one that serves it"),
+    /* --- fit: struct conf_fit --- */
+    KEY(FIT, "need-server", BOOL, conf_fit, need_server, "yes", NULL,
+        "not fit while no server of any pool is available"),
+    KEY(FIT, "connections", PERCENT, conf_fit, connections_percent, "100", "0..100",
+        "overloaded at this share of max-connections; 0 is never"),
+    KEY(FIT, "lag", DURATION, conf_fit, lag_ns, "1s", "0..1m",
+        "overloaded while a worker takes so long to come to what is new; 0 is never"),
+    KEY(FIT, "overload-after", DURATION, conf_fit, overload_after_ns, "1s", "0..1h",
+        "how long that must last"),
+    KEY(FIT, "recover-after", DURATION, conf_fit, recover_after_ns, "5s", "0..1h",
+        "how long it must be over, at nine tenths of these bounds"),
+    KEY(FIT, "stall", DURATION, conf_fit, stall_ns, "200ms", "50ms..1m",
+        "a balancer that is stopped or hangs for so long loses its vip addresses"),
+
+    /* --- vip: struct vip_conf --- */
+    LIST(VIP, "address", VIP_ADDRESS, vip_conf, addrs, n_addrs, true,
+        "the addresses: 192.0.2.10, 2001:db8::10/128; all of the address when no length is given"),
+    KEY(VIP, "interface", INTERFACE, vip_conf, interface, "lo", NULL,
+        "where they are put"),
+    KEY(VIP, "mode", WORD, vip_conf, mode, "route", "route|cluster",
+        "route: every fit balancer carries them, and a routing daemon announces what is there; "
+        "cluster: one member of the cluster carries each of them, and tells the network by ARP and NDP"),
+    KEY(VIP, "return-after", DURATION, vip_conf, return_after_ns, "10s", "0..1h",
+        "cluster: how long a member that comes back must be fit before it carries them again"),
 
     /* --- listen: struct listener_conf --- */
     LIST(LISTEN, "bind", BIND, listener_conf, binds, n_binds, true,
@@ -416,6 +443,8 @@ static const char *const place_names[CONF_N_PLACES] = {
     [CONF_ACCESS_LOG] = "access-log",
     [CONF_ADMIN] = "admin",
     [CONF_CLUSTER] = "cluster",
+    [CONF_FIT] = "fit",
+    [CONF_VIP] = "vip",
     [CONF_TAKEOVER] = "takeover",
     [CONF_PROTECT] = "takeover",
     [CONF_LISTEN] = "listen",

@@ -23,6 +23,8 @@ enum conf_place {
     CONF_ADMIN,
     CONF_CLUSTER,
     CONF_TAKEOVER,
+    CONF_FIT,
+    CONF_VIP,
     CONF_LISTEN,
     CONF_HTTP2,
     CONF_PROTECT,
@@ -55,9 +57,10 @@ enum conf_kind {
     CONF_SIZE,         /* any unsigned */
     CONF_BIND,         /* list of struct addr */
     CONF_NET,          /* list of struct addr_net */
+    CONF_VIP_ADDRESS,  /* list of struct addr_net: an address of a host, with its prefix */
     CONF_HTTP,         /* struct addr; "none" leaves it empty */
     CONF_IP,           /* list of struct addr, without port */
-    CONF_INTERFACE,    /* list of char *: names as ip-link(8) has them */
+    CONF_INTERFACE,    /* char *, or a list of them: names as ip-link(8) has them */
     CONF_RESOLVER,     /* char *: list joined by commas, as dns_new() wants it */
     CONF_BALANCE,      /* const struct policy * */
     CONF_HASH_BY,      /* enum pool_hash_by; the name goes to pool_conf.hash_name */

@@ -291,6 +291,24 @@ static const struct {
      "listen x { bind = \"*:81\" protocol = h2 takeover { } }\n" REST,
      "t:3: warning: listen \"x\": takeover has no effect with protocol = h2, expected plain "
      "HTTP/1\n"},
+    /* vip */
+    {"vip \"v\" { }\n" REST, "t:1: vip \"v\": no address, expected address = address\n"},
+    {"vip \"v\" { address = \"192.0.2.300\" }\n" REST,
+     "t:1: address: \"192.0.2.300\" is no address, expected like \"192.0.2.10\" or "
+     "\"2001:db8::10/128\"\n"},
+    {"vip \"v\" { address = \"192.0.2.1\" interface = \"a/b\" }\n" REST,
+     "t:1: interface: \"a/b\" is not the name of an interface, expected like \"eth0\"\n"},
+    {"vip \"v\" { address = {\"192.0.2.1\", \"192.0.2.1/24\"} }\n" REST,
+     "t:1: vip \"v\": 192.0.2.1 is there twice, expected once\n"},
+    {"vip \"v\" { address = \"::1\" }\nvip \"w\" { address = {\"::2\", \"::1\"} }\n" REST,
+     "t:2: vip \"w\": ::1 is there twice, expected once\n"},
+    {"vip \"v\" { address = \"192.0.2.1\" mode = cluster interface = eth0 }\n" REST,
+     "t:1: vip \"v\": mode = cluster without a cluster, expected cluster {...}\n"},
+    {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" }\nvip \"v\" { address = \"192.0.2.1\" mode "
+     "= "
+     "cluster }\n" REST,
+     "t:3: vip \"v\": mode = cluster on lo, where nobody asks for addresses, expected interface = "
+     "\"eth0\" or another\n"},
     {ROUTE_WITH("pool = \"app\" listen = \"web\""),
      "t:1: listen: \"web\" takes requests, expected a listener with protocol = tcp\n"},
     {ROUTE_WITH("pool = \"app\" listen = \"wep\""),
@@ -434,6 +452,28 @@ agents_are_read(void **state)
     assert_int_equal(c->pools[0].servers[0].agent_kind, WATCH_AGENT);
     assert_string_equal(c->pools[0].servers[1].agent, "[::1]:9100");
     assert_int_equal(c->pools[0].servers[1].agent_kind, WATCH_NODE);
+    conf_free(&c);
+}
+
+static void
+vips_are_read(void **state)
+{
+    struct conf *c = good("vip \"a\" { address = {\"192.0.2.10\", \"2001:db8::10/64\"} }\n"
+                          "fit { need-server = no connections = 80% lag = 0 }\n"
+                          "listen l { bind = \"*:80\" }\n"
+                          "pool p { server s { address = \"a:1\" } }\nroute r { pool = p }\n");
+
+    assert_int_equal(c->n_vips, 1);
+    assert_string_equal(c->vips[0].name, "a");
+    assert_string_equal(c->vips[0].interface, "lo");
+    assert_int_equal(c->vips[0].mode, VIP_ROUTE);
+    assert_int_equal(c->vips[0].n_addrs, 2);
+    assert_int_equal(c->vips[0].addrs[0].prefix_bits, 32);
+    assert_int_equal(c->vips[0].addrs[1].prefix_bits, 64);
+    assert_false(c->fit.need_server);
+    assert_int_equal(c->fit.connections_percent, 80);
+    assert_int_equal(c->fit.lag_ns, 0);
+    assert_int_equal(c->fit.stall_ns, 200 * MC_MS);
     conf_free(&c);
 }
 
@@ -903,6 +943,7 @@ main(void)
         cmocka_unit_test(an_unknown_policy_is_told_all_that_there_are),
         cmocka_unit_test(an_agent_makes_resource_the_default),
         cmocka_unit_test(agents_are_read),
+        cmocka_unit_test(vips_are_read),
         cmocka_unit_test(class_rules_are_read),
         cmocka_unit_test(faults_of_class_rules_are_told),
         cmocka_unit_test(classes_without_resource_are_warned_of),

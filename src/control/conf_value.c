@@ -649,7 +649,9 @@ value_interface(const struct conf_key *k, struct str text, void *object, void *f
                 STR_ARG(text));
         return false;
     }
-    if (object != NULL)
+    if (!k->list)
+        store_text(field, text);
+    else if (object != NULL)
         *(char **)list_grow(k, object, sizeof(char *)) = str_dup(text);
     return true;
 }
@@ -662,6 +664,24 @@ value_net(const struct conf_key *k, struct str text, void *object, void *field, 
 
     if (addr_parse_net(text, &net, &why) != MC_OK) {
         err_set(e, "%s, expected like \"10.0.0.0/8\", \"2001:db8::1\" or unix", why.text);
+        return false;
+    }
+    if (object != NULL)
+        *(struct addr_net *)list_grow(k, object, sizeof(net)) = net;
+    return true;
+}
+
+static bool
+value_vip_address(const struct conf_key *k, struct str text, void *object, void *field,
+                  struct errbuf *e)
+{
+    struct addr_net net;
+
+    if (addr_parse_net(text, &net, NULL) != MC_OK || net.base.u.sa.sa_family == AF_UNIX) {
+        err_set(e,
+                "\"" STR_FMT
+                "\" is no address, expected like \"192.0.2.10\" or \"2001:db8::10/128\"",
+                STR_ARG(text));
         return false;
     }
     if (object != NULL)
@@ -850,6 +870,7 @@ static const struct {
     [CONF_SIZE] = {"size", value_size},
     [CONF_BIND] = {"address:port", value_bind},
     [CONF_NET] = {"network", value_net},
+    [CONF_VIP_ADDRESS] = {"address", value_vip_address},
     [CONF_HTTP] = {"address:port or none", value_http},
     [CONF_IP] = {"address", value_ip},
     [CONF_INTERFACE] = {"interface", value_interface},

@@ -9,6 +9,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/node.h"
+#include "control/vip.h"
+
+/* How often servers and load are looked at. */
+#define LOOK_NS (50 * MC_MS)
 
 static const char *const voice_texts[] = {
 #define X(name, text) text,
@@ -92,4 +96,81 @@ fit_settle(struct node *n)
             log_warn("not fit for traffic: %s", why.p);
     }
     buf_free(&why);
+    vip_settle(n);
+}
+
+void
+fit_metrics(const struct node *n, struct buf *b)
+{
+    const struct fit *f = &n->fit;
+
+    buf_printf(b,
+               "# HELP meercat_fit 1 while this balancer should attract traffic\n"
+               "# TYPE meercat_fit gauge\nmeercat_fit %d\n",
+               (int)fit_now(n, NULL));
+    buf_printf(b, "# HELP meercat_fit_objections 1 for each that says it should not\n"
+                  "# TYPE meercat_fit_objections gauge\n");
+    for (enum fit_voice v = 0; v < FIT_N_VOICES; v++)
+        buf_printf(b, "meercat_fit_objections{voice=\"%s\"} %d\n", voice_texts[v],
+                   (int)f->said[v].objects);
+}
+
+/* --- what nobody else says ---------------------------------------------------------------------
+ */
+
+/* As fit_say(), where it is news: only this thread says these. */
+static void
+say_if_new(struct node *n, enum fit_voice v, bool fit, const char *why)
+{
+    if (n->fit.said[v].objects == fit)
+        fit_say(n, v, fit, why);
+}
+
+static void
+look_at_servers(struct node *n)
+{
+    unsigned open = 0;
+
+    for (unsigned i = 0; i < n->current->n_pools; i++)
+        open += atomic_load(&n->current->pools[i]->live->n_open);
+    say_if_new(n, FIT_SERVERS, open > 0 || !n->conf->fit.need_server, NULL);
+}
+
+static void
+look_at_load(struct node *n)
+{
+    const struct conf_fit *f = &n->conf->fit;
+    struct overload_conf c = {f->connections_percent, f->lag_ns, f->overload_after_ns,
+                              f->recover_after_ns};
+    struct overload_sample s = {.connections_max = (uint64_t)listen_connections_max(n->current)};
+    mc_ns now = loop_now(n->loop);
+    char why[sizeof(n->fit.said[0].why)] = "";
+    bool on;
+
+    for (unsigned i = 0; i < n->n_workers; i++) {
+        mc_ns lag_ns = worker_lag(n->workers[i], now);
+
+        s.lag_ns = lag_ns > s.lag_ns ? lag_ns : s.lag_ns;
+        s.connections += stat_get(&worker_stats(n->workers[i])->active_connections);
+    }
+    on = overload_look(&n->fit.overload, &c, &s, now, why, sizeof(why));
+    say_if_new(n, FIT_OVERLOADED, !on, why);
+}
+
+static void
+on_look(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, fit.timer);
+
+    look_at_servers(n);
+    look_at_load(n);
+    loop_timer_set(n->loop, t, loop_now(n->loop) + LOOK_NS);
+}
+
+void
+fit_start(struct node *n)
+{
+    fit_say(n, FIT_STARTING, true, NULL);
+    n->fit.timer.fn = on_look;
+    on_look(&n->fit.timer);
 }

@@ -12,13 +12,15 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "control/overload.h"
+#include "io/loop.h"
 
 /*  name        in words       who says it */
 #define FIT_VOICES(X)                                                   \
     X(STARTING, "starting")     /* node.c: workers accept */            \
-    X(SERVERS, "no server")     /* vip.c, where it is asked for */      \
+    X(SERVERS, "no server")     /* fit.c, where it is asked for */      \
     X(STOPPING, "stopping")     /* drain, leave, the end */             \
-    X(OVERLOADED, "overloaded") /* overload.c */                        \
+    X(OVERLOADED, "overloaded") /* fit.c by overload.h */               \
     X(FENCED, "fenced")         /* takeover: cut off from the others */ \
     X(OPERATOR, "operator")     /* a person */
 
@@ -37,7 +39,10 @@ struct fit_said {
 struct fit {
     pthread_mutex_t lock;
     struct fit_said said[FIT_N_VOICES];
-    bool was; /* when fit_settle() looked last; control thread */
+    /* control thread */
+    bool was; /* when fit_settle() looked last */
+    struct overload overload;
+    struct timer timer; /* when to look at servers and load again */
 };
 
 struct node;
@@ -51,11 +56,16 @@ void fit_say(struct node *, enum fit_voice, bool fit, const char *why);
  * 1000 of 1000 connections".  Any thread. */
 bool fit_now(const struct node *, struct buf *why);
 
+/* meercat_fit, and what objects. */
+void fit_metrics(const struct node *, struct buf *);
+
 /* --- for node.c, control thread --- */
 
 /* Not fit, since it is starting. */
 void fit_open(struct fit *);
 void fit_close(struct fit *);
+/* Workers accept: begins to look at servers and load. */
+void fit_start(struct node *);
 /* Acts on what was said since the last time. */
 void fit_settle(struct node *);
 

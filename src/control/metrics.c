@@ -14,6 +14,7 @@
 #include "control/learned.h"
 #include "control/member.h"
 #include "control/view.h"
+#include "control/vip.h"
 
 #ifndef MEERCAT_VERSION
 #define MEERCAT_VERSION "0-dev"
@@ -503,4 +504,6 @@ metrics_text(const struct node *n, struct buf *b)
     servers(n, b);
     learned_metrics(n, b);
     member_metrics(n, b);
+    fit_metrics(n, b);
+    vip_metrics(n, b);
 }

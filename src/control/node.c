@@ -27,6 +27,7 @@
 #include "control/admin.h"
 #include "control/member.h"
 #include "control/notify.h"
+#include "control/vip.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
 /* A snapshot was certainly looked at by every worker this long after the next one was handed out:
@@ -165,6 +166,7 @@ note_restarts(const struct conf *old, const struct conf *new, struct buf *text)
     note_restart(text, cluster_differs(old, new),
                  "cluster, but for join and the keys in key-file,");
     note_restart(text, takeover_differs(&old->takeover, &new->takeover), "takeover");
+    note_restart(text, old->fit.stall_ns != new->fit.stall_ns, "stall of fit");
 }
 
 #define SWAP(a, b)                \
@@ -183,9 +185,20 @@ keep_cluster(struct conf_cluster *old, struct conf_cluster *new)
     SWAP(old->n_join, new->n_join);
 }
 
+/* Who started without a vip has no keeper, and no right to change addresses any more. */
+static void
+keep_vips(const struct node *n, struct conf *old, struct conf *new)
+{
+    SWAP(old->fit.stall_ns, new->fit.stall_ns);
+    if (n->vip != NULL)
+        return;
+    SWAP(old->vips, new->vips);
+    SWAP(old->n_vips, new->n_vips);
+}
+
 /* These stay what they were, so that the next reload still tells that they differ. */
 static void
-keep_restart_parts(struct conf *old, struct conf *new)
+keep_restart_parts(const struct node *n, struct conf *old, struct conf *new)
 {
     SWAP(old->workers, new->workers);
     SWAP(old->engine, new->engine);
@@ -198,6 +211,7 @@ keep_restart_parts(struct conf *old, struct conf *new)
     SWAP(old->admin, new->admin);
     keep_cluster(&old->cluster, &new->cluster);
     SWAP(old->takeover, new->takeover);
+    keep_vips(n, old, new);
 }
 
 static void
@@ -233,12 +247,14 @@ reload(struct node *n, struct buf *text)
         return false;
     }
     note_restarts(n->conf, c, text);
-    keep_restart_parts(n->conf, c);
+    note_restart(text, n->vip == NULL && c->n_vips > 0, "the first vip");
+    keep_restart_parts(n, n->conf, c);
     conf_free(&n->conf);
     n->conf = c;
     log_setup(c->log_level, notify_has_journal());
     put_in_force(n, s);
     member_reloaded(n, text);
+    vip_reloaded(n);
     tickets_refresh(n); /* the cluster's keys may be others */
     return true;
 }
@@ -251,6 +267,7 @@ node_reload(struct node *n, struct buf *text)
         return false;
     }
     notify_reloading();
+    vip_busy(n, true);
     n->reload.ok = reload(n, text);
     n->reload.wall_ns = units_wall_ns();
     n->reload.n_good += n->reload.ok;
@@ -260,6 +277,7 @@ node_reload(struct node *n, struct buf *text)
                  (unsigned long long)n->current->generation);
     else
         log_error("%s is not good: everything stays as it was", n->options.conf_file);
+    vip_busy(n, false);
     notify_ready();
     return n->reload.ok;
 }
@@ -480,6 +498,8 @@ start_as_root(struct node *n, struct errbuf *e)
     privs_raise_fd_limit();
     rv = privs_find(&n->privs, n->conf->user, n->conf->group, e);
     if (rv == MC_OK)
+        rv = vip_open(n, e);
+    if (rv == MC_OK)
         rv = open_access_log(n, e);
     if (rv == MC_OK)
         rv = member_open(n, e);
@@ -552,7 +572,8 @@ start(struct node *n, struct errbuf *e)
     if (rv == MC_OK) {
         start_timers(n);
         member_start(n);
-        fit_say(n, FIT_STARTING, true, NULL);
+        fit_start(n);
+        vip_start(n);
     }
     return rv;
 }
@@ -596,8 +617,8 @@ stop_workers(struct node *n)
 static void
 stop_loop(struct node *n)
 {
-    struct timer *timers[] = {&n->retire_timer, &n->alive_timer, &n->status_timer, &n->leave.timer,
-                              &n->tickets.timer};
+    struct timer *timers[] = {&n->retire_timer, &n->alive_timer,   &n->status_timer,
+                              &n->leave.timer,  &n->tickets.timer, &n->fit.timer};
 
     admin_stop(n);
     if (n->dns != NULL)
@@ -619,6 +640,7 @@ stop_loop(struct node *n)
 void
 node_stop(struct node *n)
 {
+    vip_stop(n);
     stop_workers(n);
     if (n->build.fleet != NULL)
         brains_save(fleet_brains(n->build.fleet));

@@ -24,6 +24,7 @@
 
 struct admin;
 struct member;
+struct vip;
 
 struct node_options {
     const char *conf_file;
@@ -64,6 +65,7 @@ struct node {
     struct admin *admin;
     struct tickets tickets;
     struct member *member; /* NULL: this balancer is alone */
+    struct vip *vip;       /* NULL: it carries no addresses */
 };
 
 /* Serves until it is told to end; returns the exit status. */

@@ -10,11 +10,11 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/log.h"
 
 enum mc_err
@@ -23,7 +23,7 @@ privs_find(struct privs *p, const char *user, const char *group, struct errbuf *
     const struct passwd *pw;
     const struct group *gr;
 
-    *p = (struct privs){.wanted = false};
+    *p = (struct privs){.caps = {CAP_NET_BIND_SERVICE}, .n_caps = 1};
     if (user == NULL)
         return MC_OK;
     pw = getpwnam(user);
@@ -53,14 +53,21 @@ privs_give_file(const struct privs *p, const char *path)
         log_warn("%s: cannot be given to %s: %s", path, p->name, strerror(errno));
 }
 
+void
+privs_keep(struct privs *p, cap_value_t cap)
+{
+    MC_ASSERT(p->n_caps < PRIVS_CAPS_MAX);
+    p->caps[p->n_caps++] = cap;
+}
+
 /* Permitted and effective, not inheritable: for this process, not for what it might run. */
 static enum mc_err
-keep_only_bind(struct errbuf *e)
+keep_caps(const struct privs *p, struct errbuf *e)
 {
-    static const cap_value_t bind_low = CAP_NET_BIND_SERVICE;
     cap_t caps = cap_init();
-    bool ok = caps != NULL && cap_set_flag(caps, CAP_PERMITTED, 1, &bind_low, CAP_SET) == 0 &&
-              cap_set_flag(caps, CAP_EFFECTIVE, 1, &bind_low, CAP_SET) == 0 &&
+    bool ok = caps != NULL &&
+              cap_set_flag(caps, CAP_PERMITTED, (int)p->n_caps, p->caps, CAP_SET) == 0 &&
+              cap_set_flag(caps, CAP_EFFECTIVE, (int)p->n_caps, p->caps, CAP_SET) == 0 &&
               cap_set_proc(caps) == 0;
 
     if (!ok)
@@ -82,7 +89,7 @@ privs_drop(const struct privs *p, struct errbuf *e)
     if (prctl(PR_SET_KEEPCAPS, 1) != 0 || initgroups(p->name, p->gid) != 0 ||
         setresgid(p->gid, p->gid, p->gid) != 0 || setresuid(p->uid, p->uid, p->uid) != 0)
         return err_sys(e, p->name);
-    return keep_only_bind(e);
+    return keep_caps(p, e);
 }
 
 void

@@ -297,6 +297,7 @@ view_status(const struct node *n)
 {
     struct stat_hist times = {0};
     unsigned servers = 0, open = 0;
+    struct buf why = {0};
     json_t *j;
 
     for (unsigned i = 0; i < n->current->n_pools; i++) {
@@ -311,6 +312,9 @@ view_status(const struct node *n)
                   "uptime_s", (double)(units_wall_ns() - n->started_wall_ns) / (double)MC_SEC);
     json_object_set_new(j, "step", json_string(leave_step_text(n)));
     json_object_set_new(j, "config", view_config(n));
+    json_object_set_new(j, "fit", json_boolean(fit_now(n, &why)));
+    json_object_set_new(j, "unfit_because", view_text(why.p));
+    buf_free(&why);
     json_object_set_new(j, "cluster", member_brief(n));
     json_object_set_new(j, "servers", json_integer(servers));
     json_object_set_new(j, "open_servers", json_integer(open));

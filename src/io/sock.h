@@ -133,6 +133,7 @@ struct sock_listen_opts {
     int backlog;        /* 0: SOMAXCONN */
     bool reuseport;     /* one socket per worker on the same address */
     unsigned unix_mode; /* permission bits of a unix socket; 0: by umask */
+    bool absent;        /* an address that this host may not have now (IP_FREEBIND) */
 };
 /* A bound, listening, nonblocking, close-on-exec fd, or -1 and why.  [::] is V6ONLY so that *:80
  * can stand beside it.  A unix socket file that nobody listens on is replaced. */

@@ -28,6 +28,10 @@ set_options(int fd, const struct addr *a, const struct sock_listen_opts *o, stru
         return true;
     if (a->u.sa.sa_family == AF_INET6 && !set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, "IPV6_V6ONLY", eb))
         return false;
+    if (o->absent && !(a->u.sa.sa_family == AF_INET6
+                           ? set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, "IPV6_FREEBIND", eb)
+                           : set_int(fd, IPPROTO_IP, IP_FREEBIND, "IP_FREEBIND", eb)))
+        return false;
     if (o->reuseport && !set_int(fd, SOL_SOCKET, SO_REUSEPORT, "SO_REUSEPORT", eb))
         return false;
     return set_int(fd, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR", eb) &&

@@ -52,8 +52,8 @@ port_of(struct sock *s)
 }
 
 /* Half of the descriptors: each client may need a connection to a server as well. */
-static int32_t
-process_limit(const struct snapshot *s)
+int32_t
+listen_connections_max(const struct snapshot *s)
 {
     static _Atomic int32_t from_rlimit;
     int32_t limit = atomic_load_explicit(&from_rlimit, memory_order_relaxed);
@@ -79,7 +79,7 @@ claim(const struct listen_port *p)
     const int32_t max = (int32_t)p->max_connections;
 
     if (atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed) >=
-        process_limit(p->worker->current->snap))
+        listen_connections_max(p->worker->current->snap))
         goto fail_process;
     if (atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed) >= max &&
         max != 0)

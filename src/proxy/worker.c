@@ -140,6 +140,7 @@ on_wake(void *arg)
     bool part, drain, stop;
     mc_ns deadline_ns, idle_ns;
 
+    atomic_store(&w->called_ns, 0);
     pthread_mutex_lock(&w->inbox_lock);
     s = w->inbox.adopt;
     part = w->inbox.part;
@@ -354,6 +355,18 @@ worker_drain(struct worker *w, mc_ns deadline_ns, mc_ns idle_ns)
     w->inbox.drain_idle_ns = idle_ns;
     pthread_mutex_unlock(&w->inbox_lock);
     loop_wake(w->loop);
+}
+
+mc_ns
+worker_lag(struct worker *w, mc_ns now)
+{
+    mc_ns called_ns = atomic_load(&w->called_ns);
+
+    if (called_ns != 0)
+        return now - called_ns;
+    atomic_store(&w->called_ns, now);
+    loop_wake(w->loop);
+    return 0;
 }
 
 void

@@ -93,6 +93,11 @@ void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);
 const struct tls_stats *worker_tls_stats(const struct worker *, bool with_servers);
 const char *worker_engine(const struct worker *);
+/* How long the worker has not come to the last call of this, 0: it has; then calls it anew.  So the
+ * length of its turns is seen from outside, when it is called regularly. */
+mc_ns worker_lag(struct worker *, mc_ns now);
+/* How many client connections the process takes; any thread. */
+int32_t listen_connections_max(const struct snapshot *);
 /* Queued requests may go on: a server became available.  Any thread. */
 void worker_wake(struct worker *);
 

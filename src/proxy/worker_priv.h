@@ -108,6 +108,8 @@ struct worker {
         mc_ns drain_deadline_ns, drain_idle_ns;
     } inbox;
 
+    _Atomic mc_ns called_ns; /* by worker_lag(); 0: it has come */
+
     struct worker_stats stats __attribute__((aligned(64)));
 };
 

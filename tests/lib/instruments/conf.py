@@ -29,7 +29,7 @@ class Conf:
 
     def __init__(self, **top):
         self.top = top
-        self.listeners, self.pools, self.routes = {}, {}, {}
+        self.listeners, self.pools, self.routes, self.vips = {}, {}, {}, {}
 
     def listen(self, name, **keys):
         self.listeners[name] = keys
@@ -44,8 +44,14 @@ class Conf:
         self.routes[name] = dict(keys, pool=pool)
         return self
 
+    def vip(self, name, **keys):
+        self.vips[name] = keys
+        return self
+
     def __str__(self):
         out = block("", self.top)
+        for name, keys in self.vips.items():
+            out += f'vip "{name}" {{\n{block("  ", keys)}}}\n'
         for name, keys in self.listeners.items():
             out += f'listen "{name}" {{\n{block("  ", keys)}}}\n'
         for name, (keys, servers) in self.pools.items():

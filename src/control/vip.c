@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * vip.c - the addresses that clients know, see vip.h.
+ */
+#include "control/vip.h"
+
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "control/keeper.h"
+#include "control/node.h"
+#include "control/view.h"
+#include "io/netlink.h"
+
+/* How often interfaces are looked at: whether what we put there is still there, and whether what
+ * could not be put there can be. */
+#define CHECK_NS (1 * MC_SEC)
+
+#define VIP_STATES(X)     \
+    X(AWAY, "away")       \
+    X(CARRIED, "carried") \
+    X(FOREIGN, "foreign") \
+    X(FAILED, "failed")
+
+enum vip_state {
+#define X(name, text) VIP_##name,
+    VIP_STATES(X)
+#undef X
+};
+
+static const char *const state_texts[] = {
+#define X(name, text) text,
+    VIP_STATES(X)
+#undef X
+};
+
+/* One address of a vip section. */
+struct vip_addr {
+    char *name, *interface;
+    struct addr_net addr;
+    char text[ADDR_TEXT]; /* without the prefix */
+    unsigned slot;        /* the keeper's */
+    unsigned ifindex;     /* where it is carried */
+    bool local;           /* packets to it are taken in, carried or not */
+    enum vip_mode mode;
+    enum vip_state state;
+    char why[160];
+    int64_t since_wall_ns;
+    uint64_t n_carried, n_taken; /* times; by the keeper */
+};
+
+struct vip {
+    struct node *node;
+    struct netlink nl;
+    struct keeper *keeper;
+    bool keeper_alive, started;
+    struct timer tick_timer, check_timer;
+    struct vip_addr *v;
+    unsigned n;
+};
+
+/* --- one address -------------------------------------------------------------------------------
+ */
+
+static void
+set_state(struct vip_addr *a, enum vip_state to, const char *why)
+{
+    bool same = a->state == to && strcmp(a->why, why) == 0;
+
+    snprintf(a->why, sizeof(a->why), "%s", why);
+    if (a->state != to)
+        a->since_wall_ns = units_wall_ns();
+    a->n_carried += to == VIP_CARRIED && a->state != to;
+    a->state = to;
+    if (!same)
+        log_line(to == VIP_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, "vip %s: %s on %s: %s%s%s",
+                 a->name, a->text, a->interface, state_texts[to], why[0] ? ": " : "", why);
+}
+
+/* The address is on the interface already. */
+static void
+take_over(struct vip *v, struct vip_addr *a)
+{
+    enum netlink_owner owner;
+    struct errbuf e;
+
+    if (netlink_addr_owner(&v->nl, a->ifindex, &a->addr, &owner, &e) != MC_OK) {
+        keeper_drop(v->keeper, a->slot);
+        set_state(a, VIP_FAILED, e.text);
+    } else if (owner == NETLINK_OURS) {
+        set_state(a, VIP_CARRIED, "left behind by an earlier process");
+    } else {
+        keeper_drop(v->keeper, a->slot);
+        set_state(a, VIP_FOREIGN, "put there by somebody else");
+    }
+}
+
+static void
+carry(struct vip *v, struct vip_addr *a)
+{
+    struct errbuf e;
+    enum mc_err rv;
+
+    a->ifindex = if_nametoindex(a->interface);
+    if (a->ifindex == 0) {
+        set_state(a, VIP_FAILED, "there is no such interface");
+        return;
+    }
+    keeper_hold(v->keeper, a->slot, a->ifindex, &a->addr);
+    rv = netlink_addr_add(&v->nl, a->ifindex, &a->addr, &e);
+    if (rv == MC_OK) {
+        set_state(a, VIP_CARRIED, "");
+    } else if (rv == MC_EEXIST) {
+        take_over(v, a);
+    } else {
+        keeper_drop(v->keeper, a->slot);
+        set_state(a, VIP_FAILED, e.text);
+    }
+}
+
+static void
+put_away(struct vip *v, struct vip_addr *a, const char *why)
+{
+    struct errbuf e;
+    bool carried = a->state == VIP_CARRIED;
+    enum mc_err rv = carried ? netlink_addr_del(&v->nl, a->ifindex, &a->addr, &e) : MC_OK;
+
+    if (rv != MC_OK && rv != MC_ENOENT) {
+        set_state(a, VIP_CARRIED, e.text);
+        return;
+    }
+    if (carried)
+        keeper_drop(v->keeper, a->slot);
+    set_state(a, VIP_AWAY, why);
+}
+
+static void
+take_in(struct vip *v, struct vip_addr *a)
+{
+    struct errbuf e;
+    enum mc_err rv;
+
+    if (a->mode != VIP_ROUTE || a->local)
+        return;
+    keeper_hold_local(v->keeper, a->slot, &a->addr);
+    rv = netlink_local_add(&v->nl, &a->addr, &e);
+    a->local = rv == MC_OK || rv == MC_EEXIST;
+    if (a->local)
+        return;
+    keeper_drop_local(v->keeper, a->slot);
+    log_warn("vip %s: %s: %s; connections break when it is not carried", a->name, a->text, e.text);
+}
+
+static void
+take_in_no_more(struct vip *v, struct vip_addr *a)
+{
+    if (!a->local)
+        return;
+    a->local = false;
+    netlink_local_del(&v->nl, &a->addr, NULL);
+    keeper_drop_local(v->keeper, a->slot);
+}
+
+/* What a process of ours left behind that had no time to remove it, and should not be there. */
+static void
+sweep(struct vip *v, struct vip_addr *a)
+{
+    unsigned ifindex = if_nametoindex(a->interface);
+    enum netlink_owner owner;
+
+    if (ifindex != 0 && netlink_addr_owner(&v->nl, ifindex, &a->addr, &owner, NULL) == MC_OK &&
+        owner == NETLINK_OURS && netlink_addr_del(&v->nl, ifindex, &a->addr, NULL) == MC_OK)
+        log_warn("vip %s: %s on %s was left behind by an earlier process: removed", a->name,
+                 a->text, a->interface);
+}
+
+/* --- all of them -------------------------------------------------------------------------------
+ */
+
+static void
+settle_one(struct vip *v, struct vip_addr *a, bool fit, const char *why)
+{
+    if (!fit && (a->state != VIP_AWAY || strcmp(a->why, why) != 0))
+        put_away(v, a, why);
+    else if (fit && a->state != VIP_CARRIED)
+        carry(v, a);
+}
+
+void
+vip_settle(struct node *n)
+{
+    struct vip *v = n->vip;
+    struct buf why = {0};
+    bool fit;
+
+    if (v == NULL || !v->started)
+        return;
+    fit = fit_now(n, &why);
+    for (unsigned i = 0; i < v->n; i++)
+        take_in(v, &v->v[i]);
+    for (unsigned i = 0; i < v->n; i++)
+        settle_one(v, &v->v[i], fit, why.p != NULL ? why.p : "");
+    buf_free(&why);
+}
+
+/* What the keeper took while this thread did not run is carried again, if it still should be. */
+static void
+on_tick(struct timer *t)
+{
+    struct vip *v = container_of(t, struct vip, tick_timer);
+    bool took = false;
+
+    v->keeper_alive = keeper_tick(v->keeper);
+    for (unsigned i = 0; i < v->n; i++) {
+        struct vip_addr *a = &v->v[i];
+
+        if (!keeper_took(v->keeper, a->slot))
+            continue;
+        a->n_taken++;
+        took = true;
+        set_state(a, VIP_AWAY, "removed by the keeper: this balancer was stopped or hung");
+    }
+    if (took)
+        vip_settle(v->node);
+    loop_timer_set(v->node->loop, t, loop_now(v->node->loop) + keeper_tick_every(v->keeper));
+}
+
+/* Somebody may have removed what we carry, or the kernel with an interface that went down. */
+static void
+check_carried(struct vip *v, struct vip_addr *a)
+{
+    enum netlink_owner owner;
+
+    if (a->state != VIP_CARRIED ||
+        netlink_addr_owner(&v->nl, a->ifindex, &a->addr, &owner, NULL) != MC_OK ||
+        owner == NETLINK_OURS)
+        return;
+    keeper_drop(v->keeper, a->slot);
+    set_state(a, VIP_AWAY, "somebody else has removed it");
+}
+
+static void
+on_check(struct timer *t)
+{
+    struct vip *v = container_of(t, struct vip, check_timer);
+
+    for (unsigned i = 0; i < v->n; i++)
+        check_carried(v, &v->v[i]);
+    vip_settle(v->node);
+    loop_timer_set(v->node->loop, t, loop_now(v->node->loop) + CHECK_NS);
+}
+
+/* --- configuration -----------------------------------------------------------------------------
+ */
+
+static void
+addr_fini(struct vip_addr *a)
+{
+    free(a->name);
+    free(a->interface);
+}
+
+static unsigned
+free_slot(const struct vip *v)
+{
+    bool used[KEEPER_SLOTS] = {false};
+    unsigned slot = 0;
+
+    for (unsigned i = 0; i < v->n; i++)
+        used[v->v[i].slot] = true;
+    while (used[slot])
+        slot++;
+    MC_ASSERT(slot < KEEPER_SLOTS);
+    return slot;
+}
+
+static void
+add_addr(struct vip *v, const struct vip_conf *c, const struct addr_net *addr)
+{
+    struct vip_addr *a;
+
+    v->v = mc_realloc(v->v, (v->n + 1) * sizeof(*v->v));
+    a = &v->v[v->n];
+    *a = (struct vip_addr){
+        .name = mc_strdup(c->name),
+        .interface = mc_strdup(c->interface),
+        .addr = *addr,
+        .slot = free_slot(v),
+        .mode = c->mode,
+        .why = "starting",
+        .since_wall_ns = units_wall_ns(),
+    };
+    addr_ip_text(&addr->base, a->text);
+    v->n++;
+}
+
+static bool
+is_in_section(const struct vip_addr *a, const struct vip_conf *c)
+{
+    for (unsigned i = 0; i < c->n_addrs; i++)
+        if (addr_eq(&a->addr.base, &c->addrs[i].base) &&
+            a->addr.prefix_bits == c->addrs[i].prefix_bits && a->mode == c->mode &&
+            strcmp(a->interface, c->interface) == 0 && strcmp(a->name, c->name) == 0)
+            return true;
+    return false;
+}
+
+static bool
+is_in_conf(const struct vip_addr *a, const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_vips; i++)
+        if (is_in_section(a, &c->vips[i]))
+            return true;
+    return false;
+}
+
+static bool
+has_addr(const struct vip *v, const struct vip_conf *c, const struct addr_net *addr)
+{
+    for (unsigned i = 0; i < v->n; i++)
+        if (addr_eq(&v->v[i].addr.base, &addr->base) && is_in_section(&v->v[i], c))
+            return true;
+    return false;
+}
+
+/* The list becomes that of the configuration; what is in both goes on as it is. */
+static void
+follow_conf(struct vip *v, const struct conf *c)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < v->n; i++) {
+        struct vip_addr *a = &v->v[i];
+
+        if (is_in_conf(a, c)) {
+            v->v[kept++] = *a;
+            continue;
+        }
+        put_away(v, a, "not configured any more");
+        take_in_no_more(v, a);
+        addr_fini(a);
+    }
+    v->n = kept;
+    for (unsigned i = 0; i < c->n_vips; i++)
+        for (unsigned k = 0; k < c->vips[i].n_addrs; k++)
+            if (!has_addr(v, &c->vips[i], &c->vips[i].addrs[k]))
+                add_addr(v, &c->vips[i], &c->vips[i].addrs[k]);
+}
+
+void
+vip_reloaded(struct node *n)
+{
+    if (n->vip == NULL)
+        return;
+    follow_conf(n->vip, n->conf);
+    vip_settle(n);
+}
+
+void
+vip_busy(struct node *n, bool busy)
+{
+    if (n->vip != NULL)
+        keeper_busy(n->vip->keeper, busy);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+enum mc_err
+vip_open(struct node *n, struct errbuf *e)
+{
+    struct vip *v;
+    enum mc_err rv;
+
+    if (n->conf->n_vips == 0)
+        return MC_OK;
+    if (!netlink_allowed(e)) {
+        err_wrap(e, "vip");
+        return MC_ENOTSUP;
+    }
+    privs_keep(&n->privs, CAP_NET_ADMIN);
+    v = mc_alloc(sizeof(*v));
+    v->node = n;
+    v->tick_timer.fn = on_tick;
+    v->check_timer.fn = on_check;
+    rv = netlink_open(&v->nl, e);
+    if (rv != MC_OK) {
+        free(v);
+        return rv;
+    }
+    rv = keeper_start(&n->privs, n->conf->fit.stall_ns, &v->keeper, e);
+    if (rv != MC_OK) {
+        netlink_close(&v->nl);
+        free(v);
+        return rv;
+    }
+    v->keeper_alive = true;
+    follow_conf(v, n->conf);
+    n->vip = v;
+    return MC_OK;
+}
+
+void
+vip_start(struct node *n)
+{
+    struct vip *v = n->vip;
+
+    if (v == NULL)
+        return;
+    v->started = true;
+    if (!fit_now(n, NULL))
+        for (unsigned i = 0; i < v->n; i++)
+            sweep(v, &v->v[i]);
+    on_tick(&v->tick_timer);
+    on_check(&v->check_timer);
+}
+
+static void
+end(struct node *n)
+{
+    struct vip *v = n->vip;
+
+    n->vip = NULL;
+    loop_timer_clear(n->loop, &v->tick_timer);
+    loop_timer_clear(n->loop, &v->check_timer);
+    keeper_stop(&v->keeper);
+    netlink_close(&v->nl);
+    for (unsigned i = 0; i < v->n; i++)
+        addr_fini(&v->v[i]);
+    free(v->v);
+    free(v);
+}
+
+void
+vip_hand_over(struct node *n)
+{
+    if (n->vip != NULL)
+        end(n);
+}
+
+void
+vip_stop(struct node *n)
+{
+    struct vip *v = n->vip;
+
+    if (v == NULL)
+        return;
+    for (unsigned i = 0; i < v->n; i++) {
+        if (v->v[i].state == VIP_CARRIED)
+            put_away(v, &v->v[i], "ended");
+        take_in_no_more(v, &v->v[i]);
+    }
+    end(n);
+}
+
+/* --- for display -------------------------------------------------------------------------------
+ */
+
+static json_t *
+one_view(const struct vip_addr *a)
+{
+    return json_pack("{s:o, s:s, s:i, s:o, s:s, s:s, s:o}", "vip", view_text(a->name), "address",
+                     a->text, "prefix", (int)a->addr.prefix_bits, "interface",
+                     view_text(a->interface), "state", state_texts[a->state], "why", a->why,
+                     "since", view_wall_time(a->since_wall_ns));
+}
+
+json_t *
+vip_view(const struct node *n)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; n->vip != NULL && i < n->vip->n; i++)
+        json_array_append_new(list, one_view(&n->vip->v[i]));
+    return json_pack("{s:o, s:b}", "vips", list, "keeper",
+                     (int)(n->vip != NULL && n->vip->keeper_alive));
+}
+
+static void
+metric(const struct vip *v, struct buf *b, const char *name, const char *kind, const char *help,
+       uint64_t (*value)(const struct vip_addr *))
+{
+    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
+    for (unsigned i = 0; i < v->n; i++)
+        buf_printf(b, "%s{vip=\"%s\",address=\"%s\"} %llu\n", name, v->v[i].name, v->v[i].text,
+                   (unsigned long long)value(&v->v[i]));
+}
+
+static uint64_t
+is_carried(const struct vip_addr *a)
+{
+    return a->state == VIP_CARRIED;
+}
+
+static uint64_t
+times_carried(const struct vip_addr *a)
+{
+    return a->n_carried;
+}
+
+static uint64_t
+times_taken(const struct vip_addr *a)
+{
+    return a->n_taken;
+}
+
+void
+vip_metrics(const struct node *n, struct buf *b)
+{
+    const struct vip *v = n->vip;
+
+    if (v == NULL)
+        return;
+    metric(v, b, "meercat_vip_carried", "gauge", "1 while this balancer carries the address",
+           is_carried);
+    metric(v, b, "meercat_vip_carried_total", "counter", "times that it was put on its interface",
+           times_carried);
+    metric(v, b, "meercat_vip_taken_total", "counter",
+           "times that the keeper removed it since the balancer was stopped or hung", times_taken);
+    buf_printf(b,
+               "# HELP meercat_vip_keeper 1 while the process is there that removes addresses\n"
+               "# TYPE meercat_vip_keeper gauge\nmeercat_vip_keeper %d\n",
+               (int)v->keeper_alive);
+}

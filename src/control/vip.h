@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * vip.h - the addresses that clients know: carried while this balancer is fit, and no longer.
+ *
+ * An address is put on its interface by netlink and taken away again; who announces what is there
+ * (a routing daemon, with mode = route) needs no script.  With this mode packets to it are taken
+ * in as long as the process lives, announced or not, so that connections may end in order.  What an
+ * operator put there himself is left alone; what an earlier process of ours left behind is taken
+ * over.  keeper.h removes the addresses of a balancer that cannot.
+ *
+ * Control thread.  Without vip sections n->vip is NULL and all of this does nothing.
+ */
+#ifndef MC_CONTROL_VIP_H
+#define MC_CONTROL_VIP_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct node;
+
+/* Before any socket and thread is made, and before root is given up: forks the keeper. */
+enum mc_err vip_open(struct node *, struct errbuf *);
+/* Workers accept. */
+void vip_start(struct node *);
+/* Another configuration is in force. */
+void vip_reloaded(struct node *);
+/* Carries what it should and removes what it should not, now. */
+void vip_settle(struct node *);
+/* The balancer is about to be busy on this thread for longer than usual, or is done with it. */
+void vip_busy(struct node *, bool);
+/* The addresses stay where they are, and are somebody else's from now on: the process that takes
+ * over.  It calls vip_open() and vip_start() as any does, and finds them with our mark. */
+void vip_hand_over(struct node *);
+/* Removes what is carried; the keeper ends. */
+void vip_stop(struct node *);
+
+/* {"vips": [...], "keeper": bool}; empty without. */
+json_t *vip_view(const struct node *);
+void vip_metrics(const struct node *, struct buf *);
+
+#endif

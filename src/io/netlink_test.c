@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * netlink_test.c - addresses come, go, and are known again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "io/netlink_harness.h"
+
+static struct netlink nl;
+static unsigned lo;
+
+static enum netlink_owner
+owner(const char *text)
+{
+    struct addr_net net = netlink_harness_net(text);
+    enum netlink_owner out;
+
+    assert_int_equal(netlink_addr_owner(&nl, lo, &net, &out, NULL), MC_OK);
+    return out;
+}
+
+static enum mc_err
+add(const char *text)
+{
+    struct addr_net net = netlink_harness_net(text);
+
+    return netlink_addr_add(&nl, lo, &net, NULL);
+}
+
+static enum mc_err
+del(const char *text)
+{
+    struct addr_net net = netlink_harness_net(text);
+
+    return netlink_addr_del(&nl, lo, &net, NULL);
+}
+
+static void
+addresses_come_and_go(void **state)
+{
+    static const char *const texts[] = {"192.0.2.10/32", "192.0.2.129/25", "2001:db8::10/128"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_int_equal(owner(texts[i]), NETLINK_NOBODY);
+        assert_int_equal(del(texts[i]), MC_ENOENT);
+        assert_int_equal(add(texts[i]), MC_OK);
+        assert_int_equal(owner(texts[i]), NETLINK_OURS);
+        assert_int_equal(add(texts[i]), MC_EEXIST);
+        assert_int_equal(del(texts[i]), MC_OK);
+        assert_int_equal(owner(texts[i]), NETLINK_NOBODY);
+    }
+}
+
+static void
+what_others_put_there_is_theirs(void **state)
+{
+    assert_int_equal(owner("127.0.0.1/8"), NETLINK_OTHERS);
+    assert_int_equal(owner("::1/128"), NETLINK_OTHERS);
+    assert_int_equal(owner("127.0.0.1/32"), NETLINK_NOBODY);
+}
+
+static void
+many_addresses_are_looked_through(void **state)
+{
+    char text[32];
+
+    for (unsigned i = 0; i < 600; i++) {
+        snprintf(text, sizeof(text), "10.9.%u.%u/32", i / 200, 1 + i % 200);
+        assert_int_equal(add(text), MC_OK);
+    }
+    assert_int_equal(owner("10.9.2.200/32"), NETLINK_OURS);
+    assert_int_equal(owner("10.9.2.201/32"), NETLINK_NOBODY);
+    for (unsigned i = 0; i < 600; i++) {
+        snprintf(text, sizeof(text), "10.9.%u.%u/32", i / 200, 1 + i % 200);
+        assert_int_equal(del(text), MC_OK);
+    }
+}
+
+static void
+an_interface_that_is_not_there_is_an_error(void **state)
+{
+    struct addr_net net = netlink_harness_net("192.0.2.10/32");
+    struct errbuf e;
+
+    assert_int_equal(netlink_addr_add(&nl, 4711, &net, &e), MC_ESYS);
+    assert_int_equal(netlink_addr_del(&nl, 4711, &net, &e), MC_ENOENT);
+}
+
+static int
+enter(void **state)
+{
+    struct errbuf e;
+
+    lo = if_nametoindex("lo");
+    return netlink_open(&nl, &e) == MC_OK && netlink_allowed(&e) ? 0 : -1;
+}
+
+static int
+leave(void **state)
+{
+    netlink_close(&nl);
+    return 0;
+}
+
+int
+main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_come_and_go),
+        cmocka_unit_test(what_others_put_there_is_theirs),
+        cmocka_unit_test(many_addresses_are_looked_through),
+        cmocka_unit_test(an_interface_that_is_not_there_is_an_error),
+    };
+
+    if (!netlink_harness_enter()) {
+        print_message("network namespaces are forbidden here: nothing is tested\n");
+        return 0;
+    }
+    return cmocka_run_group_tests(tests, enter, leave);
+}
