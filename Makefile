@@ -34,7 +34,7 @@ ROOMS    := $(shell awk '{print $$1}' src/FLOORS)
 # lower(room): the room itself and every room on a lower floor, top floor first
 lower     = $(shell awk -v r=$(1) '{f[$$1]=$$2; n[NR]=$$1} END {for (i=NR;i>0;i--) if (n[i]==r || f[n[i]]<f[r]) print n[i]}' src/FLOORS)
 
-PKGS     := liburing libconfuse jansson libcares libcap libsystemd libssl libcrypto libnghttp2
+PKGS     := liburing libconfuse jansson libcares libcap libsystemd libssl libcrypto libnghttp2 libbpf
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 CSTD     := -std=gnu17
@@ -61,7 +61,8 @@ export TSAN_OPTIONS  ?= second_deadlock_stack=1:suppressions=$(CURDIR)/tools/tsa
 export PYTHONDONTWRITEBYTECODE = 1
 
 UNIT_SRC := $(wildcard src/*/*_test.c)
-SRC      := $(filter-out $(UNIT_SRC),$(wildcard src/*/*.c))
+BPF_SRC  := $(wildcard src/*/*.bpf.c)
+SRC      := $(filter-out $(UNIT_SRC) $(BPF_SRC),$(wildcard src/*/*.c))
 UNITS    := $(UNIT_SRC:src/%.c=$(B)/%)
 # floor by floor, so that the first failure is the telling one
 # The simulator has one thread: nothing for TSan to see in minutes of it, unless it is asked for.
@@ -96,6 +97,18 @@ $(B)/%.o: src/%.c Makefile
 	@echo "  CC    $<"
 	$(Q)$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) -MMD -MP -c -o $@ $<
 
+# What the kernel runs: one object, whatever the variant, that the binary carries as a file.  -g: the
+# kernel wants to know the types (BTF).
+BPF_OBJ  := $(BPF_SRC:src/%.c=build/bpf/%.o)
+$(BPF_OBJ): build/bpf/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  BPF   $<"
+	$(Q)$(CLANG) -std=gnu17 -O2 -g -target bpf -mcpu=v3 -Isrc \
+	    -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null) -Wall -Wextra -MMD -MP -c -o $@ $<
+
+$(B)/takeover/guard_object.o: build/bpf/takeover/guard.bpf.o
+$(B)/takeover/guard_object.o: MC_CPPFLAGS += -DGUARD_OBJECT='"build/bpf/takeover/guard.bpf.o"'
+
 # The list of a room's objects is a file that changes only when the list does: a source that was
 # removed leaves the library, too.
 define room_rule
@@ -120,6 +133,12 @@ $(UNITS): $(B)/%_test: $(B)/%_test.o $$(foreach r,$$(call lower,$$(firstword $$(
 	$(Q)$(CC) $(ALLFLAGS) $(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) -lcmocka
 
 units: $(UNITS_RUN)
+
+# What tests move by hand: tests/drivers/ROOM_driver.c links that room's floor and those below.
+DRIVERS  := $(patsubst tests/drivers/%.c,$(B)/%,$(wildcard tests/drivers/*.c))
+$(DRIVERS): $(B)/%: tests/drivers/%.c $(foreach r,$(call lower,takeover),$(B)/lib$(r).a)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(MC_CPPFLAGS) $(ALLFLAGS) $(LINK) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 # --- testing ---
 
@@ -148,7 +167,7 @@ e2e: $(BIN)
 endif
 
 # Hosts of the test's own: wants root, and says so where it is not.
-net: $(BIN)
+net: $(BIN) $(DRIVERS)
 	@$(TRY) $(or $(T),tests/net)
 
 fuzz:
@@ -252,4 +271,4 @@ deps:
 clean:
 	rm -rf build
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) build/bpf -name '*.d' 2>/dev/null)

@@ -15,6 +15,7 @@
 #define GUARD_VERSION     1u
 
 #define GUARD_PEERS_MAX   64
+#define GUARD_PORTS_MAX   1024 /* addresses with ports */
 #define GUARD_PEER_NONE   GUARD_PEERS_MAX
 #define GUARD_NO_SLOT     0xffffffffu
 #define GUARD_NEVER       (~(__u64)0)
@@ -60,7 +61,8 @@ struct guard_mac {
     __u8 mac[6], zero[2];
 };
 
-/* A key of the map "ports".  All zero: every address (*:80, [::]:80). */
+/* A key of the map "ports".  ::ffff:0.0.0.0 stands for every IPv4 address, :: for every one of
+ * IPv6. */
 struct guard_port {
     __u8 addr[16];
     __be16 port;
@@ -75,6 +77,10 @@ struct guard_record {
     __u8 from_peer;  /* a peer has sent it on to us */
     __u8 zero;
 };
+
+/* The map "port_bits": a bit for each port, in network order as a number, that a key of "ports"
+ * has. All that most packets ever cost. */
+#define GUARD_PORT_WORDS (65536 / 64)
 
 /* Programs count for each CPU; who reads adds up. */
 #define GUARD_COUNTERS(X)                                                                         \

@@ -30,9 +30,9 @@ bool probe_alive(struct probe *, const struct flow_key *, const struct tcp_param
  * believed. */
 bool probe_reset(struct probe *, const struct flow_key *, uint32_t send_next, uint32_t ack);
 
-#define PROBE_SEGMENT_MAX 40 /* header, timestamps, one byte */
+#define PROBE_SEGMENT_MAX 40 /* header, timestamps, one byte, and rounded up */
 /* Pure: the segment from the TCP header on, checksum included.  Returns its length. */
 size_t probe_segment(const struct flow_key *, uint8_t flags, uint32_t seq, uint32_t ack,
-                     const uint32_t *ts, bool garbage, uint8_t out[PROBE_SEGMENT_MAX]);
+                     const uint32_t ts[2], bool garbage, uint8_t out[PROBE_SEGMENT_MAX]);
 
 #endif
