@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "fleet/live.h"
 #include "http/msg.h"
-#include "place/replica.h"
+#include "place/probed.h"
 
 /* Other workers may fill the chosen server between the look and the claim; each lost claim means
  * that one of them went ahead. */
@@ -22,7 +22,7 @@ pool_worker_init(struct pool_worker *w, const struct pool *p, struct rng *rng)
 {
     w->pool = p;
     w->policy_state = p->conf.policy->state_new ? p->conf.policy->state_new(&p->view, rng) : NULL;
-    w->replica = p->conf.policy->probe_want ? replica_new(p->view.n) : NULL;
+    w->probed = p->conf.policy->probe_want ? probed_new(p->view.n) : NULL;
 }
 
 void
@@ -31,7 +31,7 @@ pool_worker_fini(struct pool_worker *w)
     if (w->policy_state && w->pool->conf.policy->state_free)
         w->pool->conf.policy->state_free(w->policy_state);
     w->policy_state = NULL;
-    replica_free(&w->replica);
+    probed_free(&w->probed);
 }
 
 /* The servers are not asked: what they would answer is known here, where all of their requests
@@ -51,7 +51,7 @@ probe(struct pool_worker *w, mc_ns now, struct rng *rng)
 
         if (place_is_open(l)) /* else it would not answer */
             policy->on_probe(w->policy_state, v, want[i], in_flight,
-                             replica_latency(w->replica, want[i], in_flight + 1, now), now);
+                             probed_latency(w->probed, want[i], in_flight + 1, now), now);
     }
 }
 
@@ -62,8 +62,8 @@ pool_learn(struct pool_worker *w, uint32_t index, uint32_t crowd, mc_ns latency,
 
     if (policy->on_end)
         policy->on_end(w->policy_state, &w->pool->view, index, latency, ok, now);
-    if (w->replica && ok)
-        replica_note(w->replica, index, crowd, latency, now);
+    if (w->probed && ok)
+        probed_note(w->probed, index, crowd, latency, now);
 }
 
 /* One more, unless that exceeds max (0: no limit).  A limit is kept by compare-and-exchange and not
@@ -125,7 +125,7 @@ pool_pick(struct pool_worker *w, const struct place_ask *ask, struct rng *rng,
         *out = (struct pool_pick){.reason = a.reason};
         return false;
     }
-    if (w->replica)
+    if (w->probed)
         probe(w, ask->now, rng);
     s = pick_and_claim(w, ask, rng, &a);
     if (!s) {

@@ -178,8 +178,7 @@ struct pool {
 struct pool_worker {
     const struct pool *pool;
     void *policy_state;
-    struct replica
-        *replica; /* what servers answer to the policy's probes; NULL: it does not probe */
+    struct probed *probed; /* what servers answer to the policy's probes; NULL: it does not probe */
 };
 void pool_worker_init(struct pool_worker *, const struct pool *, struct rng *);
 void pool_worker_fini(struct pool_worker *);

@@ -8,7 +8,7 @@
  * cold ones the least latency wins, and if all are hot the fewest requests in flight.  Answers are
  * used a few times at most, grow old after a second, and with each request the oldest and the worst
  * are removed by turns.  One worker's own state.  Who answers is the caller's: servers in the
- * simulator, in the balancer what it knows of them itself (replica.h).
+ * simulator, in the balancer what it knows of them itself (probed.h).
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * replica.c - what a server would answer to a probe, see replica.h.
+ * probed.c - what a server would answer to a probe, see probed.h.
  *
  * Crowds are put into bins, one each up to 8 and four to a doubling above, since a server with 40
  * requests in flight is about as slow as one with 41.  A bin holds the last few latencies.
  */
-#include "place/replica.h"
+#include "place/probed.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -26,22 +26,22 @@ struct bin {
     uint32_t latency_us[KEPT];
 };
 
-struct replica {
+struct probed {
     unsigned n;
     struct bin bin[][BINS];
 };
 
-struct replica *
-replica_new(unsigned n)
+struct probed *
+probed_new(unsigned n)
 {
-    struct replica *r = mc_alloc(sizeof(*r) + n * sizeof(r->bin[0]));
+    struct probed *r = mc_alloc(sizeof(*r) + n * sizeof(r->bin[0]));
 
     r->n = n;
     return r;
 }
 
 void
-replica_free(struct replica **rp)
+probed_free(struct probed **rp)
 {
     free(*rp);
     *rp = NULL;
@@ -61,7 +61,7 @@ bin_of(uint32_t crowd)
 }
 
 void
-replica_note(struct replica *r, uint32_t server, uint32_t crowd, mc_ns latency, mc_ns now)
+probed_note(struct probed *r, uint32_t server, uint32_t crowd, mc_ns latency, mc_ns now)
 {
     struct bin *b = &r->bin[server][bin_of(crowd)];
     mc_ns us = latency / MC_US;
@@ -95,7 +95,7 @@ is_recent(const struct bin *b, mc_ns now)
 }
 
 mc_ns
-replica_latency(const struct replica *r, uint32_t server, uint32_t crowd, mc_ns now)
+probed_latency(const struct probed *r, uint32_t server, uint32_t crowd, mc_ns now)
 {
     const struct bin *bin = r->bin[server];
     unsigned at = bin_of(crowd);
