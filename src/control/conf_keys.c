@@ -152,7 +152,7 @@ const struct conf_key conf_keys[] = {
     LIST(TAKEOVER, "witness", IP, conf_takeover, witnesses, n_witnesses, false,
         "who is asked, by ICMP echo, whether it is us or the others that are cut off; "
         "the default gateway when not given"),
-    KEY(TAKEOVER, "replicas", UINT, conf_takeover, replicas, "1", "1..4",
+    KEY(TAKEOVER, "replicas", UINT, conf_takeover, replicas, "1", "1..2",
         "balancers that know a connection beside the one that serves it"),
     /* --- fit: struct conf_fit --- */
     KEY(FIT, "need-server", BOOL, conf_fit, need_server, "yes", NULL,

@@ -285,7 +285,7 @@ static const struct {
     {"takeover { interface = \"a/b\" witness = \"gw:1\" replicas = 0 }\n" REST,
      "t:1: interface: \"a/b\" is not the name of an interface, expected like \"eth0\"\n"
      "t:1: witness: \"gw:1\" is not an IP address, expected like \"10.0.0.1\"\n"
-     "t:1: replicas: \"0\" is out of range, expected 1 to 4\n"
+     "t:1: replicas: \"0\" is out of range, expected 1 to 2\n"
      "t:1: warning: takeover has no effect, expected takeover {} in a listen section, too\n"},
     {"node = lb1\ncluster { bind = \"127.0.0.1:7707\" }\n"
      "listen x { bind = \"*:81\" protocol = h2 takeover { } }\n" REST,

@@ -43,7 +43,7 @@
 
 #define WIRE_VERSION     1
 
-#define WIRE_LIVES_MAX   32         /* in a beat */
+#define WIRE_LIVES_MAX   26         /* in a beat */
 #define WIRE_HOLDERS_MAX 2          /* of an owner */
 #define WIRE_BYTES_MAX   65536      /* in an IN, HEAD or OUT */
 #define WIRE_REPLICA_MAX (1u << 20) /* in a GIVE */
@@ -52,6 +52,7 @@
 #define WIRE_NETS_MAX    16         /* of a place */
 /* A beat with all it may hold fits a datagram that is not fragmented on Ethernet, once sealed. */
 #define WIRE_BEAT_MAX    1400
+#define WIRE_SEQ_MAX     (UINT64_C(1) << 48) /* of beats */
 
 /* X(id, number, text): numbers are for ever. */
 #define WIRE_KINDS(X)                                                                   \
