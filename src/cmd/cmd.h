@@ -26,6 +26,8 @@ typedef int cmd_f(int argc, char **argv);
       "[--policy P,...] [--seconds S] [--seed N] [--csv | --costs | --bytes | --plot FILE.svg | " \
       "--tables | --wire] [--without PART,...] [--lose N] [--traffic +N%] [--budget BYTES]",      \
       "play a workload against the placement code")                                               \
+    X("lab", cmd_lab, "COMMAND [--name NAME] [OPTION ...] ...",                                   \
+      "a testbed of hosts and networks on this machine; see meercat-lab(8)")                      \
     X("status", cmd_status, "[--socket PATH] [--json | --quiet]", "what a running balancer does") \
     X("servers", cmd_servers, "[--socket PATH] [--json]", "the servers and their state")          \
     X("pools", cmd_pools, "[--socket PATH] [--json]", "the pools and how they are")               \
