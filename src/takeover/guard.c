@@ -226,6 +226,14 @@ guard_flow_del(struct guard *g, const struct flow_key *key, uint32_t slot)
         slot_give(g, slot);
 }
 
+bool
+guard_flow_known(const struct guard *g, const struct flow_key *key)
+{
+    uint32_t slot;
+
+    return bpf_map_lookup_elem(g->inner->fd[GUARD_MAP_flows], key, &slot) == 0;
+}
+
 void
 guard_away_set(struct guard *g, const struct flow_key *key, unsigned peer)
 {

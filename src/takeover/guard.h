@@ -79,6 +79,9 @@ enum mc_err guard_flow_add(struct guard *, const struct flow_key *, uint32_t gat
  * been closed (its FIN may still have to be sent again) or dropped. */
 void guard_flow_del(struct guard *, const struct flow_key *, uint32_t slot);
 
+/* Protected here, whichever worker has it. */
+bool guard_flow_known(const struct guard *, const struct flow_key *);
+
 /* Acknowledgements of everything before seq may leave.  Hot: some times a request.  True: the
  * kernel wanted to acknowledge that much and was kept from it, and will not try again by itself:
  * repair_ack() makes it, or the client waits for its retransmission timeout.  What is about to be

@@ -12,6 +12,7 @@
 #include "takeover/link.h"
 
 #include <errno.h>
+#include <openssl/rand.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ struct holder {
 
 /* What passes between the thread and a worker; under the roster's lock. */
 struct box {
-    bool holders_new, reload;
+    bool holders_new, keys_new;
     struct adopted **adopted;
     unsigned n_adopted;
     struct flow_key *claimed;
@@ -425,7 +426,7 @@ empty_box(struct link *l, struct link_holders *holders)
     pthread_mutex_lock(&l->roster->lock);
     b = l->box;
     *holders = l->roster->holders;
-    l->box.holders_new = l->box.reload = l->box.claimed_all = false;
+    l->box.holders_new = l->box.keys_new = l->box.claimed_all = false;
     l->box.adopted = NULL;
     l->box.claimed = NULL;
     l->box.n_adopted = l->box.n_claimed = 0;
@@ -434,12 +435,15 @@ empty_box(struct link *l, struct link_holders *holders)
 }
 
 static void
-reload_keys(struct link *l)
+take_keys(struct link *l)
 {
-    struct errbuf e;
+    struct keyfile keys;
 
-    if (l->roster->key_file != NULL && keyring_reload(l->keys, l->roster->key_file, &e) != MC_OK)
-        log_error("takeover: worker %u: %s; the old keys stay in use", l->index, e.text);
+    pthread_mutex_lock(&l->roster->lock);
+    keys = l->roster->keys;
+    pthread_mutex_unlock(&l->roster->lock);
+    keyring_replace(l->keys, &keys);
+    keyfile_wipe(&keys);
 }
 
 static void
@@ -467,8 +471,8 @@ on_event(struct watch *w, unsigned revents)
         MC_ASSERT(errno == EAGAIN);
     watch_arm(w, POLLIN);
     b = empty_box(l, &holders);
-    if (b.reload)
-        reload_keys(l);
+    if (b.keys_new)
+        take_keys(l);
     if (b.claimed_all || b.n_claimed > 0)
         let_go(l, &b);
     if (b.holders_new)
@@ -586,12 +590,13 @@ link_claims_done(struct link_roster *r)
 }
 
 void
-link_post_reload_keys(struct link_roster *r)
+link_post_keys(struct link_roster *r, const struct keyfile *keys)
 {
     pthread_mutex_lock(&r->lock);
+    r->keys = *keys;
     FOREACH_LINK(l, r)
     {
-        l->box.reload = true;
+        l->box.keys_new = true;
         wake(l);
     }
     pthread_mutex_unlock(&r->lock);
@@ -670,13 +675,18 @@ delist(struct link *l)
 /* --- life ---------------------------------------------------------------------------------------
  */
 
-static enum mc_err
-load_keys(struct link *l, struct errbuf *e)
+/* The keys of the thread, with a boot id of its own. */
+static struct keyring *
+own_keyring(struct link_roster *r)
 {
-    if (l->roster->key_file != NULL)
-        return keyring_load(l->roster->key_file, &l->keys, e);
-    l->keys = keyring_new_null();
-    return MC_OK;
+    uint8_t boot[KEYRING_BOOT_BYTES];
+    struct keyring *k;
+
+    MC_ASSERT(RAND_bytes(boot, sizeof(boot)) == 1);
+    pthread_mutex_lock(&r->lock);
+    k = r->keys.n > 0 ? keyring_new(&r->keys, boot) : keyring_new_null();
+    pthread_mutex_unlock(&r->lock);
+    return k;
 }
 
 struct link *
@@ -693,22 +703,16 @@ link_new(struct takeover *t, unsigned index, struct loop *loop, const struct lin
     l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (l->event_fd < 0) {
         err_sys(e, "eventfd");
-        goto fail_free;
+        free(l);
+        return NULL;
     }
-    if (load_keys(l, e) != MC_OK)
-        goto fail_close;
+    l->keys = own_keyring(l->roster);
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
         l->holder[i].link = l;
     watch_init(&l->event, loop, l->event_fd, on_event);
     watch_arm(&l->event, POLLIN);
     enlist(l);
     return l;
-
-fail_close:
-    close(l->event_fd);
-fail_free:
-    free(l);
-    return NULL;
 }
 
 void

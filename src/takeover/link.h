@@ -68,8 +68,7 @@ struct link_stats {
     struct stat_hist ack; /* a frame put to its acknowledgement; one at a time is measured */
 };
 
-/* On the thread of the worker `index`, which must be below conf.n_workers of the takeover.  NULL:
- * the key file cannot be read any more, or no descriptor was left; the reason is in the errbuf. */
+/* On the thread of the worker `index`.  NULL: no descriptor was left (errbuf). */
 struct link *link_new(struct takeover *, unsigned index, struct loop *, const struct link_hooks *,
                       struct errbuf *);
 /* Tells nobody that flows have ended: what is to be said of them must have been.  No hook is called

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+#include "cluster/keyfile.h"
 #include "io/addr.h"
 #include "takeover/link.h"
 #include "takeover/peers.h"
@@ -35,13 +36,13 @@ struct link_holders {
 /* All workers' links; part of struct takeover.  What is below the lock is under it. */
 struct link_roster {
     struct life self;
-    const char *key_file; /* NULL: none */
     struct guard *guard;
     /* Any thread, under the lock: what link_claims_done(), link_is_synced() and link_is_lost() say
      * may have changed. */
     void (*on_news)(void *arg);
     void *arg;
     pthread_mutex_t lock;
+    struct keyfile keys; /* as of the thread's keyring; n 0: none, all sockets are on loopback */
     struct link *link[LINK_WORKERS_MAX]; /* NULL: there is none, or it has been closed */
     struct link_holders holders;
     unsigned next; /* whose turn it is to be given a connection */
@@ -59,7 +60,8 @@ bool link_post_adopted(struct link_roster *, struct adopted **);
 void link_post_claimed(struct link_roster *, const struct flow_key *keys, unsigned n);
 /* All workers have let go of what was claimed. */
 bool link_claims_done(struct link_roster *);
-void link_post_reload_keys(struct link_roster *);
+/* The file may be one that workers, who are not root any more, cannot read. */
+void link_post_keys(struct link_roster *, const struct keyfile *);
 /* All workers wait for the holder of that epoch; there is at least one. */
 bool link_is_synced(struct link_roster *, uint32_t epoch);
 /* Some worker cannot talk to it any more. */

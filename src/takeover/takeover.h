@@ -29,6 +29,7 @@
 #include "base/units.h"
 #include "io/addr.h"
 #include "takeover/link.h"
+#include "takeover/peers.h"
 
 #define TAKEOVER_PORT      7711 /* unless told otherwise */
 #define TAKEOVER_PEERS_MAX 32
@@ -60,51 +61,52 @@ struct takeover_peer {
 };
 
 /* Writer: the thread; any thread may read. */
-#define TAKEOVER_COUNTERS(X)                                                  \
-    X(beats_in, "beats heard")                                                \
-    X(beats_out, "beats sent")                                                \
-    X(refused, "datagrams and records that could not be opened or read")      \
-    X(peers_lost, "times that a peer was found dead")                         \
-    X(lease_lost, "times that the lease ran out while the process lived")     \
-    X(fenced, "times that this balancer fenced itself")                       \
-    X(frames_in, "frames of peers' workers")                                  \
-    X(frames_bad, "frames that made no sense: their line was dropped")        \
-    X(held, "packets of unknown flows")                                       \
-    X(released, "unknown flows left to the kernel, since nobody knows them")  \
-    X(flooded, "unknown flows left to the kernel, since there were too many") \
-    X(asks_out, "questions to peers whose a flow is")                         \
-    X(asks_in, "such questions of peers")                                     \
-    X(redirected, "flows whose packets are sent on to a live owner")          \
-    X(adopted, "connections rebuilt here")                                    \
-    X(given, "replicas given to peers where their packets came in")           \
-    X(broken, "connections that could not be carried on, and were reset")     \
-    X(rebuild_failed, "of these, those that the kernel refused")              \
-    X(probes, "clients of dead balancers that were asked to speak")           \
+#define TAKEOVER_COUNTERS(X)                                                          \
+    X(refused, "datagrams and records that could not be opened or read")              \
+    X(frames_in, "frames of peers' workers")                                          \
+    X(frames_bad, "frames that made no sense: their line was dropped")                \
+    X(held, "packets of unknown flows")                                               \
+    X(released, "unknown flows left to the kernel, since nobody knows them")          \
+    X(flooded, "packets of unknown flows forgotten, since there were too many")       \
+    X(unanswered, "packets of unknown flows forgotten, since not all peers answered") \
+    X(asks_out, "questions to peers whose a flow is")                                 \
+    X(asks_in, "such questions of peers")                                             \
+    X(redirected, "flows whose packets are sent on to a live owner")                  \
+    X(adopted, "connections rebuilt here")                                            \
+    X(given, "replicas given to peers where their packets came in")                   \
+    X(broken, "connections that could not be carried on, and were reset")             \
+    X(rebuild_failed, "of these, those that the kernel refused")                      \
+    X(probes, "clients of dead balancers that were asked to speak")                   \
     X(claimed, "flows that others had taken over while this process slept")
 
 struct takeover_stats {
 #define X(name, text) stat_u64 name;
     TAKEOVER_COUNTERS(X)
 #undef X
-    stat_u64 replicas, replica_bytes; /* gauges */
-    struct stat_hist rebuild;         /* a packet held to its connection given to a worker */
+    stat_u64 broken_by[REPLICA_N_BROKENS]; /* plans; REPLICA_BROKEN_NONE: it can be carried on */
+    struct stat_hist rebuild;              /* a packet held to its connection given to a worker */
 };
 
-/* For display. */
+/* For display; some tenths of a second old. */
 struct takeover_peer_view {
     uint64_t id;
     struct addr addr;
-    bool alive, holder, heir, leaving; /* holder: of this balancer's flows */
-    bool fenced;                       /* as it says itself */
-    mc_ns heard_ns;                    /* age of its last beat; MC_NEVER_NS: never */
-    unsigned flows;                    /* of it that are held here */
+    bool alive, leaving;
+    bool fenced;    /* as it says itself */
+    bool placed;    /* packets can be sent on to it */
+    bool holder;    /* of this balancer's flows */
+    bool in_step;   /* and has them all */
+    mc_ns heard_ns; /* age of its last beat; MC_NEVER_NS: never */
+    unsigned flows; /* of it that are held here */
 };
 
 struct takeover_view {
     bool lease, fenced, leaving;
-    char why[128]; /* why it is fenced; empty */
+    char why[128]; /* there is no lease; empty: there is */
     unsigned n_peers;
     struct takeover_peer_view peer[TAKEOVER_PEERS_MAX];
+    struct peers_stats peers;
+    struct replica_stats replicas;
 };
 
 struct takeover;
@@ -120,7 +122,7 @@ void takeover_stop(struct takeover **, bool keep_guard);
 /* The members of the cluster besides this one. */
 void takeover_peers_set(struct takeover *, const struct takeover_peer *, unsigned n);
 /* Where connections are protected: the addresses of the listeners that want it. */
-void takeover_ports_set(struct takeover *, const struct addr *, unsigned n);
+enum mc_err takeover_ports_set(struct takeover *, const struct addr *, unsigned n, struct errbuf *);
 /* The key file has changed. */
 void takeover_reload_keys(struct takeover *);
 /* Peers are told that this one leaves: none makes it a holder any more, and what it holds is given

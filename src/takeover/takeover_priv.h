@@ -1,13 +1,197 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * takeover_priv.h - the inside of the takeover thread.
+ *
+ *   takeover.c  life, what control tells it, what is displayed
+ *   pulse.c     beats, lease, holders, fence: peers.h and the world around it
+ *   guest.c     connections of peers: lines of their workers, their questions
+ *   call.c      our connection to each peer's thread, and where it is on the Ethernet
+ *   ask.c       packets of unknown flows: whose are they?
+ *   adopt.c     connections rebuilt; clients of the dead made to speak
+ *
+ * All on the takeover's thread.
  */
 #ifndef MC_TAKEOVER_TAKEOVER_PRIV_H
 #define MC_TAKEOVER_TAKEOVER_PRIV_H
 
+#include "base/list.h"
+#include "base/map.h"
+#include "cluster/keyring.h"
+#include "io/dgram.h"
+#include "io/loop.h"
+#include "io/sock.h"
+#include "takeover/guard.h"
 #include "takeover/link_priv.h"
+#include "takeover/peers.h"
+#include "takeover/probe.h"
+#include "takeover/replica.h"
 #include "takeover/takeover.h"
+#include "takeover/tube.h"
+#include "takeover/witness.h"
+
+#define TAKEOVER_MAGIC 0x54616b65u
+/* In the HELLO of a thread, who asks; the other numbers are workers'. */
+#define HELLO_THREAD   UINT16_MAX
+
+/* What was taken from us, as a peer tells. */
+struct resync {
+    uint64_t nonce; /* of our question; 0: there is none */
+    uint64_t seq;   /* of its answer */
+    bool answered;  /* and the flows it named are being dropped */
+    bool all;
+};
+
+/* Another balancer.  Its place in the table is its index in the guard. */
+struct member {
+    struct takeover *takeover;
+    uint64_t id; /* 0: nobody has this place */
+    struct addr addr;
+    struct life life; /* heard last */
+    bool alive;
+    struct tube *call; /* our questions, its answers; NULL: not connected */
+    struct timer redial;
+    bool placed; /* it said where it is, and we have an interface there */
+    unsigned ifindex;
+    uint8_t mac[6];
+    struct resync resync;
+    mc_ns claims_told_ns; /* what was taken from it; 0: nothing to forget */
+};
+
+struct takeover_holder {
+    struct link_holder peer;
+    bool synced, lost; /* as peers was told */
+};
+
+/* Flows that somebody sent a packet of, and nobody here knows. */
+struct asking {
+    struct map by_key; /* of those that are open */
+    struct list open, free;
+    struct question **place; /* [n_places] all that there are */
+    unsigned n_places;
+    struct timer timer;
+    double tokens;
+    mc_ns filled_ns;
+};
+
+/* Clients of the dead that are to be made to speak. */
+struct probing {
+    struct life of;
+    unsigned pass; /* 0: there is none */
+    size_t at;
+    mc_ns next_ns; /* the next pass begins then */
+};
+
+struct takeover {
+    unsigned magic;
+    struct life self;
+    char *key_file;
+    char *interfaces[GUARD_INTERFACES_MAX];
+    unsigned n_interfaces;
+    void *arg;
+    void (*on_fit)(void *arg, bool fit, const char *why);
+    struct loop *loop;
+    struct keyring *keys;
+    struct guard *guard;
+    struct watch held; /* packets in the guard's ring */
+    struct probe *probe;
+    struct witness *witness;
+    struct dgram *beats;
+    struct peers *peers;
+    struct timer tick;
+    mc_ns tick_due;
+    struct member member[TAKEOVER_PEERS_MAX];
+    struct takeover_holder holder[PEERS_HOLDERS_MAX];
+    unsigned n_holders;
+    bool voiding; /* workers are dropping all flows */
+    bool leaving;
+    struct link_roster roster;
+    struct replica_store *store;
+    struct list guests;
+    struct door *door;
+    unsigned n_tubes;
+    struct asking asking;
+    struct probing probing[TAKEOVER_PEERS_MAX];
+    struct timer probe_timer;
+    struct timer slow; /* what has no hurry */
+    mc_ns started_ns;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock; /* of what is below, but for the counters */
+    struct {
+        struct takeover_peer peer[TAKEOVER_PEERS_MAX];
+        unsigned n_peers;
+        bool peers_new, leave, reload, stop;
+    } inbox;
+    struct takeover_view view;
+    struct wire_where where; /* as the peers were told last */
+    struct takeover_stats stats;
+};
 
 struct link_roster *takeover_roster(struct takeover *);
+static inline void
+takeover_count(stat_u64 *s)
+{
+    stat_add(s, 1);
+}
+
+/* The member of that id or place; NULL: there is none. */
+struct member *member_of(struct takeover *, uint64_t id);
+unsigned member_place(const struct member *);
+
+/* --- pulse.c --- */
+
+enum mc_err pulse_open(struct takeover *, const struct takeover_conf *, struct errbuf *);
+void pulse_start(struct takeover *);
+void pulse_close(struct takeover *);
+/* A flow of that life is given away now, to whomever. */
+void takeover_gave(struct takeover *, struct life owner);
+/* Members have changed. */
+void pulse_members(struct takeover *, const uint64_t *ids, unsigned n);
+/* Workers have something to say. */
+void pulse_news(struct takeover *);
+/* After each call that may change it: the lease and the heir, for the guard. */
+void pulse_settle(struct takeover *);
+/* Peers' clocks are late: they are to look at them before anything of others is heard. */
+void pulse_catch_up(struct takeover *);
+
+/* --- guest.c --- */
+
+enum mc_err door_open(struct takeover *, const struct addr *, struct errbuf *);
+void door_start(struct takeover *);
+void door_close(struct takeover *);
+
+/* --- call.c --- */
+
+/* It lives: connects to its thread.  It does not: lets go of that, and of its flows' packets. */
+void call_begin(struct member *);
+void call_end(struct member *);
+/* A question, when there is a connection. */
+bool call_put(struct member *, const struct wire_frame *);
+/* It told where it is. */
+void call_placed(struct member *, const struct wire_where *);
+/* Where we are has changed, perhaps: tells all. */
+void call_tell_where(struct takeover *);
+
+/* --- ask.c --- */
+
+void ask_open(struct takeover *);
+void ask_close(struct takeover *);
+void ask_packet(void *takeover, const struct guard_packet *);
+/* An answer of a peer. */
+void ask_owner(struct member *, const struct wire_owner *);
+void ask_give(struct member *, const struct wire_give *);
+void ask_none(struct member *, const struct wire_none *);
+/* That peer will not answer any more. */
+void ask_lost(struct member *);
+
+/* --- adopt.c --- */
+
+/* Takes the replica; the packet came for it.  begun_ns: when it was held first. */
+void adopt(struct takeover *, struct replica **, const struct guard_packet *, mc_ns begun_ns);
+/* Its clients are to speak: it is dead. */
+void adopt_probe(struct takeover *, struct life);
+void adopt_forget(struct takeover *, struct life);
+void adopt_open(struct takeover *);
+void adopt_close(struct takeover *);
 
 #endif

@@ -195,7 +195,7 @@ send_echo(struct witness *w, const struct addr *to)
 }
 
 unsigned
-witness_ask(struct witness *w)
+witness_count(struct witness *w)
 {
     if (w->n_told > 0) {
         memcpy(w->asked, w->told, sizeof(w->told));
@@ -203,10 +203,17 @@ witness_ask(struct witness *w)
     } else {
         w->n_asked = find_gateways(w);
     }
-    w->seq++;
-    for (unsigned i = 0; i < w->n_asked; i++)
-        send_echo(w, &w->asked[i]);
     return w->n_asked;
+}
+
+void
+witness_ask(struct witness *w)
+{
+    unsigned n = witness_count(w);
+
+    w->seq++;
+    for (unsigned i = 0; i < n; i++)
+        send_echo(w, &w->asked[i]);
 }
 
 static bool

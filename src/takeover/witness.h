@@ -25,11 +25,14 @@ struct witness *witness_open(const struct addr *addrs, unsigned n, const char *c
                              unsigned n_interfaces, struct errbuf *);
 void witness_close(struct witness **); /* NULL'ed */
 
+/* How many there are to ask, now. */
+unsigned witness_count(struct witness *);
+
 /* Calls fn when one of them has answered. */
 void witness_start(struct witness *, struct loop *, void (*fn)(void *arg), void *arg);
 void witness_stop(struct witness *);
-/* Asks all of them.  Returns how many there are: 0: nobody is known. */
-unsigned witness_ask(struct witness *);
+/* Asks all of them. */
+void witness_ask(struct witness *);
 
 /* --- pure --- */
 

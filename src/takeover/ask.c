@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ask.c - packets of flows that nobody here knows: whose are they?
+ *
+ *   kept here, its owner dead   it is adopted at once
+ *   kept here, its owner alive  packets go to the owner
+ *   else                        all live peers are asked: one is its owner, or knows it, or gives
+ *                               it away; when all know nothing, the kernel may answer (RST)
+ *
+ * Who does not answer in time has not said that it knows nothing: the packet is forgotten, and the
+ * client, who will send it again, starts another question.  A packet costs a spoofer nothing, so
+ * questions are limited; beyond that packets are forgotten, too.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "takeover/takeover_priv.h"
+
+#define QUESTIONS_MAX   8192 /* at a time; the number of a question has its place in the low bits */
+/* As many as probes of a dead balancer's clients bring answers, and clients for themselves. */
+#define QUESTIONS_PER_S 40000.0
+#define BURST           10000.0
+#define FIRST_WAIT_NS   (10 * MC_MS) /* doubled for each try */
+#define TRIES           4
+#define PAYLOAD_MAX     65536
+/* A balancer that has just begun may not have found the peers yet who know all about a flow. */
+#define QUIET_NS        (3 * MC_SEC)
+
+_Static_assert(TAKEOVER_PEERS_MAX <= 64, "who was asked is a word of bits");
+
+struct question {
+    struct list link; /* oldest first, or free */
+    uint32_t number;
+    struct flow_key key;
+    struct guard_packet packet; /* its payload is `payload` */
+    struct buf payload;
+    uint64_t waiting; /* members that have not said that they do not know it */
+    mc_ns begun_ns, next_ns;
+    unsigned tries;
+};
+
+static struct str
+key_text(const struct flow_key *k)
+{
+    return (struct str){(const char *)k, sizeof(*k)};
+}
+
+/* --- packets ------------------------------------------------------------------------------------
+ */
+
+static void
+keep_packet(struct question *q, const struct guard_packet *p)
+{
+    size_t n = p->n_payload < PAYLOAD_MAX ? p->n_payload : PAYLOAD_MAX;
+
+    q->packet = *p;
+    buf_skip(&q->payload, q->payload.n);
+    buf_add(&q->payload, p->payload, n);
+    q->packet.payload = (const uint8_t *)q->payload.p;
+    q->packet.n_payload = q->payload.n;
+}
+
+/* What follows it at once is kept with it; else the client will send it again. */
+static void
+keep_more(struct question *q, const struct guard_packet *p)
+{
+    uint32_t end = q->packet.seq + (uint32_t)q->packet.n_payload;
+
+    if (p->seq != end || p->n_payload == 0 || q->payload.n + p->n_payload > PAYLOAD_MAX)
+        return;
+    buf_add(&q->payload, p->payload, p->n_payload);
+    q->packet.payload = (const uint8_t *)q->payload.p;
+    q->packet.n_payload = q->payload.n;
+}
+
+/* --- questions ----------------------------------------------------------------------------------
+ */
+
+static struct question *
+question_of(struct takeover *t, uint32_t number)
+{
+    struct question *q = t->asking.place[number % QUESTIONS_MAX];
+
+    return q != NULL && q->number == number && q->tries > 0 ? q : NULL;
+}
+
+static void
+finish(struct takeover *t, struct question *q)
+{
+    map_remove(&t->asking.by_key, key_text(&q->key));
+    list_remove(&q->link);
+    list_push_back(&t->asking.free, &q->link);
+    buf_free(&q->payload);
+    q->tries = 0;
+}
+
+static struct question *
+free_question(struct asking *a)
+{
+    struct question *q;
+
+    if (list_empty(&a->free)) {
+        if (a->n_places == QUESTIONS_MAX)
+            return NULL;
+        q = mc_alloc(sizeof(*q));
+        q->number = a->n_places;
+        a->place[a->n_places++] = q;
+        return q;
+    }
+    q = LIST_ENTRY(a->free.next, struct question, link);
+    list_remove(&q->link);
+    return q;
+}
+
+static bool
+may_ask(struct asking *a, mc_ns now)
+{
+    a->tokens += (double)(now - a->filled_ns) / (double)MC_SEC * QUESTIONS_PER_S;
+    a->filled_ns = now;
+    if (a->tokens > BURST)
+        a->tokens = BURST;
+    if (a->tokens < 1)
+        return false;
+    a->tokens--;
+    return true;
+}
+
+static void
+ask_waiting(struct takeover *t, struct question *q)
+{
+    struct wire_frame f = {.kind = WIRE_ASK, .u.ask = {.ask = q->number, .key = q->key}};
+
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (q->waiting >> i & 1 && call_put(&t->member[i], &f))
+            takeover_count(&t->stats.asks_out);
+}
+
+static uint64_t
+all_alive(const struct takeover *t)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0 && t->member[i].alive)
+            bits |= (uint64_t)1 << i;
+    return bits;
+}
+
+/* Nobody knows it, so far as there is anybody. */
+static void
+release(struct takeover *t, const struct flow_key *key)
+{
+    mc_ns now = loop_now(t->loop);
+
+    if (now < t->started_ns + QUIET_NS || peers_lease(t->peers) < now) {
+        takeover_count(&t->stats.unanswered);
+        return;
+    }
+    guard_release(t->guard, key);
+    takeover_count(&t->stats.released);
+}
+
+static void
+none(struct takeover *t, struct question *q, unsigned place)
+{
+    q->waiting &= ~((uint64_t)1 << place);
+    if (q->waiting != 0)
+        return;
+    release(t, &q->key);
+    finish(t, q);
+}
+
+static void
+set_timer(struct takeover *t)
+{
+    struct asking *a = &t->asking;
+
+    if (!timer_is_set(&a->timer) && !list_empty(&a->open))
+        loop_timer_set(t->loop, &a->timer, loop_now(t->loop) + FIRST_WAIT_NS);
+}
+
+static void
+try_again(struct takeover *t, struct question *q, mc_ns now)
+{
+    if (q->tries == TRIES) {
+        takeover_count(&t->stats.unanswered);
+        finish(t, q);
+        return;
+    }
+    q->next_ns = now + (FIRST_WAIT_NS << q->tries);
+    q->tries++;
+    ask_waiting(t, q);
+}
+
+static void
+on_timer(struct timer *timer)
+{
+    struct asking *a = container_of(timer, struct asking, timer);
+    struct takeover *t = container_of(a, struct takeover, asking);
+    mc_ns now = loop_now(t->loop);
+
+    LIST_FOREACH_SAFE (it, next, &a->open) {
+        struct question *q = LIST_ENTRY(it, struct question, link);
+
+        if (q->next_ns <= now)
+            try_again(t, q, now);
+    }
+    set_timer(t);
+}
+
+static void
+begin(struct takeover *t, const struct guard_packet *p)
+{
+    mc_ns now = loop_now(t->loop);
+    uint64_t waiting = all_alive(t);
+    struct question *q;
+
+    if (waiting == 0) {
+        release(t, &p->key);
+        return;
+    }
+    q = may_ask(&t->asking, now) ? free_question(&t->asking) : NULL;
+    if (q == NULL) {
+        takeover_count(&t->stats.flooded);
+        return;
+    }
+    q->number += QUESTIONS_MAX;
+    q->key = p->key;
+    q->waiting = waiting;
+    q->begun_ns = now;
+    q->next_ns = now + FIRST_WAIT_NS;
+    q->tries = 1;
+    keep_packet(q, p);
+    list_push_back(&t->asking.open, &q->link);
+    map_put(&t->asking.by_key, key_text(&q->key), q);
+    ask_waiting(t, q);
+    set_timer(t);
+}
+
+/* --- answers ------------------------------------------------------------------------------------
+ */
+
+/* False: we cannot send anything there. */
+static bool
+redirect(struct takeover *t, const struct flow_key *key, struct life owner)
+{
+    struct member *m = member_of(t, owner.id);
+
+    if (m == NULL || !m->alive || !m->placed || !life_eq(m->life, owner))
+        return false;
+    guard_away_set(t->guard, key, member_place(m));
+    takeover_count(&t->stats.redirected);
+    return true;
+}
+
+void
+ask_owner(struct member *m, const struct wire_owner *w)
+{
+    struct takeover *t = m->takeover;
+    struct question *q = question_of(t, w->ask);
+
+    if (q == NULL)
+        return;
+    if (life_eq(w->owner, t->self)) { /* it was, and has ended */
+        none(t, q, member_place(m));
+        return;
+    }
+    if (!redirect(t, &q->key, w->owner))
+        takeover_count(&t->stats.unanswered);
+    finish(t, q);
+}
+
+void
+ask_none(struct member *m, const struct wire_none *w)
+{
+    struct question *q = question_of(m->takeover, w->ask);
+
+    if (q != NULL)
+        none(m->takeover, q, member_place(m));
+}
+
+void
+ask_give(struct member *m, const struct wire_give *w)
+{
+    struct takeover *t = m->takeover;
+    struct question *q = question_of(t, w->ask);
+    struct replica *r;
+
+    if (q == NULL)
+        return; /* it is ours for a while: the next packet asks again */
+    r = replica_read(w->owner, w->frames);
+    if (r == NULL || !flow_key_eq(&r->key, &q->key)) {
+        replica_free(&r);
+        takeover_count(&t->stats.refused);
+        return;
+    }
+    adopt(t, &r, &q->packet, q->begun_ns);
+    finish(t, q);
+}
+
+void
+ask_lost(struct member *m)
+{
+    struct takeover *t = m->takeover;
+
+    if (m->alive)
+        return; /* it will be asked again */
+    LIST_FOREACH_SAFE (it, next, &t->asking.open) {
+        struct question *q = LIST_ENTRY(it, struct question, link);
+
+        q->waiting &= ~((uint64_t)1 << member_place(m));
+        if (q->waiting == 0) { /* the dead one may have been all that knew: the client asks again */
+            takeover_count(&t->stats.unanswered);
+            finish(t, q);
+        }
+    }
+}
+
+/* --- the beginning ------------------------------------------------------------------------------
+ */
+
+static void
+take_own(struct takeover *t, const struct replica_found *found, const struct guard_packet *p)
+{
+    struct replica *r;
+    mc_ns now = loop_now(t->loop);
+
+    takeover_gave(t, found->who);
+    r = replica_take(t->store, found->replica, t->self, now);
+    adopt(t, &r, p, now);
+}
+
+void
+ask_packet(void *arg, const struct guard_packet *p)
+{
+    struct takeover *t = arg;
+    struct question *q = map_get(&t->asking.by_key, key_text(&p->key));
+    struct replica_found found;
+
+    takeover_count(&t->stats.held);
+    if (q != NULL) {
+        keep_more(q, p);
+        return;
+    }
+    if (guard_flow_known(t->guard, &p->key))
+        return; /* it became known meanwhile; the client sends it again */
+    replica_find(t->store, &p->key, t->self, &found);
+    if (found.whose == REPLICA_FREE)
+        take_own(t, &found, p);
+    else if (found.whose != REPLICA_ALIVE || !redirect(t, &p->key, found.who))
+        begin(t, p);
+}
+
+void
+ask_open(struct takeover *t)
+{
+    list_init(&t->asking.open);
+    list_init(&t->asking.free);
+    t->asking.place = mc_alloc(QUESTIONS_MAX * sizeof(struct question *));
+    t->asking.timer.fn = on_timer;
+    t->asking.tokens = BURST;
+}
+
+void
+ask_close(struct takeover *t)
+{
+    struct asking *a = &t->asking;
+
+    loop_timer_clear(t->loop, &a->timer);
+    for (unsigned i = 0; i < a->n_places; i++) {
+        buf_free(&a->place[i]->payload);
+        free(a->place[i]);
+    }
+    free(a->place);
+    a->n_places = 0;
+    a->place = NULL;
+    map_free(&a->by_key);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * call.c - our connection to a peer's thread: our questions, its answers; and where on the Ethernet
+ * a peer is, so that the guard can send packets on to it.
+ *
+ * Each thread connects to each peer that lives, and tells it where it is itself.
+ */
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "takeover/takeover_priv.h"
+
+#define OPEN_NS   (100 * MC_MS)
+#define REDIAL_NS (20 * MC_MS)
+
+/* --- where --------------------------------------------------------------------------------------
+ */
+
+static void
+put_net(struct wire_place *p, const struct addr_net *net)
+{
+    struct wire_net *out = &p->net[p->n_nets];
+    const struct addr *a = &net->base;
+
+    if (p->n_nets == WIRE_NETS_MAX)
+        return;
+    *out = (struct wire_net){0};
+    if (a->u.sa.sa_family == AF_INET) {
+        out->ip[10] = out->ip[11] = 0xff;
+        memcpy(out->ip + 12, &a->u.in.sin_addr, 4);
+        out->bits = (uint8_t)(96 + net->prefix_bits);
+    } else if (a->u.sa.sa_family == AF_INET6) {
+        memcpy(out->ip, &a->u.in6.sin6_addr, 16);
+        out->bits = (uint8_t)net->prefix_bits;
+    } else {
+        return;
+    }
+    p->n_nets++;
+}
+
+static void
+where_we_are(struct takeover *t, struct wire_where *out)
+{
+    struct guard_interface v[WIRE_PLACES_MAX];
+    unsigned n = guard_interfaces(t->guard, v, WIRE_PLACES_MAX);
+
+    memset(out, 0, sizeof(*out)); /* it is compared as bytes */
+    out->n = n;
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(out->place[i].mac, v[i].mac, sizeof(v[i].mac));
+        for (unsigned k = 0; k < v[i].n_addrs; k++)
+            put_net(&out->place[i], &v[i].addr[k]);
+    }
+}
+
+static void
+say_where(struct member *m)
+{
+    wire_put_where(tube_put_begin(m->call), &m->takeover->where);
+    tube_put_end(m->call);
+}
+
+void
+call_tell_where(struct takeover *t)
+{
+    struct wire_where now;
+
+    where_we_are(t, &now);
+    if (memcmp(&now, &t->where, sizeof(now)) == 0)
+        return;
+    t->where = now;
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].call != NULL && t->member[i].call->ready)
+            say_where(&t->member[i]);
+}
+
+static struct addr
+addr_of_net(const struct wire_net *n)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct addr a = {0};
+
+    if (memcmp(n->ip, mapped, sizeof(mapped)) == 0) {
+        a.len = sizeof(a.u.in);
+        a.u.in.sin_family = AF_INET;
+        memcpy(&a.u.in.sin_addr, n->ip + 12, 4);
+    } else {
+        a.len = sizeof(a.u.in6);
+        a.u.in6.sin6_family = AF_INET6;
+        memcpy(&a.u.in6.sin6_addr, n->ip, 16);
+    }
+    return a;
+}
+
+/* A host route, as a VIP has, says nothing about who is near. */
+static bool
+is_network(const struct addr_net *n)
+{
+    return n->base.u.sa.sa_family == AF_INET ? n->prefix_bits < 32 : n->prefix_bits < 128;
+}
+
+static bool
+is_near(const struct guard_interface *ours, const struct wire_place *theirs)
+{
+    for (unsigned i = 0; i < theirs->n_nets; i++) {
+        struct addr a = addr_of_net(&theirs->net[i]);
+
+        for (unsigned k = 0; k < ours->n_addrs; k++)
+            if (is_network(&ours->addr[k]) && addr_in_net(&a, &ours->addr[k]))
+                return true;
+    }
+    return false;
+}
+
+static void
+place(struct member *m, bool alive)
+{
+    struct errbuf e;
+
+    if (m->placed &&
+        guard_peer_set(m->takeover->guard, member_place(m), alive, m->ifindex, m->mac, &e) != MC_OK)
+        log_warn("takeover: peer: %s", e.text);
+}
+
+void
+call_placed(struct member *m, const struct wire_where *where)
+{
+    struct guard_interface v[GUARD_INTERFACES_MAX];
+    unsigned n = guard_interfaces(m->takeover->guard, v, GUARD_INTERFACES_MAX);
+
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < where->n; k++) {
+            if (!is_near(&v[i], &where->place[k]))
+                continue;
+            m->placed = true;
+            m->ifindex = v[i].ifindex;
+            memcpy(m->mac, where->place[k].mac, sizeof(m->mac));
+            place(m, m->alive);
+            pulse_settle(m->takeover); /* it may be the heir */
+            return;
+        }
+}
+
+/* --- answers ------------------------------------------------------------------------------------
+ */
+
+static bool
+take_claimed(struct member *m, const struct wire_claimed *c)
+{
+    struct flow_key keys[WIRE_CLAIMS_MAX];
+
+    if (c->n > WIRE_CLAIMS_MAX)
+        return false;
+    if (c->nonce != m->resync.nonce || m->resync.answered)
+        return true; /* an answer to an older question */
+    for (unsigned i = 0; i < c->n; i++) {
+        keys[i] = wire_claim(c, i);
+        takeover_count(&m->takeover->stats.claimed);
+    }
+    link_post_claimed(&m->takeover->roster, keys, c->n);
+    return true;
+}
+
+static bool
+take_resynced(struct member *m, const struct wire_resynced *r)
+{
+    if (r->nonce != m->resync.nonce || m->resync.answered)
+        return true;
+    m->resync.answered = true;
+    m->resync.seq = r->seq;
+    if (r->all)
+        link_post_claimed(&m->takeover->roster, NULL, 0);
+    pulse_news(m->takeover); /* there may be nothing to wait for */
+    return true;
+}
+
+static bool
+take_answer(struct member *m, const struct wire_frame *f)
+{
+    switch (f->kind) {
+    case WIRE_OWNER: ask_owner(m, &f->u.owner); return true;
+    case WIRE_GIVE: ask_give(m, &f->u.give); return true;
+    case WIRE_NONE: ask_none(m, &f->u.none); return true;
+    case WIRE_CLAIMED: return take_claimed(m, &f->u.claimed);
+    case WIRE_RESYNCED: return take_resynced(m, &f->u.resynced);
+    default: return false;
+    }
+}
+
+/* --- the connection -----------------------------------------------------------------------------
+ */
+
+static void
+on_ready(struct tube *tube)
+{
+    struct member *m = tube->owner;
+    struct wire_frame hello = {.kind = WIRE_HELLO,
+                               .u.hello = {.owner = m->takeover->self, .worker = HELLO_THREAD}};
+
+    wire_put(tube_put_begin(tube), &hello);
+    tube_put_end(tube);
+    say_where(m);
+}
+
+static void
+on_broken(struct tube *tube, const char *why)
+{
+    struct member *m = tube->owner;
+    char at[ADDR_TEXT];
+
+    log_debug("takeover: connection to %s: %s", addr_text(&m->addr, at), why);
+    tube_close(&m->call);
+    ask_lost(m);
+    loop_timer_set(m->takeover->loop, &m->redial, loop_now(m->takeover->loop) + REDIAL_NS);
+}
+
+static void
+on_record(struct tube *tube, const uint8_t *p, size_t n)
+{
+    struct member *m = tube->owner;
+    struct pack_in in = {.p = p, .n = n};
+    struct wire_frame f;
+    uint64_t unknown = 0;
+    enum wire_next next;
+
+    while ((next = wire_get(&in, &f, &unknown)) == WIRE_FRAME)
+        if (!take_answer(m, &f))
+            break;
+    if (next != WIRE_END && m->call == tube) {
+        takeover_count(&m->takeover->stats.refused);
+        on_broken(tube, "an answer that makes no sense");
+    }
+}
+
+static const struct tube_ops call_ops = {on_ready, on_record, on_broken};
+
+static void
+dial(struct member *m)
+{
+    struct takeover *t = m->takeover;
+
+    m->call = tube_open(t->loop, t->keys, &m->addr, OPEN_NS, &call_ops, m, &t->n_tubes);
+    if (m->call == NULL)
+        loop_timer_set(t->loop, &m->redial, loop_now(t->loop) + REDIAL_NS);
+}
+
+static void
+on_redial(struct timer *timer)
+{
+    struct member *m = container_of(timer, struct member, redial);
+
+    if (m->alive && m->call == NULL)
+        dial(m);
+}
+
+void
+call_begin(struct member *m)
+{
+    m->redial.fn = on_redial;
+    tube_close(&m->call); /* that was to another life */
+    loop_timer_clear(m->takeover->loop, &m->redial);
+    dial(m);
+    place(m, true);
+}
+
+void
+call_end(struct member *m)
+{
+    tube_close(&m->call);
+    loop_timer_clear(m->takeover->loop, &m->redial);
+    place(m, false);
+    m->resync = (struct resync){0};
+    ask_lost(m);
+}
+
+bool
+call_put(struct member *m, const struct wire_frame *f)
+{
+    if (m->call == NULL || !m->call->ready)
+        return false;
+    wire_put(tube_put_begin(m->call), f);
+    tube_put_end(m->call);
+    return true;
+}

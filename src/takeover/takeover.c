@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * takeover.c - see takeover.h: the thread's life, what control tells it, what is displayed.
+ */
+#include <ifaddrs.h>
+#include <openssl/rand.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/pack.h"
+#include "base/rand.h"
+#include "takeover/takeover_priv.h"
+
+#define SLOW_NS          (200 * MC_MS)
+/* What was taken from a peer is told again if it asks again; it does within a beat or two. */
+#define CLAIMS_NS        MC_SEC
+#define PACKETS_PER_TURN 256 /* so that a flood cannot keep beats waiting */
+
+struct link_roster *
+takeover_roster(struct takeover *t)
+{
+    MC_CHECK(t, TAKEOVER_MAGIC);
+    return &t->roster;
+}
+
+/* --- members ------------------------------------------------------------------------------------
+ */
+
+struct member *
+member_of(struct takeover *t, uint64_t id)
+{
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id == id && id != 0)
+            return &t->member[i];
+    return NULL;
+}
+
+unsigned
+member_place(const struct member *m)
+{
+    return (unsigned)(m - m->takeover->member);
+}
+
+static bool
+is_wanted(const struct takeover_peer *peers, unsigned n, uint64_t id)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (peers[i].id == id)
+            return true;
+    return false;
+}
+
+static void
+add_member(struct takeover *t, const struct takeover_peer *p)
+{
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++) {
+        struct member *m = &t->member[i];
+
+        if (m->id != 0)
+            continue;
+        *m = (struct member){.takeover = t, .id = p->id, .addr = p->addr};
+        return;
+    }
+    log_warn("takeover: more than %d peers", TAKEOVER_PEERS_MAX);
+}
+
+static void
+move_member(struct member *m, const struct addr *addr)
+{
+    if (addr_eq(&m->addr, addr))
+        return;
+    m->addr = *addr;
+    if (m->alive)
+        call_begin(m);
+}
+
+static void
+drop_member(struct member *m)
+{
+    if (m->takeover == NULL)
+        return;
+    call_end(m);
+    m->id = 0;
+}
+
+static void
+set_members(struct takeover *t, const struct takeover_peer *peers, unsigned n)
+{
+    uint64_t ids[TAKEOVER_PEERS_MAX];
+
+    for (unsigned i = 0; i < n; i++) {
+        struct member *m = member_of(t, peers[i].id);
+
+        ids[i] = peers[i].id;
+        if (m == NULL)
+            add_member(t, &peers[i]);
+        else
+            move_member(m, &peers[i].addr);
+    }
+    pulse_members(t, ids, n);
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0 && !is_wanted(peers, n, t->member[i].id))
+            drop_member(&t->member[i]);
+}
+
+/* --- display ------------------------------------------------------------------------------------
+ */
+
+static const struct takeover_holder *
+holder_at(const struct takeover *t, uint64_t id)
+{
+    for (unsigned i = 0; i < t->n_holders; i++)
+        if (t->holder[i].peer.who.id == id)
+            return &t->holder[i];
+    return NULL;
+}
+
+static void
+view_peer(const struct takeover *t, const struct member *m, const struct peers_view *lives,
+          unsigned n, struct takeover_peer_view *out)
+{
+    const struct takeover_holder *h = holder_at(t, m->id);
+
+    *out = (struct takeover_peer_view){
+        .id = m->id,
+        .addr = m->addr,
+        .alive = m->alive,
+        .placed = m->placed,
+        .holder = h != NULL,
+        .in_step = h != NULL && h->synced,
+        .heard_ns = MC_NEVER_NS,
+        .flows = replica_count(t->store, m->life),
+    };
+    for (unsigned i = 0; i < n; i++)
+        if (life_eq(lives[i].who, m->life)) {
+            out->leaving = lives[i].leaving;
+            out->fenced = lives[i].fenced;
+            out->heard_ns = loop_now(t->loop) - lives[i].heard;
+        }
+}
+
+static void
+refresh_view(struct takeover *t)
+{
+    struct peers_view lives[2 * TAKEOVER_PEERS_MAX];
+    unsigned n = peers_view(t->peers, lives, MC_COUNT(lives));
+    const char *why = peers_why(t->peers, loop_now(t->loop));
+    struct takeover_view v = {.lease = why == NULL,
+                              .fenced = peers_is_fenced(t->peers),
+                              .leaving = t->leaving,
+                              .peers = *peers_stats(t->peers),
+                              .replicas = *replica_stats(t->store)};
+
+    snprintf(v.why, sizeof(v.why), "%s", why != NULL ? why : "");
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0)
+            view_peer(t, &t->member[i], lives, n, &v.peer[v.n_peers++]);
+    pthread_mutex_lock(&t->lock);
+    t->view = v;
+    pthread_mutex_unlock(&t->lock);
+}
+
+void
+takeover_view(struct takeover *t, struct takeover_view *out)
+{
+    pthread_mutex_lock(&t->lock);
+    *out = t->view;
+    pthread_mutex_unlock(&t->lock);
+}
+
+const struct takeover_stats *
+takeover_stats(const struct takeover *t)
+{
+    return &t->stats;
+}
+
+struct guard *
+takeover_guard(const struct takeover *t)
+{
+    MC_CHECK(t, TAKEOVER_MAGIC);
+    return t->guard;
+}
+
+/* --- what has no hurry --------------------------------------------------------------------------
+ */
+
+static void
+forget_claims(struct takeover *t, mc_ns now)
+{
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++) {
+        struct member *m = &t->member[i];
+
+        if (m->claims_told_ns == 0 || now < m->claims_told_ns + CLAIMS_NS)
+            continue;
+        m->claims_told_ns = 0;
+        replica_claims_forget(t->store, m->life);
+    }
+}
+
+static void
+on_slow(struct timer *timer)
+{
+    struct takeover *t = container_of(timer, struct takeover, slow);
+    mc_ns now = loop_now(t->loop);
+
+    pulse_catch_up(t);
+    replica_tick(t->store, now);
+    forget_claims(t, now);
+    call_tell_where(t);
+    refresh_view(t);
+    loop_timer_set(t->loop, timer, now + SLOW_NS);
+}
+
+/* --- what comes from elsewhere ------------------------------------------------------------------
+ */
+
+static void
+on_held(struct watch *w, unsigned revents)
+{
+    struct takeover *t = container_of(w, struct takeover, held);
+
+    pulse_catch_up(t);
+    guard_poll(t->guard, ask_packet, t, PACKETS_PER_TURN);
+    watch_arm(w, POLLIN);
+}
+
+static void
+reload_keys(struct takeover *t)
+{
+    struct keyfile keys;
+    struct errbuf e;
+
+    if (t->key_file == NULL)
+        return;
+    if (keyfile_load(t->key_file, &keys, &e) != MC_OK) {
+        log_error("takeover: %s; the old keys stay in use", e.text);
+        return;
+    }
+    keyring_replace(t->keys, &keys);
+    link_post_keys(&t->roster, &keys);
+    keyfile_wipe(&keys);
+}
+
+static void
+leave(struct takeover *t)
+{
+    t->leaving = true;
+    pulse_catch_up(t);
+    peers_leave(t->peers, loop_now(t->loop));
+    pulse_settle(t);
+}
+
+static void
+on_wake(void *arg)
+{
+    struct takeover *t = arg;
+    struct takeover_peer peers[TAKEOVER_PEERS_MAX];
+    unsigned n;
+    bool set, gone, keys, stop;
+
+    pthread_mutex_lock(&t->lock);
+    n = t->inbox.n_peers;
+    memcpy(peers, t->inbox.peer, n * sizeof(*peers));
+    set = t->inbox.peers_new;
+    gone = t->inbox.leave;
+    keys = t->inbox.reload;
+    stop = t->inbox.stop;
+    t->inbox.peers_new = t->inbox.leave = t->inbox.reload = false;
+    pthread_mutex_unlock(&t->lock);
+    if (stop) {
+        loop_stop(t->loop);
+        return;
+    }
+    if (keys)
+        reload_keys(t);
+    if (set)
+        set_members(t, peers, n);
+    if (gone)
+        leave(t);
+    pulse_news(t);
+}
+
+void
+takeover_peers_set(struct takeover *t, const struct takeover_peer *peers, unsigned n)
+{
+    pthread_mutex_lock(&t->lock);
+    t->inbox.n_peers = n < TAKEOVER_PEERS_MAX ? n : TAKEOVER_PEERS_MAX;
+    memcpy(t->inbox.peer, peers, t->inbox.n_peers * sizeof(*peers));
+    t->inbox.peers_new = true;
+    pthread_mutex_unlock(&t->lock);
+    loop_wake(t->loop);
+}
+
+enum mc_err
+takeover_ports_set(struct takeover *t, const struct addr *ports, unsigned n, struct errbuf *e)
+{
+    return guard_ports_set(t->guard, ports, n, e);
+}
+
+static void
+tell(struct takeover *t, bool *what)
+{
+    pthread_mutex_lock(&t->lock);
+    *what = true;
+    pthread_mutex_unlock(&t->lock);
+    loop_wake(t->loop);
+}
+
+void
+takeover_reload_keys(struct takeover *t)
+{
+    tell(t, &t->inbox.reload);
+}
+
+void
+takeover_leave(struct takeover *t)
+{
+    tell(t, &t->inbox.leave);
+}
+
+static void
+on_news(void *arg)
+{
+    struct takeover *t = arg;
+
+    loop_wake(t->loop);
+}
+
+static enum owner_word
+owner_of(void *arg, struct life owner, uint32_t epoch)
+{
+    struct takeover *t = arg;
+
+    return peers_owner(t->peers, owner, epoch);
+}
+
+/* --- birth --------------------------------------------------------------------------------------
+ */
+
+static enum mc_err
+load_keys(struct takeover *t, const char *file, struct errbuf *e)
+{
+    uint8_t boot[KEYRING_BOOT_BYTES];
+    enum mc_err rv = keyfile_load(file, &t->roster.keys, e);
+
+    if (rv != MC_OK)
+        return rv;
+    MC_ASSERT(RAND_bytes(boot, sizeof(boot)) == 1);
+    t->keys = keyring_new(&t->roster.keys, boot);
+    t->key_file = mc_strdup(file);
+    return MC_OK;
+}
+
+static bool
+is_loopback(const struct addr *a)
+{
+    return a->u.sa.sa_family == AF_INET ? ntohl(a->u.in.sin_addr.s_addr) >> 24 == 127
+                                        : IN6_IS_ADDR_LOOPBACK(&a->u.in6.sin6_addr);
+}
+
+static enum mc_err
+open_keys(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
+{
+    struct pack_in boot;
+    enum mc_err rv = MC_OK;
+
+    if (c->key_file != NULL) {
+        rv = load_keys(t, c->key_file, e);
+    } else if (is_loopback(&c->bind)) {
+        t->keys = keyring_new_null();
+    } else {
+        err_set(e, "without a key only on loopback");
+        rv = MC_EINVAL;
+    }
+    if (rv != MC_OK)
+        return rv;
+    boot = (struct pack_in){.p = keyring_boot(t->keys), .n = KEYRING_BOOT_BYTES};
+    t->self = (struct life){.id = c->id, .boot = unpack_u64(&boot)};
+    return MC_OK;
+}
+
+static bool
+has_ip(const struct ifaddrs *i, const struct addr *a)
+{
+    struct addr own = {.len = a->len};
+
+    if (i->ifa_addr == NULL || i->ifa_addr->sa_family != a->u.sa.sa_family)
+        return false;
+    memcpy(&own.u, i->ifa_addr, a->len);
+    addr_set_port(&own, addr_port(a));
+    return addr_eq(&own, a);
+}
+
+/* The one that has the address that we bind to. */
+static enum mc_err
+find_interface(struct takeover *t, const struct addr *bind, struct errbuf *e)
+{
+    struct ifaddrs *all;
+    char at[ADDR_TEXT];
+
+    if (getifaddrs(&all) != 0)
+        return err_sys(e, "getifaddrs");
+    for (struct ifaddrs *i = all; i != NULL && t->n_interfaces == 0; i = i->ifa_next)
+        if (has_ip(i, bind))
+            t->interfaces[t->n_interfaces++] = mc_strdup(i->ifa_name);
+    freeifaddrs(all);
+    if (t->n_interfaces > 0)
+        return MC_OK;
+    err_set(e, "no interface has the address %s: say which ones clients come in by",
+            addr_ip_text(bind, at));
+    return MC_EINVAL;
+}
+
+static enum mc_err
+open_interfaces(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
+{
+    if (c->n_interfaces == 0)
+        return find_interface(t, &c->bind, e);
+    if (c->n_interfaces > GUARD_INTERFACES_MAX) {
+        err_set(e, "more than %d interfaces", GUARD_INTERFACES_MAX);
+        return MC_EINVAL;
+    }
+    while (t->n_interfaces < c->n_interfaces) {
+        t->interfaces[t->n_interfaces] = mc_strdup(c->interfaces[t->n_interfaces]);
+        t->n_interfaces++;
+    }
+    return MC_OK;
+}
+
+static enum mc_err
+open_guard(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
+{
+    struct guard_conf conf = {.interfaces = (const char *const *)t->interfaces,
+                              .n_interfaces = t->n_interfaces,
+                              .ports = c->ports,
+                              .n_ports = c->n_ports};
+    enum mc_err rv = repair_probe(e);
+
+    if (rv == MC_OK)
+        rv = guard_open(&conf, &t->guard, e);
+    if (rv != MC_OK)
+        return rv;
+    t->roster.guard = t->guard;
+    t->probe = probe_open(e);
+    return t->probe != NULL ? MC_OK : MC_ENOTSUP;
+}
+
+static void
+open_store(struct takeover *t)
+{
+    struct replica_conf conf = {.arg = t, .owner = owner_of};
+    struct rng rng;
+
+    rng_seed_os(&rng);
+    conf.seed = rng_next(&rng);
+    t->store = replica_store_new(&conf);
+}
+
+static enum mc_err
+open_all(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
+{
+    enum mc_err rv = open_keys(t, c, e);
+
+    if (rv == MC_OK)
+        rv = open_interfaces(t, c, e);
+    if (rv != MC_OK)
+        return rv;
+    t->roster.self = t->self;
+    t->loop = loop_new(&(struct loop_conf){.engine = LOOP_EPOLL}, e);
+    if (t->loop == NULL)
+        return MC_ESYS;
+    rv = open_guard(t, c, e);
+    if (rv != MC_OK)
+        return rv;
+    open_store(t);
+    ask_open(t);
+    adopt_open(t);
+    rv = pulse_open(t, c, e);
+    return rv == MC_OK ? door_open(t, &c->bind, e) : rv;
+}
+
+enum mc_err
+takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf *e)
+{
+    struct takeover *t = mc_alloc(sizeof(*t));
+    enum mc_err rv;
+
+    t->magic = TAKEOVER_MAGIC;
+    t->arg = c->arg;
+    t->on_fit = c->on_fit;
+    list_init(&t->guests);
+    pthread_mutex_init(&t->lock, NULL);
+    t->roster.on_news = on_news;
+    t->roster.arg = t;
+    link_roster_init(&t->roster);
+    rv = open_all(t, c, e);
+    if (rv != MC_OK) {
+        takeover_stop(&t, false);
+        return rv;
+    }
+    t->slow.fn = on_slow;
+    *out = t;
+    return MC_OK;
+}
+
+static void *
+run(void *arg)
+{
+    struct takeover *t = arg;
+
+    pthread_setname_np(pthread_self(), "takeover");
+    loop_on_wake(t->loop, on_wake, t);
+    loop_turn(t->loop, 0); /* reads the clock */
+    t->started_ns = loop_now(t->loop);
+    watch_init(&t->held, t->loop, guard_fd(t->guard), on_held);
+    watch_arm(&t->held, POLLIN);
+    door_start(t);
+    pulse_start(t);
+    on_slow(&t->slow);
+    on_wake(t); /* what was told before there was anybody to wake */
+    loop_run(t->loop);
+    return NULL;
+}
+
+enum mc_err
+takeover_start(struct takeover *t, struct errbuf *e)
+{
+    if (pthread_create(&t->thread, NULL, run, t) != 0)
+        return err_sys(e, "pthread_create");
+    t->running = true;
+    return MC_OK;
+}
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+static void
+tear_down(struct takeover *t)
+{
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0)
+            drop_member(&t->member[i]);
+    door_close(t);
+    loop_timer_clear(t->loop, &t->slow);
+    if (t->held.loop != NULL)
+        watch_drop(&t->held);
+    if (t->asking.place != NULL)
+        ask_close(t);
+    adopt_close(t);
+    pulse_close(t);
+    while (t->n_tubes > 0)
+        loop_turn(t->loop, 10 * MC_MS);
+    loop_free(&t->loop);
+}
+
+void
+takeover_stop(struct takeover **tp, bool keep_guard)
+{
+    struct takeover *t = *tp;
+
+    *tp = NULL;
+    if (t == NULL)
+        return;
+    MC_CHECK(t, TAKEOVER_MAGIC);
+    if (t->running) {
+        tell(t, &t->inbox.stop);
+        pthread_join(t->thread, NULL);
+    }
+    if (t->loop != NULL)
+        tear_down(t);
+    replica_store_free(&t->store);
+    probe_close(&t->probe);
+    if (t->guard != NULL)
+        guard_close(&t->guard, !keep_guard);
+    keyring_free(&t->keys);
+    link_roster_fini(&t->roster);
+    for (unsigned i = 0; i < t->n_interfaces; i++)
+        free(t->interfaces[i]);
+    free(t->key_file);
+    pthread_mutex_destroy(&t->lock);
+    t->magic = 0;
+    free(t);
+}
