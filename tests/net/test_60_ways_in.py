@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How traffic comes to balancers, by the real programs, and for how long it stays away when one is lost."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from instruments.meercat import BINARY
+from instruments.netns import ENDS_WITH_US, Netns
+from instruments.routing import Bird, Keepalived, Probe
+from instruments.wait import wait_until
+
+pytestmark = [pytest.mark.bound(120), pytest.mark.no_san]
+
+VIP, PORT = "192.0.2.10", 8080
+
+
+def allow(ns, name, value):
+    with ns, open(f"/proc/sys/net/{name}", "w") as f:
+        f.write(value)
+
+
+class Site:
+    """Balancers with an origin each, and a client; routed: a router stands between."""
+
+    def __init__(self, lab, net, routed, n=3):
+        self.lab, self.net, self.lbs = lab, net, []
+        self.hosts = [net.host(f"lb{i + 1}") for i in range(n)]
+        self.origins = []
+        for h in self.hosts:
+            with h:
+                self.origins.append(lab.origin())
+        if routed:
+            self.router, self.client = net.host("router"), Netns()
+            self.router.ip(f"link add eth1 type veth peer name eth0 netns {self.client.path}",
+                           "addr add 10.78.0.1/24 dev eth1", "link set eth1 up")
+            self.client.ip("link set lo up", "addr add 10.78.0.2/24 dev eth0", "link set eth0 up",
+                           "route add default via 10.78.0.1")
+            allow(self.router, "ipv4/ip_forward", "1")
+            allow(self.router, "ipv4/fib_multipath_hash_policy", "1")
+            for h in self.hosts:
+                h.ip(f"route add default via {self.router.address}")
+        else:
+            self.client = net.host("client")
+            self.client.ip(f"route add {VIP}/32 dev eth0")
+
+    def balancer(self, i, vip=None, **more):
+        with self.hosts[i]:
+            c = self.lab.conf(self.origins[i], listen={"bind": [f"*:{PORT}"]}, node=f"lb{i + 1}", drain_timeout="1s",
+                              **more)
+            c.port = PORT
+            if vip:
+                c.vip("web", **vip)
+            lb = self.lab.start(c, prefix=ENDS_WITH_US)
+        self.lbs.append(lb)
+        return lb
+
+    def probe(self):
+        """Entered on the client's host, where its thread stays."""
+        with self.client:
+            return Probe((VIP, PORT)).__enter__()
+
+    def cut(self, i):
+        self.net.partition([self.hosts[i]], [h for h in self.net.hosts if h is not self.hosts[i]])
+
+    def heal(self):
+        self.net.heal()
+
+
+def has_vip(host, dev):
+    with host:
+        out = subprocess.run(["ip", "-j", "addr", "show", "dev", dev], capture_output=True, text=True)
+    return VIP in [a["local"] for a in json.loads(out.stdout)[0]["addr_info"]]
+
+
+def next_hops(router):
+    """Addresses that the router's kernel sends the VIP to."""
+    with router:
+        out = subprocess.run(["ip", "-j", "route", "show", f"{VIP}/32"], capture_output=True, text=True).stdout
+    found = set()
+    for r in json.loads(out or "[]"):
+        found |= {hop["gateway"] for hop in r.get("nexthops", [r]) if "gateway" in hop}
+    return found
+
+
+def lose(site, i, how):
+    """Does it to that balancer; the moment at which it was done."""
+    lb = site.lbs[i]
+    since = time.monotonic()
+    if how == "cut":
+        site.cut(i)
+    elif how == "kill":
+        lb.expect_status = -signal.SIGKILL
+        lb.signal(signal.SIGKILL)
+    elif how == "stop":
+        lb.signal(signal.SIGSTOP)
+    elif how == "unfit":
+        lb.cli("maint", "app/s1")
+    return since
+
+
+def regain(site, i, how):
+    if how == "cut":
+        site.heal()
+    elif how == "stop":
+        site.lbs[i].signal(signal.SIGCONT)
+    elif how == "unfit":
+        site.lbs[i].cli("ready", "app/s1")
+
+
+# --- BGP and ECMP ---------------------------------------------------------------------------------
+
+def routed(lab, net, bfd):
+    site = Site(lab, net, routed=True)
+    plain = {} if bfd else {"bfd on;": ""}
+    neighbours = {f"10.0.0.{i + 1} ": f"{h.address} " for i, h in enumerate(site.hosts)}
+    with site.router:
+        site.bird = lab.add(Bird(lab.dir("bird"), "router.conf", {"10.0.0.254": site.router.address, **neighbours,
+                                                                  **plain}))
+    site.birds = []
+    for h in site.hosts:
+        with h:
+            site.birds.append(lab.add(Bird(lab.dir("bird"), "balancer.conf", {
+                "10.0.0.254": site.router.address, "10.0.0.1;": f"{h.address};", **plain})))
+    for i in range(3):
+        site.balancer(i, vip={"address": [VIP]})
+    wait_until(lambda: next_hops(site.router) == {h.address for h in site.hosts}, 30, "three next hops")
+    if bfd:
+        wait_until(lambda: site.bird.ask("show", "bfd", "sessions").count(" Up ") == 3, 20, "BFD is up")
+    return site
+
+
+# generous bounds: what is claimed is in docs/high-availability.md, as measured; this shows that it works
+@pytest.mark.parametrize("bfd, how, at_most", [
+    (True, "cut", 5), (True, "unfit", 5), (True, "kill", 5), (True, "stop", 5),
+    (False, "cut", 15),
+], ids=lambda x: {True: "bfd", False: "hold-3s"}.get(x, str(x)) if isinstance(x, bool) else str(x))
+def test_a_balancer_that_is_lost_loses_its_route(lab, net, measured, bfd, how, at_most):
+    site = routed(lab, net, bfd)
+    probe = site.probe()
+    try:
+        since = lose(site, 0, how)
+        rest = {h.address for h in site.hosts[1:]}
+        wait_until(lambda: next_hops(site.router) == rest, 20, "two next hops")
+        gap, bad = probe.gap(since)
+        measured(f"{'BFD 50 ms x 3' if bfd else 'hold 3 s'}, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < at_most
+        if how == "kill":
+            return
+        regain(site, 0, how)
+        wait_until(lambda: len(next_hops(site.router)) == 3, 30, "it comes back")
+        probe.gap(time.monotonic())
+    finally:
+        probe.__exit__()
+
+
+def test_an_orderly_end_stops_attracting_traffic_first(lab, net, measured):
+    site = routed(lab, net, True)
+    probe = site.probe()
+    try:
+        since = time.monotonic()
+        site.lbs[0].signal(signal.SIGTERM)
+        wait_until(lambda: len(next_hops(site.router)) == 2, 20)
+        gap, bad = probe.gap(since)
+        measured(f"BFD 50 ms x 3, SIGTERM: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < 5
+    finally:
+        probe.__exit__()
+
+
+# --- VRRP -----------------------------------------------------------------------------------------
+
+def tracked(lab, net, advert="0.05"):
+    site = Site(lab, net, routed=False)
+    site.keepers = []
+    for i, h in enumerate(site.hosts):
+        lb = site.balancer(i)
+        with h:
+            site.keepers.append(lab.add(Keepalived(lab.dir("ka"), {
+                '"/usr/local/sbin/meercat status --quiet"': f'"{BINARY} status --quiet --socket {lb.socket_path}"',
+                "priority 100 ": f"priority {100 - i} ", "advert_int 0.05": f"advert_int {advert}"})))
+    wait_until(lambda: any(has_vip(h, "eth0") for h in site.hosts), 30, "somebody has the address")
+    return site
+
+
+def carriers(site):
+    return [i for i, h in enumerate(site.hosts) if has_vip(h, "eth0")]
+
+
+@pytest.mark.parametrize("advert, how, at_most", [("0.05", "cut", 10), ("0.05", "unfit", 15), ("0.05", "kill", 15),
+                                                  ("0.05", "stop", 20), ("1", "cut", 20)])
+def test_vrrp_goes_where_a_balancer_is_fit(lab, net, measured, advert, how, at_most):
+    site = tracked(lab, net, advert)
+    wait_until(lambda: len(carriers(site)) == 1, 20, "one of them has the address")
+    first = carriers(site)[0]
+    probe = site.probe()
+    try:
+        since = lose(site, first, how)
+        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
+        gap, bad = probe.gap(since)
+        measured(f"keepalived, advert_int {advert}, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < at_most
+        if how in ("unfit", "kill", "stop"):
+            wait_until(lambda: first not in carriers(site), 20, "the first has lost it")
+        if how == "stop":
+            regain(site, first, how)
+    finally:
+        probe.__exit__()
+
+
+def test_examples_are_read_as_they_are(tmp_path):
+    for name in ("balancer.conf", "router.conf"):
+        path = os.path.join(os.path.dirname(__file__), "..", "..", "packaging", "bird", name)
+        r = subprocess.run(["bird", "-p", "-c", path], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
