@@ -31,7 +31,8 @@ struct options {
 typedef int lab_f(const struct options *, int n, char **words);
 
 static lab_f lab_check, lab_up_file, lab_down_one, lab_status, lab_names, lab_exec, lab_shell,
-    lab_start, lab_stop, lab_cut, lab_heal, lab_kill, lab_loss;
+    lab_start, lab_stop, lab_cut, lab_heal, lab_kill, lab_loss, lab_delay, lab_slow, lab_freeze,
+    lab_thaw;
 
 static const struct {
     const char *name;
@@ -52,7 +53,12 @@ static const struct {
     {"cut", lab_cut, 1, 2, "[--one-way] A [B]",
      "let nothing pass from and to A, or between A and B"},
     {"loss", lab_loss, 2, 2, "A PERCENT", "lose that share of what passes A"},
-    {"heal", lab_heal, 0, 1, "[A]", "take cuts and losses back"},
+    {"freeze", lab_freeze, 1, 2, "[--host] HOST [PROGRAM]",
+     "stop it by SIGSTOP, or all of the host"},
+    {"thaw", lab_thaw, 1, 2, "HOST [PROGRAM]", "let it go on"},
+    {"slow", lab_slow, 2, 2, "HOST PERCENT", "give it so much of a core; 0 is as much as there is"},
+    {"delay", lab_delay, 2, 2, "A TIME", "let packets take so much longer through A, each way"},
+    {"heal", lab_heal, 0, 1, "[A]", "take all of that back, but for what has ended"},
 };
 
 static int
@@ -520,6 +526,30 @@ static int
 lab_loss(const struct options *o, int n, char **words)
 {
     return order(o, "loss", words[0], words[1], NULL);
+}
+
+static int
+lab_delay(const struct options *o, int n, char **words)
+{
+    return order(o, "delay", words[0], words[1], NULL);
+}
+
+static int
+lab_slow(const struct options *o, int n, char **words)
+{
+    return order(o, "slow", words[0], words[1], NULL);
+}
+
+static int
+lab_freeze(const struct options *o, int n, char **words)
+{
+    return order(o, "freeze", o->host ? "host" : "processes", words[0], words[1]);
+}
+
+static int
+lab_thaw(const struct options *o, int n, char **words)
+{
+    return order(o, "thaw", words[0], words[1], NULL);
 }
 
 static int

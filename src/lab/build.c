@@ -365,6 +365,78 @@ build_rates(struct warden *w, struct errbuf *e)
     return rv;
 }
 
+/* --- delay -------------------------------------------------------------------------------------
+ */
+
+/* pN leaves the bridge, and a pair qN-bN takes its place; the relay is between pN and qN. */
+static enum mc_err
+lengthen(struct warden *w, struct warden_port *p, mc_ns delay, struct errbuf *e)
+{
+    const char *number = p->name + 1;
+    char *outer = mc_printf("q%s", number);
+    struct batch before = {0}, after = {0};
+    enum mc_err rv;
+
+    batch_add(&before, &p->link->at, "link add %s type veth peer name b%s", outer, number);
+    batch_add(&before, &p->link->at, "link set %s up", outer);
+    batch_add(&after, &p->link->at, "link set %s nomaster", p->name);
+    batch_add(&after, &p->link->at, "link set b%s master n%u up", number, p->network + 1);
+    rv = batch_run(&before, NULL, "ip", e);
+    if (rv == MC_OK)
+        rv = delay_start(&p->relay, p->name, outer, delay, e);
+    if (rv == MC_OK)
+        rv = batch_run(&after, NULL, "ip", e);
+    if (rv == MC_OK)
+        p->bridged[0] = 'b';
+    batch_free(&before);
+    batch_free(&after);
+    free(outer);
+    return rv;
+}
+
+static enum mc_err
+shorten(struct warden *w, struct warden_port *p, struct errbuf *e)
+{
+    struct batch b = {0};
+    enum mc_err rv;
+
+    delay_stop(&p->relay);
+    batch_add(&b, &p->link->at, "link del q%s", p->name + 1);
+    batch_add(&b, &p->link->at, "link set %s master n%u", p->name, p->network + 1);
+    rv = batch_run(&b, NULL, "ip", e);
+    p->bridged[0] = 'p';
+    batch_free(&b);
+    return rv;
+}
+
+enum mc_err
+build_delay(struct warden *w, struct warden_port *p, mc_ns delay, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    if (delay == p->delay_ns)
+        return MC_OK;
+    if (p->delay_ns == 0)
+        rv = lengthen(w, p, delay, e);
+    else if (delay == 0)
+        rv = shorten(w, p, e);
+    else
+        rv = delay_change(&p->relay, delay, e);
+    if (rv == MC_OK)
+        p->delay_ns = delay;
+    return rv;
+}
+
+static enum mc_err
+build_delays(struct warden *w, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    for (unsigned i = 0; i < w->n_ports && rv == MC_OK; i++)
+        rv = build_delay(w, &w->ports[i], w->ports[i].link->weather.delay_ns, e);
+    return rv;
+}
+
 /* --- faults ------------------------------------------------------------------------------------
  */
 
@@ -401,6 +473,8 @@ build_networks(struct warden *w, struct errbuf *e)
         rv = build_switch(w, e);
     if (rv == MC_OK)
         rv = build_rates(w, e);
+    if (rv == MC_OK)
+        rv = build_delays(w, e);
     if (rv == MC_OK)
         rv = build_hosts(w, e);
     if (rv == MC_OK)

@@ -14,6 +14,8 @@
 #include "base/near.h"
 #include "lab/warden.h"
 
+#define DELAY_MAX_NS (60 * MC_SEC)
+
 typedef enum mc_err order_f(struct warden *, unsigned n, char *const words[], struct order_reply *,
                             struct errbuf *);
 
@@ -258,6 +260,72 @@ order_kill(struct warden *w, unsigned n, char *const words[], struct order_reply
     return MC_EINVAL;
 }
 
+/* freeze HOW HOST [PROC]: "host" by its control group, "processes" by SIGSTOP. */
+static enum mc_err
+order_freeze(struct warden *w, unsigned n, char *const words[], struct order_reply *r,
+             struct errbuf *e)
+{
+    struct warden_host *h;
+
+    if (find_host(w, words[2], &h, e) != MC_OK)
+        return MC_ENOENT;
+    if (strcmp(words[1], "host") != 0)
+        return work_signal(w, h, words[3], SIGSTOP, false, e);
+    if (words[3] != NULL) {
+        err_set(e, "--host stops all that is on %s: expected no program", words[2]);
+        return MC_EINVAL;
+    }
+    return work_freeze(w, h, true, e);
+}
+
+static enum mc_err
+order_thaw(struct warden *w, unsigned n, char *const words[], struct order_reply *r,
+           struct errbuf *e)
+{
+    struct warden_host *h;
+    enum mc_err rv;
+
+    if (find_host(w, words[1], &h, e) != MC_OK)
+        return MC_ENOENT;
+    if (!h->is_frozen)
+        return work_signal(w, h, words[2], SIGCONT, false, e);
+    rv = work_freeze(w, h, false, e);
+    if (rv == MC_OK)
+        (void)work_signal(w, h, words[2], SIGCONT, false, NULL); /* nothing need run there */
+    return rv;
+}
+
+/* "20%" in millionths, at most so many percent. */
+static enum mc_err
+read_percent(const char *text, double most, uint32_t *ppm, struct errbuf *e)
+{
+    char *end;
+    double percent = strtod(text, &end);
+
+    if (end == text || (*end != '\0' && strcmp(end, "%") != 0) ||
+        !(percent >= 0 && percent <= most)) {
+        err_set(e, "\"%s\" is no share, expected 0%% to %g%%", text, most);
+        return MC_EINVAL;
+    }
+    *ppm = (uint32_t)(percent * 1e4 + .5);
+    return MC_OK;
+}
+
+/* slow HOST PERCENT; 0% takes the limit away. */
+static enum mc_err
+order_slow(struct warden *w, unsigned n, char *const words[], struct order_reply *r,
+           struct errbuf *e)
+{
+    struct warden_host *h;
+    uint32_t ppm;
+
+    if (find_host(w, words[1], &h, e) != MC_OK)
+        return MC_ENOENT;
+    if (read_percent(words[2], 6400, &ppm, e) != MC_OK)
+        return MC_EINVAL;
+    return work_slow(w, h, ppm, e);
+}
+
 /* --- networks ----------------------------------------------------------------------------------
  */
 
@@ -309,37 +377,76 @@ static enum mc_err
 order_loss(struct warden *w, unsigned n_words, char *const words[], struct order_reply *r,
            struct errbuf *e)
 {
-    char *end;
-    double percent = strtod(words[2], &end);
     struct fault_target target;
+    uint32_t ppm;
 
-    if (end == words[2] || (*end != '\0' && strcmp(end, "%") != 0) ||
-        !(percent >= 0 && percent <= 100)) {
-        err_set(e, "\"%s\" is no share, expected 0%% to 100%%", words[2]);
+    if (read_percent(words[2], 100, &ppm, e) != MC_OK)
         return MC_EINVAL;
-    }
     if (fault_target_parse(w->topology, str_of(words[1]), &target, e) != MC_OK)
         return MC_ENOENT;
     for (unsigned i = 0; i < w->n_ports; i++)
         if (fault_target_has(target, w->ports[i].host, w->ports[i].network))
-            w->ports[i].loss_ppm = (uint32_t)(percent * 1e4 + .5);
+            w->ports[i].loss_ppm = ppm;
     return build_rules(w, e);
 }
 
-/* Takes everything back that orders did to the networks; of one target or of all. */
+/* delay A 20ms: a packet takes so much longer through each of the links, each way. */
+static enum mc_err
+order_delay(struct warden *w, unsigned n_words, char *const words[], struct order_reply *r,
+            struct errbuf *e)
+{
+    struct fault_target target;
+    enum mc_err rv = MC_OK;
+    mc_ns delay;
+
+    if (!units_parse_duration(str_of(words[2]), &delay) || delay > DELAY_MAX_NS) {
+        err_set(e, "\"%s\" is no delay, expected 0 to 60s, like 20ms", words[2]);
+        return MC_EINVAL;
+    }
+    if (fault_target_parse(w->topology, str_of(words[1]), &target, e) != MC_OK)
+        return MC_ENOENT;
+    for (unsigned i = 0; i < w->n_ports && rv == MC_OK; i++)
+        if (fault_target_has(target, w->ports[i].host, w->ports[i].network))
+            rv = build_delay(w, &w->ports[i], delay, e);
+    return rv == MC_OK ? build_rules(w, e) : rv;
+}
+
+/* Of a host: what is slow or frozen. */
+static enum mc_err
+heal_host(struct warden *w, struct warden_host *h, struct errbuf *e)
+{
+    enum mc_err rv = work_freeze(w, h, false, e);
+
+    if (rv == MC_OK)
+        rv = work_slow(w, h, h->conf->cpu_ppm, e);
+    if (rv == MC_OK && work_signal(w, h, NULL, SIGCONT, false, NULL) == MC_ESYS)
+        rv = MC_ESYS;
+    return rv;
+}
+
+/* Takes everything back that orders did, but for programs that ended; of one target or of all. */
 static enum mc_err
 order_heal(struct warden *w, unsigned n_words, char *const words[], struct order_reply *r,
            struct errbuf *e)
 {
     struct fault_target target = {FAULTS_ANY, FAULTS_ANY};
+    enum mc_err rv = MC_OK;
 
     if (words[1] != NULL && fault_target_parse(w->topology, str_of(words[1]), &target, e) != MC_OK)
         return MC_ENOENT;
     faults_heal(&w->faults, words[1] != NULL ? &target : NULL);
-    for (unsigned i = 0; i < w->n_ports; i++)
-        if (fault_target_has(target, w->ports[i].host, w->ports[i].network))
-            w->ports[i].loss_ppm = w->ports[i].link->weather.loss_ppm;
-    return build_rules(w, e);
+    for (unsigned i = 0; i < w->n_ports && rv == MC_OK; i++) {
+        struct warden_port *p = &w->ports[i];
+
+        if (!fault_target_has(target, p->host, p->network))
+            continue;
+        p->loss_ppm = p->link->weather.loss_ppm;
+        rv = build_delay(w, p, p->link->weather.delay_ns, e);
+    }
+    for (unsigned i = 0; i < w->topology->n_hosts && rv == MC_OK; i++)
+        if (target.network == FAULTS_ANY && fault_target_has(target, i, FAULTS_ANY))
+            rv = heal_host(w, &w->hosts[i], e);
+    return rv == MC_OK ? build_rules(w, e) : rv;
 }
 
 /* --- the table ---------------------------------------------------------------------------------
@@ -352,7 +459,8 @@ static const struct {
 } orders[] = {
     {"status", order_status, 0, 0}, {"enter", order_enter, 1, 1}, {"start", order_start, 1, 2},
     {"stop", order_stop, 1, 2},     {"kill", order_kill, 2, 3},   {"cut", order_cut, 2, 3},
-    {"loss", order_loss, 2, 2},     {"heal", order_heal, 0, 1},
+    {"loss", order_loss, 2, 2},     {"delay", order_delay, 2, 2}, {"slow", order_slow, 2, 2},
+    {"freeze", order_freeze, 2, 3}, {"thaw", order_thaw, 1, 2},   {"heal", order_heal, 0, 1},
 };
 
 enum mc_err

@@ -16,6 +16,7 @@
 #include "lab/group.h"
 #include "lab/lab.h"
 #include "lab/procs.h"
+#include "lab/delay.h"
 #include "lab/space.h"
 #include "lab/topology.h"
 
@@ -44,7 +45,7 @@ struct warden_port {
     const struct topology_link *link;
     uint32_t loss_ppm;
     mc_ns delay_ns;
-    pid_t relay; /* 0: none */
+    struct delay relay; /* when it is delayed */
 };
 
 struct warden {
@@ -80,6 +81,8 @@ enum mc_err build_networks(struct warden *, struct errbuf *);
 enum mc_err build_files(struct warden *, struct errbuf *);
 /* Loads what faults.h says. */
 enum mc_err build_rules(struct warden *, struct errbuf *);
+/* Puts a longer or shorter wire into a link, or takes it out (0). */
+enum mc_err build_delay(struct warden *, struct warden_port *, mc_ns delay, struct errbuf *);
 
 /* --- work.c: what runs on hosts --- */
 
@@ -91,6 +94,10 @@ enum mc_err work_start_all(struct warden *, struct errbuf *);
  * `ends`. */
 enum mc_err work_signal(struct warden *, struct warden_host *, const char *name, int sig, bool ends,
                         struct errbuf *);
+/* Stops the time of a host by its control group, or lets it go on. */
+enum mc_err work_freeze(struct warden *, struct warden_host *, bool frozen, struct errbuf *);
+/* How much CPU it has, of one core; 0: as much as there is. */
+enum mc_err work_slow(struct warden *, struct warden_host *, uint32_t ppm, struct errbuf *);
 /* Is a process with the session of this program among them? */
 bool work_runs(const struct warden_host *, const struct warden_proc *, const struct proc *,
                unsigned n);

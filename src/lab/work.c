@@ -394,3 +394,30 @@ work_signal(struct warden *w, struct warden_host *h, const char *name, int sig, 
     }
     return MC_OK;
 }
+
+/* --- time and CPU ------------------------------------------------------------------------------
+ */
+
+enum mc_err
+work_freeze(struct warden *w, struct warden_host *h, bool frozen, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    if (h->is_frozen != frozen)
+        rv = group_freeze(&w->groups, h->group, frozen, e);
+    if (rv == MC_OK)
+        h->is_frozen = frozen;
+    return rv;
+}
+
+enum mc_err
+work_slow(struct warden *w, struct warden_host *h, uint32_t ppm, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    if (h->cpu_ppm != ppm)
+        rv = group_cpu(&w->groups, h->group, ppm, e);
+    if (rv == MC_OK)
+        h->cpu_ppm = ppm;
+    return rv;
+}
