@@ -53,6 +53,8 @@ typedef int cmd_f(int argc, char **argv);
       "leave the cluster and end, when requests have ended")                                      \
     X("reload", cmd_reload, "[--socket PATH] [--json]",                                           \
       "read the configuration again, tell its faults")                                            \
+    X("guard", cmd_guard, "show [INTERFACE] | clear [INTERFACE]",                                 \
+      "what protects connections in the kernel; remove it by hand")                               \
     X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
     X("help", cmd_help, "[COMMAND]", "tell how to use a command")                                 \

@@ -476,20 +476,25 @@ look_up(struct __sk_buff *skb, const struct segment *s)
     return found;
 }
 
-/* A connection begins: whoever had one of that name before, it has ended.  Without a listener the
- * process is dead, though its lease has not run out. */
+/* The process is dead, though its lease has not run out: nobody listens where it listened.  PASS:
+ * there is no heir, or it is a peer that took us for one. */
+INLINE int
+bequeath(struct __sk_buff *skb, const struct guard_state *st)
+{
+    __u32 heir = *(const volatile __u32 *)&st->heir;
+
+    return is_from_peer(skb) ? PASS : send_on(skb, heir, GUARD_to_heir);
+}
+
+/* A connection begins: whoever had one of that name before, it has ended. */
 INLINE int
 begin(struct __sk_buff *skb, const struct segment *s, const struct guard_state *st)
 {
-    int verdict = PASS;
-
     if (bpf_map_lookup_elem(&away, &s->key))
         bpf_map_delete_elem(&away, &s->key);
     if (bpf_map_lookup_elem(&released, &s->key))
         bpf_map_delete_elem(&released, &s->key);
-    if (look_up(skb, s) == FOUND_NONE && !is_from_peer(skb))
-        verdict = send_on(skb, *(const volatile __u32 *)&st->heir, GUARD_to_heir);
-    return verdict;
+    return look_up(skb, s) == FOUND_NONE ? bequeath(skb, st) : PASS;
 }
 
 /* To user space, with as much of it as there is room for. */
@@ -529,7 +534,7 @@ is_released(const struct flow_key *k)
 
 /* Of a flow that this process has not said to be its own. */
 INLINE int
-find_owner(struct __sk_buff *skb, const struct segment *s)
+find_owner(struct __sk_buff *skb, const struct segment *s, const struct guard_state *st)
 {
     __u32 *peer = bpf_map_lookup_elem(&away, &s->key);
     enum found found;
@@ -546,6 +551,11 @@ find_owner(struct __sk_buff *skb, const struct segment *s)
     if (is_released(&s->key)) {
         count(GUARD_released);
         return PASS;
+    }
+    if (found == FOUND_NONE) {
+        verdict = bequeath(skb, st);
+        if (verdict != PASS)
+            return verdict;
     }
     return s->flags & TCP_RST ? PASS : hold(skb, s);
 }
@@ -572,7 +582,7 @@ guard_ingress(struct __sk_buff *skb)
         return PASS;
     if ((s.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
         return begin(skb, &s, st);
-    return find_owner(skb, &s);
+    return find_owner(skb, &s, st);
 }
 
 /* The GPL's word is what the kernel wants to read before it lends bpf_tcp_check_syncookie(). */

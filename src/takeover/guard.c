@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -502,11 +503,34 @@ find_interfaces(struct guard_inner *in, const struct guard_conf *conf, struct er
     return MC_OK;
 }
 
+static bool
+may(cap_value_t right)
+{
+    cap_t caps = cap_get_proc();
+    cap_flag_value_t has = CAP_CLEAR;
+    bool ok = caps != NULL && cap_get_flag(caps, right, CAP_EFFECTIVE, &has) == 0 && has == CAP_SET;
+
+    cap_free(caps);
+    return ok;
+}
+
+/* The kernel says EPERM for all of it. */
+static void
+say_what_is_forbidden(struct errbuf *eb)
+{
+    if (!may(CAP_BPF) && !may(CAP_SYS_ADMIN))
+        err_set(eb, "CAP_BPF is missing, for programs and maps in the kernel");
+    else if (!may(CAP_NET_ADMIN))
+        err_set(eb, "CAP_NET_ADMIN is missing, for programs that see packets");
+    else
+        err_set(eb, "BPF is forbidden here, whatever the capabilities (a container, a lockdown?)");
+}
+
 static enum mc_err
 not_loaded(int rv, struct errbuf *eb)
 {
     if (rv == -EPERM)
-        err_set(eb, "CAP_BPF is missing, for programs and maps in the kernel");
+        say_what_is_forbidden(eb);
     else if (rv == -ENOSYS)
         err_set(eb, "the kernel has no BPF");
     else

@@ -27,12 +27,14 @@ enum mc_err repair_bases(int fd, uint32_t *recv_base, uint32_t *send_base, struc
 struct repair {
     struct flow_key key;
     struct tcp_params params;
-    uint32_t recv_next; /* the first byte that nobody has: reception goes on here */
+    /* The first byte that nobody has: reception goes on here.  That is for the replica to know: the
+     * packet at hand may be an older one, or newer than one that was lost. */
+    uint32_t recv_next;
     uint32_t send_next; /* the first byte that the client has not: sending goes on here */
     uint16_t window;    /* as the client told it last, not scaled */
     uint32_t ts;        /* the client's timestamp, and ours that it echoes, from its last packet */
     uint32_t ts_echo;   /* with TCP_PARAMS_TIMESTAMPS only */
-    const uint8_t *payload; /* received by us from recv_next on and put before what recv(2) gets */
+    const uint8_t *payload; /* received here from recv_next on: recv(2) gets it first */
     size_t n_payload;
     uint32_t mark;    /* SO_MARK; 0: none */
     unsigned ifindex; /* for link-local addresses */
@@ -40,8 +42,8 @@ struct repair {
 
 /* The connection, established, nonblocking and close-on-exec.  It says nothing until something is
  * sent on it; with payload, the next acknowledgement that it sends covers that.  A socket of this
- * host's that stands in the way and belongs to no process is destroyed.  *taken: how much of the
- * payload there was room for. */
+ * host's that stands in the way and belongs to no process is destroyed.  *taken: how many bytes
+ * from recv_next on recv(2) finds already. */
 enum mc_err repair_rebuild(const struct repair *, int *fd, size_t *taken, struct errbuf *);
 
 /* Makes the kernel acknowledge again what it has received, for acknowledgements that the guard has
