@@ -21,6 +21,7 @@
 #include "cmd/cmd.h"
 #include "cmd/table.h"
 #include "lab/lab.h"
+#include "lab/probe.h"
 
 struct options {
     const char *name, *dir, *signal;
@@ -30,9 +31,9 @@ struct options {
 /* words: what follows the options, NULL at the end. */
 typedef int lab_f(const struct options *, int n, char **words);
 
-static lab_f lab_check, lab_up_file, lab_down_one, lab_status, lab_names, lab_exec, lab_shell,
-    lab_start, lab_stop, lab_cut, lab_heal, lab_kill, lab_loss, lab_delay, lab_slow, lab_freeze,
-    lab_thaw;
+static lab_f lab_probe, lab_check, lab_up_file, lab_down_one, lab_status, lab_names, lab_exec,
+    lab_shell, lab_start, lab_stop, lab_cut, lab_heal, lab_kill, lab_loss, lab_delay, lab_slow,
+    lab_freeze, lab_thaw;
 
 static const struct {
     const char *name;
@@ -40,6 +41,7 @@ static const struct {
     int least, most; /* words; -1: any number */
     const char *args, *help;
 } verbs[] = {
+    {"probe", lab_probe, 0, 0, "", "what this machine can do of it"},
     {"check", lab_check, 1, 1, "FILE", "check a topology, tell every fault"},
     {"up", lab_up_file, 1, 1, "[--name NAME] [--dir DIR] FILE", "bring a laboratory up"},
     {"down", lab_down_one, 0, 0, "[--all]", "take it down; with --all every one"},
@@ -131,6 +133,33 @@ order(const struct options *o, const char *a, const char *b, const char *c, cons
     ok = ask(o, n, words, &r);
     lab_reply_free(&r);
     return ok ? 0 : 1;
+}
+
+/* --- what can be done --------------------------------------------------------------------------
+ */
+
+static int
+lab_probe(const struct options *o, int n, char **words)
+{
+    struct probe probes[PROBES_MAX];
+    unsigned n_probes = probe_all(probes);
+    struct table t = {0};
+    int rv = 0;
+
+    table_init(&t, "PART WORKS USED-FOR FOUND");
+    for (unsigned i = 0; i < n_probes; i++) {
+        const struct probe *p = &probes[i];
+
+        table_add(&t, TABLE_PLAIN, "%s", p->name);
+        table_add(&t, p->works ? TABLE_GOOD : TABLE_BAD, p->works ? "yes" : "no");
+        table_add(&t, TABLE_PLAIN, "%s", p->used_for);
+        table_add(&t, TABLE_PLAIN, "%s", p->why.text[0] ? p->why.text : "-");
+        if (p->needed && !p->works)
+            rv = 1;
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+    return rv;
 }
 
 /* --- up and down -------------------------------------------------------------------------------
