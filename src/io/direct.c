@@ -94,7 +94,8 @@ bool
 direct_read(struct sock *s)
 {
     MC_ASSERT(!(s->flags & SF_UR_RECV)); /* or bytes would overtake each other */
-    for (unsigned i = 0; i < MAX_READS && sock_wants(s) && (s->flags & SF_READABLE); i++)
+    for (unsigned i = 0;
+         i < MAX_READS && sock_wants(s) && (s->flags & SF_READABLE) && sock_its_turn(s); i++)
         read_once(s);
     if (s->flags & SF_EOF)
         sock_tell_held(s);

@@ -44,7 +44,8 @@ enum sock_flag {
     SF_EP_FULL = 1 << 18, /* the kernel took less than it was given; EPOLLOUT will tell */
     SF_EP_HUP = 1 << 19,  /* FIN or an error waits behind the data */
 
-    SF_HELD = 1 << 20, /* the queue stays where it is, see sock_hold() */
+    SF_HELD = 1 << 20,  /* the queue stays where it is, see sock_hold() */
+    SF_WAITS = 1 << 21, /* in its line: nothing is received, nor told of what was */
 
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */
@@ -101,6 +102,9 @@ struct loop {
     void *state; /* the engine's */
     struct block_pool *blocks;
     struct timers *timers;
+    bool more;          /* ... and the kernel probably has more */
+    unsigned n_pressed; /* turns in a row in which it had */
+    uint64_t round;     /* of turns.c: what was there at its begin has been looked at */
     struct sock *large; /* its queue has grown large: flushed as soon as another one has */
     struct list work;   /* sockets with something to do at the end of the turn */
     struct list ended;  /* sockets whose on_closed is to be called */
@@ -127,7 +131,7 @@ void sock_run(struct sock *);
 static inline bool
 sock_wants(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING)) == SF_RECV &&
+    return (s->flags & (SF_RECV | SF_EOF | SF_CLOSED | SF_CONNECTING | SF_WAITS)) == SF_RECV &&
            s->source_of == NULL;
 }
 /* n bytes of the queue have been taken by the kernel. */
@@ -157,6 +161,14 @@ void sock_drop_queue(struct sock *);
 void sock_queue_block(struct sock *, struct block *);
 /* The first blocks of the queue; their bytes are added up in *bytes. */
 unsigned sock_iovecs(const struct sock *, struct iovec *, unsigned max, size_t *bytes);
+
+/* --- turns.c ---------------------------------------------------------------------------------- */
+
+/* May s be told of what has come, or is to be received?  It counts as one thing that its line has
+ * done; false: s waits, and is run when it may. */
+bool sock_its_turn(struct sock *);
+/* Waits no more, and is not run either. */
+void sock_leave_turns(struct sock *);
 
 /* --- direct.c --------------------------------------------------------------------------------- */
 

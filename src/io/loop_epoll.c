@@ -362,6 +362,7 @@ epoll_engine_wait(struct loop *l, mc_ns wait)
     if (n <= 0)
         n = wait_events(e, wait);
     l->now_ns = units_clock_ns();
+    l->more = n == MAX_EVENTS;
     deliver(e, n);
 }
 

@@ -36,6 +36,8 @@
 #define CALM_RECVS   8
 /* Queues from this size on are sent directly first. */
 #define DIRECT_BYTES BLOCK_RX
+/* What the kernel completes before it comes back, although more is there (since Linux 6.13). */
+#define KERNEL_BATCH 20
 
 enum tag {
     TAG_NONE,
@@ -197,15 +199,17 @@ recv_data(struct sock *s, unsigned id, size_t n)
 {
     struct uring_state *u = state_of(s);
     struct block *b = uring_buf_claim(u, id, n);
+    const bool first = s->held == NULL;
 
     note_size(s, n);
     if (s->flags & SF_CLOSED)
         ; /* nobody wants it */
-    else if (sock_wants(s) && s->held == NULL)
+    else if (sock_wants(s) && first && sock_its_turn(s))
         sock_tell_recv(s, &b);
     else {
         sock_keep(s, &b);
-        cancel_recv(s);
+        if (!(s->flags & SF_WAITS) || !first) /* one who waits goes on soon */
+            cancel_recv(s);
     }
     uring_buf_return(u, s->loop->blocks, id, b);
 }
@@ -489,9 +493,9 @@ sock_done(struct sock *s, enum tag tag, const struct io_uring_cqe *c)
 
 /* Those that are there now; an entry is given back before its callback, which may submit more. */
 static void
-deliver(struct uring_state *u)
+deliver(struct uring_state *u, unsigned n)
 {
-    for (unsigned n = io_uring_cq_ready(&u->ring); n > 0; n--) {
+    for (; n > 0; n--) {
         struct io_uring_cq *cq = &u->ring.cq;
         struct io_uring_cqe c = cq->cqes[*cq->khead & *cq->kring_mask];
         void *p = (void *)(uintptr_t)(c.user_data & ~TAG_MASK);
@@ -509,10 +513,13 @@ static void
 uring_wait(struct loop *l, mc_ns wait)
 {
     struct uring_state *u = l->state;
+    unsigned n;
 
     uring_enter(u, wait);
     l->now_ns = units_clock_ns();
-    deliver(u);
+    n = io_uring_cq_ready(&u->ring);
+    l->more = n >= KERNEL_BATCH;
+    deliver(u, n);
 }
 
 /* --- birth and death ------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ sock_open(struct sock *s, struct loop *l, int fd, const struct sock_ops *ops)
     /* Not known to be empty: the first read is tried before anybody is asked. */
     s->flags = SF_READABLE;
     list_init(&s->link);
+    list_init(&s->turn);
     l->n_socks++;
 }
 
@@ -84,6 +85,7 @@ sock_close(struct sock *s, bool reset)
         splice_abandon(s->source_of);
     if (s->sink_of)
         splice_abandon(s->sink_of);
+    sock_leave_turns(s);
     drop_held(s);
     if (reset)
         (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
@@ -169,7 +171,7 @@ sock_run(struct sock *s)
         splice_run(s->sink_of);
     if (s->flags & SF_RECV)
         more = sock_tell_held(s) && s->loop->engine->receive(s);
-    if ((s->flags & (SF_ERROR_DUE | SF_CLOSED)) == SF_ERROR_DUE && !more)
+    if ((s->flags & (SF_ERROR_DUE | SF_CLOSED | SF_WAITS)) == SF_ERROR_DUE && !more)
         tell_error(s);
 }
 
@@ -233,7 +235,8 @@ sock_keep(struct sock *s, struct block **b)
 static bool
 may_tell(const struct sock *s)
 {
-    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING)) == SF_RECV && s->source_of == NULL;
+    return (s->flags & (SF_RECV | SF_CLOSED | SF_CONNECTING | SF_WAITS)) == SF_RECV &&
+           s->source_of == NULL;
 }
 
 bool

@@ -20,6 +20,7 @@
 
 struct sock;
 struct splice;
+struct turns_line;
 
 struct sock_ops {
     /* Bytes have arrived: (*b)->len >= 1.  Take the block (and set *b to NULL) or read it and leave
@@ -36,6 +37,8 @@ struct sock_ops {
     /* A connection was accepted: fd is nonblocking, close-on-exec, and the callee's.  After
      * sock_accept(s, false) a few that the kernel had taken already may still come. */
     void (*on_accept)(struct sock *, int fd);
+    /* For a listening socket: its line may go on, see turns.h. */
+    void (*on_turn)(struct sock *);
     /* The socket is broken (ECONNRESET, EPIPE, ETIMEDOUT ...).  For a listener: accept failed with
      * EMFILE, ENFILE, ENOBUFS or ENOMEM and accepting has been turned off (sock_accept(s, true)
      * turns it on again).  At most once otherwise; nothing but on_closed follows after sock_close.
@@ -58,8 +61,10 @@ struct sock {
     struct splice *source_of, *sink_of; /* transfers out of and into this socket */
     uint32_t engine_slot; /* epoll: since which turn unregistered; uring: last batch with fd */
     uint32_t magic;
-    uint16_t err;  /* for on_connect or on_error */
-    uint16_t calm; /* uring: small receives in a row */
+    struct turns_line *line; /* whose turns it takes; NULL: none */
+    struct list turn;        /* in the line, while it waits */
+    uint16_t err;            /* for on_connect or on_error */
+    uint16_t calm;           /* uring: small receives in a row */
 };
 
 /* Takes over fd (nonblocking, connected or listening or fresh); reception is off. */

@@ -164,7 +164,7 @@ struct tls_sessions {
 /* One a loop: handshakes that have bytes to work on wait here for their turn. */
 struct tls_turns {
     struct loop *loop;
-    struct list waiting; /* struct tls */
+    struct list lines; /* of tls_shake.c: who wait, by where they come from */
     struct task task;
     struct tls_stats stats;    /* with clients */
     struct tls_stats up_stats; /* with servers */

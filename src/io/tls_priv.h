@@ -42,7 +42,7 @@ struct tls {
     struct tls_client *client;  /* as a client; else NULL */
     struct tls_turns *turns;
     struct tls_stats *stats; /* of the role */
-    struct list link;        /* in turns->waiting */
+    struct list link;        /* in a line of turns */
     struct task later;       /* what could not be done inside a call of the owner's */
     struct block *in;        /* records, or parts of them, not yet read */
     struct block *out;       /* plain text that waits for company */

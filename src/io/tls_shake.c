@@ -2,10 +2,13 @@
  *
  * tls_shake.c - the handshakes of a loop.
  *
- * A handshake costs as much as a hundred requests.  Those of a loop, with clients and with servers
- * alike, stand in a queue, of which a turn does one, and more only while they together took less
- * than TURN_NS.
+ * A handshake costs as much as a hundred requests.  Those of a loop stand in lines: the clients of
+ * each listener in one, and all servers in one.  A turn does a step of one of them, and more only
+ * while they together took less than TURN_NS.  The lines go round, so that a flood of handshakes
+ * on one listener is not before those of the others.
  */
+#include <stdlib.h>
+
 #include <openssl/x509.h>
 
 #include "base/check.h"
@@ -104,28 +107,69 @@ step(struct tls *t)
     tls_go_on(t);
 }
 
+struct line {
+    struct list link;
+    const struct tls_domain *domain; /* of the listener; NULL: servers */
+    struct list waiting;             /* struct tls, oldest first */
+};
+
+/* There are as many as there are listeners with handshakes under way. */
+static struct line *
+line_of(struct tls_turns *w, const struct tls_domain *domain)
+{
+    struct line *line;
+
+    LIST_FOREACH (it, &w->lines) {
+        line = LIST_ENTRY(it, struct line, link);
+        if (line->domain == domain)
+            return line;
+    }
+    line = mc_alloc(sizeof(*line));
+    line->domain = domain;
+    list_init(&line->waiting);
+    list_push_back(&w->lines, &line->link);
+    return line;
+}
+
+/* The oldest of the line whose turn it is; NULL: nobody waits. */
+static struct tls *
+next(struct tls_turns *w)
+{
+    while (!list_empty(&w->lines)) {
+        struct line *line = LIST_ENTRY(w->lines.next, struct line, link);
+        struct list *first = line->waiting.next;
+
+        list_remove(&line->link);
+        if (!list_empty(&line->waiting)) {
+            list_push_back(&w->lines, &line->link);
+            list_remove(first);
+            return LIST_ENTRY(first, struct tls, link);
+        }
+        free(line); /* its last has gone on, or was closed */
+    }
+    return NULL;
+}
+
 static void
 on_turn(struct task *task)
 {
     struct tls_turns *w = container_of(task, struct tls_turns, task);
     const mc_ns until = units_clock_ns() + TURN_NS;
+    struct tls *t;
 
-    while (!list_empty(&w->waiting)) {
-        struct tls *t = LIST_ENTRY(w->waiting.next, struct tls, link);
-
-        list_remove(&t->link);
+    while ((t = next(w)) != NULL) {
         step(t);
         if (units_clock_ns() >= until)
             break;
     }
-    if (!list_empty(&w->waiting))
+    if (!list_empty(&w->lines))
         loop_defer(w->loop, &w->task);
 }
 
 void
 tls_shake(struct tls *t)
 {
-    list_push_back(&t->turns->waiting, &t->link);
+    list_push_back(&line_of(t->turns, t->domain)->waiting, &t->link);
     loop_defer(t->turns->loop, &t->turns->task);
 }
 
@@ -133,14 +177,14 @@ void
 tls_turns_init(struct tls_turns *w, struct loop *l)
 {
     *w = (struct tls_turns){.loop = l, .task.fn = on_turn};
-    list_init(&w->waiting);
+    list_init(&w->lines);
     list_init(&w->sessions.lru);
 }
 
 void
 tls_turns_fini(struct tls_turns *w)
 {
-    MC_ASSERT(list_empty(&w->waiting));
+    MC_ASSERT(next(w) == NULL);
     loop_undefer(w->loop, &w->task);
     tls_sessions_fini(&w->sessions);
 }

@@ -964,6 +964,44 @@ a_session_does_not_get_round_the_rules(void **state)
 /* --- turns ---------------------------------------------------------------------------------------
  */
 
+/* A client has begun a handshake, a dear one, which nobody has answered yet. */
+static void
+begin_dear(struct far *f, struct tls_domain *d, struct tls_turns *t)
+{
+    int fd[2];
+
+    memset(f, 0, sizeof(*f));
+    tcp_pair(fd);
+    f->fd = fd[0];
+    f->ctx = SSL_CTX_new(TLS_client_method());
+    f->ssl = SSL_new(f->ctx);
+    SSL_set_fd(f->ssl, f->fd);
+    SSL_set_connect_state(f->ssl);
+    SSL_set1_sigalgs_list(f->ssl, "rsa_pss_rsae_sha256");
+    SSL_set_tlsext_host_name(f->ssl, "a.test");
+    assert_true(SSL_do_handshake(f->ssl) != 1);
+    stream_open(&f->s, L, fd[1], &far_ops, d, t);
+}
+
+static bool
+is_answered(const struct far *f)
+{
+    struct pollfd p = {.fd = f->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+static void
+end_dear(struct far *f)
+{
+    UNTIL(far_handshake(f));
+    stream_close(&f->s, false);
+    UNTIL(f->n_closed == 1);
+    close(f->fd);
+    SSL_free(f->ssl);
+    SSL_CTX_free(f->ctx);
+}
+
 /* Many at once: each turn does a few, and none is forgotten. */
 static void
 handshakes_wait_for_their_turn(void **state)
@@ -974,43 +1012,46 @@ handshakes_wait_for_their_turn(void **state)
     unsigned most = 0, open, before = 0;
 
     tls_turns_init(&turns, L);
-    for (unsigned i = 0; i < MANY; i++) {
-        int fd[2];
-
-        memset(&f[i], 0, sizeof(f[i]));
-        tcp_pair(fd);
-        f[i].fd = fd[0];
-        f[i].ctx = SSL_CTX_new(TLS_client_method());
-        f[i].ssl = SSL_new(f[i].ctx);
-        SSL_set_fd(f[i].ssl, f[i].fd);
-        SSL_set_connect_state(f[i].ssl);
-        SSL_set1_sigalgs_list(f[i].ssl, "rsa_pss_rsae_sha256"); /* the dear ones */
-        SSL_set_tlsext_host_name(f[i].ssl, "a.test");
-        assert_true(SSL_do_handshake(f[i].ssl) != 1);
-        stream_open(&f[i].s, L, fd[1], &far_ops, domain, &turns);
-    }
+    for (unsigned i = 0; i < MANY; i++)
+        begin_dear(&f[i], domain, &turns);
     do {
         unsigned answered = 0;
 
         loop_turn(L, 10 * MC_MS);
-        for (unsigned i = 0; i < MANY; i++) {
-            struct pollfd p = {.fd = f[i].fd, .events = POLLIN};
-
-            answered += poll(&p, 1, 0) == 1;
-        }
+        for (unsigned i = 0; i < MANY; i++)
+            answered += is_answered(&f[i]);
         most = answered - before > most ? answered - before : most;
         before = open = answered;
     } while (open < MANY);
     assert_true(most < MANY); /* not all in one turn: an RSA handshake takes more than a turn has */
-    for (unsigned i = 0; i < MANY; i++) {
-        UNTIL(far_handshake(&f[i]));
-        stream_close(&f[i].s, false);
-        UNTIL(f[i].n_closed == 1);
-        close(f[i].fd);
-        SSL_free(f[i].ssl);
-        SSL_CTX_free(f[i].ctx);
-    }
+    for (unsigned i = 0; i < MANY; i++)
+        end_dear(&f[i]);
     tls_turns_fini(&turns);
+    free(f);
+}
+
+/* Many on one listener, then one on another. */
+static void
+handshakes_of_one_listener_are_not_before_those_of_others(void **state)
+{
+    enum { MANY = 24 };
+    struct far *f = mc_alloc((MANY + 1) * sizeof(*f)), *last = &f[MANY];
+    struct tls_domain *other = make_domain(TLS_VERIFY_NONE);
+    struct tls_turns turns;
+    unsigned before = 0;
+
+    tls_turns_init(&turns, L);
+    for (unsigned i = 0; i < MANY; i++)
+        begin_dear(&f[i], domain, &turns);
+    begin_dear(last, other, &turns);
+    UNTIL(is_answered(last));
+    for (unsigned i = 0; i < MANY; i++)
+        before += is_answered(&f[i]);
+    assert_true(before < MANY / 2); /* all of them, were there but one line */
+    for (unsigned i = 0; i <= MANY; i++)
+        end_dear(&f[i]);
+    tls_turns_fini(&turns);
+    tls_domain_unref(&other);
     free(f);
 }
 
@@ -1073,6 +1114,7 @@ main(void)
         TLS_TEST(one_ticket_goes_with_the_first_bytes),
         TLS_TEST(a_session_does_not_get_round_the_rules),
         TLS_TEST(handshakes_wait_for_their_turn),
+        TLS_TEST(handshakes_of_one_listener_are_not_before_those_of_others),
         TLS_TEST(a_handshake_may_come_byte_by_byte),
     };
     int bad;

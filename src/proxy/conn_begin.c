@@ -174,6 +174,7 @@ conn_begin(struct conn *c, int fd, struct tls_domain *tls)
 
     stream_open(&c->stream, c->worker->loop, fd, &conn_ops,
                 header || proxy == PROXY_IN_REQUIRED ? NULL : tls, &c->worker->tls_turns);
+    sock_take_turns(&c->stream.sock, turns_line(&c->worker->turns, c->live));
     stream_recv(&c->stream, true);
     if (header)
         await_header(c, tls);

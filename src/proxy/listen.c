@@ -5,7 +5,9 @@
  * A port is this worker's socket of a bound address.  The descriptor belongs to control, which
  * keeps it over reloads; the worker listens on a duplicate, so that closing it loses nobody's
  * queue.  Who is over a limit waits in the kernel's queue: accepting pauses, and goes on when a
- * connection ends here or, for connections that end elsewhere, when a timer looks again.
+ * connection ends here or, for connections that end elsewhere, when a timer looks again.  A
+ * listener to which more connect than it may take in in a turn (turns.h) is asked for a few of them
+ * each turn, until the kernel's queue is empty.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,8 +37,8 @@ struct listen_port {
     uint16_t port;
     bool paused, closing;
     struct timer timer;
-    int *held; /* accepted before the pause took effect */
-    unsigned n_held, cap_held;
+    int *held; /* accepted, but not taken in yet: from at_held on */
+    unsigned at_held, n_held, cap_held;
 };
 
 /* Connections of all workers: descriptors are the process's. */
@@ -72,24 +74,32 @@ listen_connections_max(const struct snapshot *s)
     return limit;
 }
 
+/* Is there room for one more of the connections that all listeners share, of which `mine` are this
+ * one's?  The last quarter is for those that have less than their part of all, so that a listener
+ * whose clients only sit there leaves room for the others'. */
+static bool
+has_room(int32_t total, int32_t limit, int32_t mine, unsigned n_listeners)
+{
+    if (total >= limit)
+        return false;
+    if (n_listeners < 2 || total < limit - limit / 4)
+        return true;
+    return mine < limit / (int32_t)n_listeners;
+}
+
 /* Counts a connection in, or says that there is no room for it. */
 static bool
 claim(const struct listen_port *p)
 {
+    const struct snapshot *s = p->worker->current->snap;
     const int32_t max = (int32_t)p->max_connections;
+    const int32_t total = atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed);
+    const int32_t mine = atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed);
 
-    if (atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed) >=
-        listen_connections_max(p->worker->current->snap))
-        goto fail_process;
-    if (atomic_fetch_add_explicit(&p->live->connections, 1, memory_order_relaxed) >= max &&
-        max != 0)
-        goto fail_listener;
-    return true;
-
-fail_listener:
-    atomic_fetch_sub_explicit(&p->live->connections, 1, memory_order_relaxed);
-fail_process:
-    atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
+    if (has_room(total, listen_connections_max(s), mine, s->n_listeners) &&
+        (max == 0 || mine < max))
+        return true;
+    listen_conn_closed(p->live);
     return false;
 }
 
@@ -110,6 +120,18 @@ hold(struct listen_port *p, int fd)
     p->held[p->n_held++] = fd;
 }
 
+/* The oldest of those that are held. */
+static int
+next_held(struct listen_port *p)
+{
+    const int fd = p->held[p->at_held++];
+
+    if (p->at_held == p->n_held)
+        p->at_held = p->n_held = 0;
+    return fd;
+}
+
+/* Another look follows in a while. */
 static void
 pause_port(struct listen_port *p)
 {
@@ -118,58 +140,52 @@ pause_port(struct listen_port *p)
     loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
 }
 
-static void
-take_in(struct listen_port *p, int fd)
-{
-    if (p->paused || !claim(p)) {
-        hold(p, fd);
-        if (!p->paused && !p->closing)
-            pause_port(p);
-        return;
-    }
-    conn_accept(p->worker, p->live, p->tls, fd, p->port);
-}
-
-/* Connections that were accepted before the pause took effect come first. */
+/* Takes in who was accepted before.  False: there is no room for all, or it is others' turn; and
+ * accepting is off until there is, or it is ours.  hurry: the port closes, there is no other turn.
+ */
 static bool
-take_held(struct listen_port *p)
+take_held(struct listen_port *p, bool hurry)
 {
     while (p->n_held > 0) {
-        if (!claim(p))
+        if (!hurry && !turns_may(p->sock.line)) {
+            sock_accept(&p->sock, false);
+            sock_await_turn(&p->sock);
             return false;
-        conn_accept(p->worker, p->live, p->tls, p->held[--p->n_held], p->port);
+        }
+        if (!claim(p)) {
+            if (!hurry)
+                pause_port(p);
+            return false;
+        }
+        turns_did(p->sock.line);
+        conn_accept(p->worker, p->live, p->tls, next_held(p), p->port);
     }
     return true;
+}
+
+/* The same for those who wait in the kernel's queue: a turn's part of them, where the engine would
+ * bring all that are there. */
+static bool
+take_queued(struct listen_port *p, bool hurry)
+{
+    int fd;
+
+    while (take_held(p, hurry)) {
+        if ((fd = accept4(p->sock.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0)
+            return true;
+        hold(p, fd);
+    }
+    return false;
 }
 
 static void
 resume_port(struct listen_port *p)
 {
-    if (!take_held(p)) {
-        loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
+    if (!take_queued(p, false))
         return;
-    }
     p->paused = false;
     loop_timer_clear(p->worker->loop, &p->timer);
     sock_accept(&p->sock, true);
-}
-
-/* Takes in what has connected but was not accepted yet: those clients did nothing wrong. */
-static void
-take_queued(struct listen_port *p)
-{
-    int fd;
-
-    if (!take_held(p))
-        return;
-    while ((fd = accept4(p->sock.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        if (!claim(p)) {
-            close(fd);
-            stat_add(&p->worker->stats.connections_refused, 1);
-            return;
-        }
-        conn_accept(p->worker, p->live, p->tls, fd, p->port);
-    }
 }
 
 static void
@@ -182,14 +198,28 @@ on_timer(struct timer *t)
         resume_port(p);
         return;
     }
-    take_queued(p);
+    take_queued(p, true);
+    stat_add(&p->worker->stats.connections_refused, p->n_held - p->at_held);
     sock_close(&p->sock, false);
 }
 
 static void
 on_accept(struct sock *s, int fd)
 {
-    take_in(port_of(s), fd);
+    struct listen_port *p = port_of(s);
+
+    hold(p, fd);
+    if (!p->paused && !p->closing && !sock_awaits_turn(s))
+        take_held(p, false);
+}
+
+static void
+on_turn(struct sock *s)
+{
+    struct listen_port *p = port_of(s);
+
+    if (!p->closing)
+        resume_port(p);
 }
 
 /* Descriptors or memory ran out: a kept connection makes room, and accepting waits a moment. */
@@ -214,7 +244,7 @@ on_closed(struct sock *s)
     struct worker *w = p->worker;
 
     loop_timer_clear(w->loop, &p->timer);
-    for (unsigned i = 0; i < p->n_held; i++)
+    for (unsigned i = p->at_held; i < p->n_held; i++)
         close(p->held[i]);
     list_remove(&p->link);
     tls_domain_unref(&p->tls);
@@ -226,6 +256,7 @@ on_closed(struct sock *s)
 
 static const struct sock_ops port_ops = {
     .on_accept = on_accept,
+    .on_turn = on_turn,
     .on_error = on_error,
     .on_closed = on_closed,
 };
@@ -236,6 +267,7 @@ port_configure(struct listen_port *p, const struct bind_fd *b)
     const struct listener *l = &p->worker->current->snap->listeners[b->listener];
 
     p->live = l->live;
+    sock_take_turns(&p->sock, turns_line(&p->worker->turns, l->live));
     tls_domain_unref(&p->tls);
     p->tls = tls_domain_ref(l->conf.tls.domain);
     p->max_connections = l->conf.max_connections;
@@ -258,11 +290,11 @@ port_open(struct worker *w, const struct bind_fd *b)
     p->magic = PORT_MAGIC;
     p->worker = w;
     p->bind_id = b->id;
-    port_configure(p, b);
     p->port = addr_port(&b->addr);
     p->timer.fn = on_timer;
     list_push_back(&w->ports, &p->link);
     sock_open(&p->sock, w->loop, fd, &port_ops);
+    port_configure(p, b);
     sock_accept(&p->sock, true);
 }
 
@@ -284,8 +316,9 @@ stop_syns(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
-/* Stops accepting, takes in what has connected, and looks once more after a moment: a handshake or
- * an accept that was under way may still deliver a connection. */
+/* Stops accepting, takes in what has connected, whose clients did nothing wrong, and looks once
+ * more after a moment: a handshake or an accept that was under way may still deliver a connection.
+ */
 static void
 port_close(struct listen_port *p)
 {
@@ -294,7 +327,7 @@ port_close(struct listen_port *p)
     if (p->port != 0) /* 0: a unix socket, where connecting is one step */
         stop_syns(p->sock.fd);
     sock_accept(&p->sock, false);
-    take_queued(p);
+    take_queued(p, true);
     loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + CLOSING_NS);
 }
 

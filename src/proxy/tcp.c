@@ -206,6 +206,7 @@ dial(struct tcp *t)
     }
     if (tell_wanted(pool_of(t), t->server_index))
         tell(u, t);
+    sock_take_turns(&u->stream.sock, turns_line(&w->turns, t->listener->live));
     u->server = server_ref(t->server);
     list_push_back(&w->tcp_ups, &u->link);
     stat_add(&counters(t)->open_conns, 1);

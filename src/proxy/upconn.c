@@ -367,6 +367,7 @@ upconn_lease(struct upconn *u, struct txn *t)
 {
     u->txn = t;
     u->requests++;
+    sock_take_turns(&u->stream.sock, turns_line(&u->worker->turns, t->listener->live));
     t->up = &up_h1;
     t->up_side = u;
     txn_up_tls(t, &u->stream);
@@ -577,6 +578,7 @@ h1_release(struct txn *t, bool reuse)
         upconn_close(u, u->state == UPCONN_TUNNEL && t->end != END_OK);
         return;
     }
+    sock_take_turns(&u->stream.sock, NULL);
     u->state = UPCONN_IDLE;
     u->idle.until_ns = worker_now(w) + conf->idle_conn_timeout_ns;
     stat_add(&w->stats.idle_upstream, 1);

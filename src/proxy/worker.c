@@ -253,6 +253,7 @@ make_loop(struct worker *w)
     h2_ups_init(w);
     w->idle_timer.fn = sweep_idle;
     tls_turns_init(&w->tls_turns, w->loop);
+    turns_init(&w->turns, w->loop, &w->stats.turns_deferred);
     loop_on_wake(w->loop, on_wake, w);
     loop_timer_set(w->loop, &w->idle_timer, worker_now(w) + IDLE_SWEEP_NS);
     return true;
@@ -279,6 +280,7 @@ tear_down(struct worker *w)
     loop_undefer(w->loop, &w->log_task);
     h2_ups_fini(w);
     tls_turns_fini(&w->tls_turns);
+    turns_fini(&w->turns);
     gen_free_all(w);
     wait_free_all(w);
 }

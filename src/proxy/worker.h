@@ -43,7 +43,8 @@
     X(tunnels, "connections that were switched to another protocol")               \
     X(tunnel_bytes_in, "bytes from clients through tunnels")                       \
     X(tunnel_bytes_out, "bytes to clients through tunnels")                        \
-    X(accept_pauses, "times that accepting paused because descriptors ran out")
+    X(accept_pauses, "times that accepting paused because descriptors ran out")    \
+    X(turns_deferred, "times that a connection waited since its listener had done its part")
 
 /* A worker's counters; read by any thread. */
 struct worker_stats {

@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "fleet/idle.h"
 #include "io/tls.h"
+#include "io/turns.h"
 #include "proxy/worker.h"
 
 #define WORKER_MAX 64
@@ -87,6 +88,7 @@ struct worker {
     struct timer idle_timer;
 
     struct tls_turns tls_turns;
+    struct turns turns; /* of the listeners */
 
     struct buf log_buf;
     struct task log_task;
