@@ -3,14 +3,14 @@
 # Makefile.
 
 BENCH_DIR   := build/release/bench
-BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load place_origin place_load agents)
+BENCH_TOOLS := $(addprefix $(BENCH_DIR)/,origin load steady ledger flood place_origin place_load agents)
 
 LIBS_load   := -lssl -lcrypto
 
 .PHONY: bench-tools place-bench
 bench-tools: $(BENCH_TOOLS)
 
-$(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c bench/tool.h bench/bench.mk
+$(BENCH_TOOLS): $(BENCH_DIR)/%: bench/%.c $(wildcard bench/*.h) bench/bench.mk
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes $(CFLAGS) -o $@ $< \

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "histogram.h"
 #include "tool.h"
 
 #define HEAD_BYTES  4096
@@ -32,10 +33,6 @@
 #define DRAIN_NS    5000000000ll /* how long requests under way may take after the end */
 #define GATE_MS     10000        /* how long to wait for the line that opens the gate */
 #define MAX_ERRORS  10000        /* a run with so many is over: the proxy is gone */
-
-/* Latency: 32 steps for each power of two of nanoseconds, so a quantile is right within 3 %. */
-#define STEPS       32
-#define BUCKETS     (64 * STEPS)
 
 /* The key of the example in RFC 6455 1.3, which is the one that the origin knows the answer to. */
 #define WS_KEY      "dGhlIHNhbXBsZSBub25jZQ=="
@@ -101,7 +98,7 @@ static struct {
 
 static struct {
     uint64_t begun, done, bytes, connects, failures[E_COUNT], n_failures;
-    uint64_t latency[BUCKETS];
+    struct histogram latency;
 } got;
 
 static int ep;
@@ -114,28 +111,6 @@ static int64_t
 now_ns(void)
 {
     return clock_ns(CLOCK_MONOTONIC);
-}
-
-static unsigned
-bucket_of(uint64_t ns)
-{
-    unsigned log2 = 63 - (unsigned)__builtin_clzll(ns | STEPS);
-
-    return (log2 - 5) * STEPS + (unsigned)(ns >> (log2 - 5)); /* 5 = log2(STEPS) */
-}
-
-static double
-quantile_us(double q)
-{
-    uint64_t rank = (uint64_t)(q * (double)got.done), seen = 0;
-    unsigned b = 0, log2;
-
-    if (got.done == 0)
-        return 0;
-    while (b < BUCKETS - 1 && (seen += got.latency[b]) <= rank)
-        b++;
-    log2 = b < 2 * STEPS ? 5 : b / STEPS + 4;
-    return (double)((uint64_t)(b - (log2 - 5) * STEPS) << (log2 - 5)) / 1e3;
 }
 
 /* ---- one connection -------------------------------------------------------------------------- */
@@ -372,7 +347,7 @@ take(struct conn *c, size_t n_bytes)
         return true;
     got.done++;
     got.bytes += cfg.expect;
-    got.latency[bucket_of((uint64_t)(now_ns() - c->begun_ns))]++;
+    histogram_add(&got.latency, (uint64_t)(now_ns() - c->begun_ns));
     conn_rest(c);
     return false;
 }
@@ -481,8 +456,8 @@ report(int64_t took_ns)
 {
     printf("{\"requests\": %ju, \"bytes\": %ju, \"seconds\": %.6f, \"connects\": %ju, "
            "\"p50_us\": %.1f, \"p99_us\": %.1f, \"errors\": %ju",
-           got.done, got.bytes, (double)took_ns / 1e9, got.connects, quantile_us(0.50),
-           quantile_us(0.99), got.n_failures);
+           got.done, got.bytes, (double)took_ns / 1e9, got.connects,
+           histogram_us(&got.latency, 0.50), histogram_us(&got.latency, 0.99), got.n_failures);
     for (int i = 0; i < E_COUNT; i++)
         printf(", \"error_%s\": %ju", failure_names[i], got.failures[i]);
     puts("}");
@@ -585,8 +560,12 @@ read_options(int argc, char **argv)
     int o;
 
     cfg.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    while ((o = getopt(argc, argv, "p:c:t:w:n:u:e:b:fgT:rW")) != -1)
+    while ((o = getopt(argc, argv, "a:p:c:t:w:n:u:e:b:fgT:rW")) != -1)
         switch (o) {
+        case 'a':
+            if (inet_pton(AF_INET, optarg, &cfg.to.sin_addr) != 1)
+                die(optarg);
+            break;
         case 'p': cfg.to.sin_port = htons((uint16_t)atoi(optarg)); break;
         case 'c': cfg.n_conns = (unsigned)atoi(optarg); break;
         case 't': cfg.run_ns = (int64_t)(atof(optarg) * 1e9); break;
@@ -604,7 +583,8 @@ read_options(int argc, char **argv)
         case 'r': cfg.resume = true; break;
         case 'W': cfg.websocket = true; break;
         default:
-            fputs("usage: load -p PORT [-c CONNECTIONS] [-t SECONDS] [-w WARM_UP_SECONDS]\n"
+            fputs("usage: load [-a ADDRESS] -p PORT [-c CONNECTIONS] [-t SECONDS] [-w "
+                  "WARM_UP_SECONDS]\n"
                   "            [-n REQUESTS] [-u PATH] [-e BYTES_EXPECTED] [-b POST_BYTES]\n"
                   "            [-f (a fresh connection each)] [-g (gate)]\n"
                   "            [-T 1.2|1.3 (TLS)] [-r (resume sessions)]\n"
