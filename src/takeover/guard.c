@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "takeover/guard_object.h"
 #include "takeover/guard_priv.h"
+#include "takeover/guard_slots.h"
 #include "takeover/repair.h"
 
 #define GUARD_MAGIC    0x47554152u
@@ -67,50 +68,16 @@ unmap_array(void *p, size_t element, size_t n)
         munmap(p, array_bytes(element, n));
 }
 
-/* --- slots: a list of free ones, in that memory ------------------------------------------------
- */
-
-/* A stack without a lock (Treiber 1986).  The count in the upper half changes with every pop, so
- * that one that was interrupted does not take an old head for the same. */
-static uint32_t
-slot_take(struct guard *g)
-{
-    uint64_t head = __atomic_load_n(&g->state->free_slots, __ATOMIC_ACQUIRE), next;
-
-    do {
-        if ((uint32_t)head >= g->state->n_slots)
-            return GUARD_NO_SLOT;
-        next = __atomic_load_n(&g->slots[(uint32_t)head].next, __ATOMIC_RELAXED);
-        next |= ((head >> 32) + 1) << 32;
-    } while (!__atomic_compare_exchange_n(&g->state->free_slots, &head, next, true,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-    return (uint32_t)head;
-}
-
-static void
-slot_give(struct guard *g, uint32_t slot)
-{
-    uint64_t head = __atomic_load_n(&g->state->free_slots, __ATOMIC_RELAXED), next;
-
-    do {
-        __atomic_store_n(&g->slots[slot].next, (uint32_t)head, __ATOMIC_RELAXED);
-        next = (head & ~(uint64_t)UINT32_MAX) | slot;
-    } while (!__atomic_compare_exchange_n(&g->state->free_slots, &head, next, true,
-                                          __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-}
-
 static void
 begin_state(struct guard *g, unsigned n_slots)
 {
-    for (unsigned i = 0; i < n_slots; i++)
-        g->slots[i].next = i + 1;
     *g->state = (struct guard_state){
         .lease_until_ns = GUARD_NEVER,
         .version = GUARD_VERSION,
         .heir = GUARD_PEER_NONE,
-        .n_slots = n_slots,
         .pid = (uint32_t)getpid(),
     };
+    guard_slots_begin(g->state, g->slots, n_slots);
 }
 
 /* --- ports -------------------------------------------------------------------------------------
@@ -203,7 +170,7 @@ guard_flow_add(struct guard *g, const struct flow_key *key, uint32_t gate, uint3
     int rv;
 
     MC_CHECK(g, GUARD_MAGIC);
-    slot = slot_take(g);
+    slot = guard_slot_take(g->state, g->slots);
     if (slot == GUARD_NO_SLOT)
         return MC_EFULL;
     g->slots[slot].flags = 0;
@@ -211,9 +178,10 @@ guard_flow_add(struct guard *g, const struct flow_key *key, uint32_t gate, uint3
     __atomic_store_n(&g->slots[slot].gate, gate, __ATOMIC_RELEASE);
     rv = bpf_map_update_elem(g->inner->fd[GUARD_MAP_flows], key, &slot, BPF_NOEXIST);
     if (rv != 0) {
-        slot_give(g, slot);
+        guard_slot_give(g->state, g->slots, slot);
         return rv == -EEXIST ? MC_EEXIST : MC_EFULL;
     }
+    guard_away_del(g, key); /* it was another's before it was rebuilt here */
     *out = slot;
     return MC_OK;
 }
@@ -224,7 +192,7 @@ guard_flow_del(struct guard *g, const struct flow_key *key, uint32_t slot)
     MC_CHECK(g, GUARD_MAGIC);
     MC_ASSERT(slot < g->state->n_slots);
     if (bpf_map_delete_elem(g->inner->fd[GUARD_MAP_flows], key) == 0)
-        slot_give(g, slot);
+        guard_slot_give(g->state, g->slots, slot);
 }
 
 bool

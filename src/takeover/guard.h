@@ -2,7 +2,8 @@
  *
  * guard.h - stands between the kernel's TCP and the network, for flows that are to survive.
  *
- * Two programs (guard.bpf.c) at the tc hooks of the interfaces where clients' packets come in.
+ * Two programs (guard.bpf.c) at the tc hooks of the interfaces where clients' packets come in and
+ * the answers go out: a way past them is a way past the guard.
  *
  * Out:  the kernel acknowledges what it receives at once.  The client is told only up to the gate
  *       of the flow, which the owner opens as its peers have the bytes.  FIN and RST of a flow
@@ -82,7 +83,8 @@ void guard_flow_del(struct guard *, const struct flow_key *, uint32_t slot);
 /* Protected here, whichever worker has it. */
 bool guard_flow_known(const struct guard *, const struct flow_key *);
 
-/* Acknowledgements of everything before seq may leave.  Hot: some times a request.  True: the
+/* Acknowledgements of everything before seq may leave; a client's FIN counts for one.  Hot: some
+ * times a request.  True: the
  * kernel wanted to acknowledge that much and was kept from it, and will not try again by itself:
  * repair_ack() makes it, or the client waits for its retransmission timeout.  What is about to be
  * sent carries the acknowledgement too. */

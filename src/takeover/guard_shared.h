@@ -31,7 +31,7 @@
 /* The one element of the map "state".  Written by the process, read by the programs. */
 struct guard_state {
     __u64 lease_until_ns; /* CLOCK_MONOTONIC; GUARD_NEVER: no lease is kept */
-    __u64 free_slots;     /* of the list's first: index, and a count of changes above 32 bits */
+    __u64 free_slots;     /* the list of them (guard_slots.h) */
     __u32 version;        /* GUARD_VERSION */
     __u32 heir;           /* index of a peer, or GUARD_PEER_NONE */
     __u32 n_slots;
