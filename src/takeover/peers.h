@@ -11,27 +11,28 @@
  *
  * **Holders.**  An owner chooses conf.replicas holders, in rendezvous order, keeps them while they
  * live, and says in its beats who they are.  Each choice has a new epoch; a holder's line is of one
- * epoch, and stale once a beat of the owner, heard from whomever, names another.
+ * epoch, and stale once a beat of the owner, heard from whomever, does not name it any more.
  *
- * **Lease.**  A beat of a holder h says which beat s of ours it knows.  It will not find us dead
- * before 80 ms have passed since s was sent; until then, and not longer, we may speak: the lease is
- * the least of that over all holders (Gray, Cheriton 1989, without a common clock).  A holder is
- * let go, without its consent, when it has been silent to everybody while its grant runs out; with
- * its consent, when it knows that it is no holder any more (its beat names a beat of ours that said
- * so); until one of both it is waited for.
+ * **Lease.**  A beat of a holder says which beat of ours it knows.  It will not find us dead before
+ * 80 ms have passed since we sent that; until then, and not longer, we may speak: the lease is the
+ * least of that over all holders (Gray, Cheriton 1989, without a common clock).  These words, too,
+ * are passed on by others, for who does not hear a holder itself.  A holder is let go with its
+ * consent, when its word shows that it knows that it is no holder any more; or without, when it has
+ * been silent to everybody and its grant is about to run out.  Until then it is waited for.
  *
- * A holder that gives away a flow of ours says so in its beats (LIFE_TAKEN), and grants nothing,
- * until we have asked it what was taken (RESYNC), it has told us, and those flows were dropped.
- * When a holder dies that may have given flows away, of which we could not hear, on_void() says
- * that all flows must be taken for taken.
+ * A holder that gave away a flow of ours says so in its word, and grants nothing, until we have
+ * asked it what was taken (RESYNC), it has told us, and those flows were dropped.  When a holder
+ * dies that may have given flows away without our hearing of it, on_void() says that all flows must
+ * be taken for taken.
  *
- * **Fence.**  Who has no lease for a while says LIFE_FENCED: its flows may be given away at once,
- * and it asks its holders (RESYNC) before it speaks again.  Who hears no peer, and had some, has a
- * lease only while its witness answers; without a witness it goes on.
+ * **Fence.**  Who has no lease for a while says LIFE_FENCED: its flows may be given away at once.
+ * It has a lease again when it has said otherwise and its holders' words show that they know.  Who
+ * hears no peer, and had some, lets no holder go and has no lease while its witness does not
+ * answer; without any witness it goes on.
  *
- * **What is guaranteed.**  While h gives away a flow of w, w has no valid lease; unless the network
- * among the balancers is cut in two, with h and w on different sides, both of which go on (each
- * hears other peers or a witness).  peers_test.c plays random faults against exactly this.
+ * **What is guaranteed.**  While a holder gives away a flow, its owner has no valid lease; unless
+ * the balancers are cut into sides that do not hear each other at all, and each goes on (hears
+ * other peers, or a witness).  peers_test.c plays random faults against exactly this.
  */
 #ifndef MC_TAKEOVER_PEERS_H
 #define MC_TAKEOVER_PEERS_H
@@ -39,7 +40,8 @@
 #include "base/units.h"
 #include "takeover/wire.h"
 
-#define PEERS_MEMBERS_MAX 24 /* besides this one; more are no peers */
+#define PEERS_MEMBERS_MAX  16 /* besides this one; of more, those with the lowest ids */
+#define PEERS_REPLICAS_MAX 2  /* one that leaves is kept beside the one in its place */
 
 /* Zeros mean the defaults named.  All balancers must have the same dead_ns. */
 struct peers_conf {
@@ -53,8 +55,8 @@ struct peers_conf {
     mc_ns unfit_ns;   /* 40 ms without a lease: fenced */
     void *arg;
     /* None of these may call what takes a struct peers and is not const. */
-    /* A beat, for every member. */
-    void (*send)(void *arg, const struct wire_beat *);
+    /* A beat, for that member. */
+    void (*send)(void *arg, uint64_t to, const struct wire_beat *);
     /* Ask the witness; peers_witness() with its answer.  Each beat while it matters. */
     void (*ask_witness)(void *arg);
     /* A life was found, or found dead. */
@@ -120,7 +122,8 @@ void peers_line_lost(struct peers *, struct life, uint32_t epoch, mc_ns now);
 /* All workers have sent it their snapshots, and wait for it. */
 void peers_line_synced(struct peers *, struct life, uint32_t epoch, mc_ns now);
 
-/* We gave away a flow of that life: call it before anybody can be told. */
+/* We gave away a flow of that life that it did not hand over: call it before anybody can be told.
+ */
 void peers_gave(struct peers *, struct life owner, mc_ns now);
 /* That life asks (RESYNC): nothing of it is given away from now on, while it lives.  Returns the
  * seq for RESYNCED; what was taken so far is to be told with it. */

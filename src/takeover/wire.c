@@ -16,6 +16,7 @@
 #define IS_WHOLE      1u
 #define IS_CLOSE      1u
 #define IS_ALL        1u
+#define IS_TAKEN      1u
 
 const char *
 wire_kind_text(unsigned kind)
@@ -501,6 +502,11 @@ put_wire_life(struct pack_out *o, const struct wire_life *l)
         pack_u64(o, l->holder[k].id);
         pack_varint(o, l->holder[k].epoch);
     }
+    if (!(l->flags & LIFE_WORD))
+        return;
+    pack_u8(o, l->word.taken ? IS_TAKEN : 0);
+    pack_varint(o, l->word.seq);
+    pack_varint(o, l->word.echo);
 }
 
 static void
@@ -515,6 +521,12 @@ get_wire_life(struct pack_in *i, struct wire_life *l)
         l->holder[k].id = unpack_u64(i);
         l->holder[k].epoch = (uint32_t)get_upto(i, UINT32_MAX);
     }
+    l->word = (struct wire_word){0};
+    if (i->bad || !(l->flags & LIFE_WORD))
+        return;
+    l->word.taken = unpack_u8(i) & IS_TAKEN;
+    l->word.seq = get_upto(i, WIRE_SEQ_MAX - 1);
+    l->word.echo = get_upto(i, WIRE_SEQ_MAX - 1);
 }
 
 void
@@ -524,6 +536,7 @@ wire_put_beat(struct buf *b, const struct wire_beat *beat)
     struct pack_out o = {.p = bytes, .cap = sizeof(bytes) - HEAD_MAX};
 
     MC_ASSERT(beat->n > 0 && beat->n <= WIRE_LIVES_MAX);
+    pack_u64(&o, beat->to_boot);
     pack_varint(&o, beat->n);
     for (unsigned k = 0; k < beat->n; k++)
         put_wire_life(&o, &beat->life[k]);
@@ -535,6 +548,7 @@ wire_get_beat(struct str table, struct wire_beat *out)
 {
     struct pack_in i = {.p = (const uint8_t *)table.p, .n = table.n};
 
+    out->to_boot = unpack_u64(&i);
     out->n = (unsigned)get_upto(&i, WIRE_LIVES_MAX);
     for (unsigned k = 0; !i.bad && k < out->n; k++)
         get_wire_life(&i, &out->life[k]);

@@ -43,8 +43,8 @@
 
 #define WIRE_VERSION     1
 
-#define WIRE_LIVES_MAX   26         /* in a beat */
-#define WIRE_HOLDERS_MAX 2          /* of an owner */
+#define WIRE_LIVES_MAX   17         /* in a beat */
+#define WIRE_HOLDERS_MAX 3          /* of an owner */
 #define WIRE_BYTES_MAX   65536      /* in an IN, HEAD or OUT */
 #define WIRE_REPLICA_MAX (1u << 20) /* in a GIVE */
 #define WIRE_CLAIMS_MAX  256        /* in a CLAIMED */
@@ -170,21 +170,35 @@ struct wire_holding {
     uint32_t epoch; /* with which it was chosen: lines of it that have another are stale */
 };
 
-#define LIFE_LEAVING 1u /* be no holder of mine, and take me for none */
-#define LIFE_FENCED  2u /* has fallen silent, and will not speak before it has asked again */
-#define LIFE_TAKEN   4u /* as the sender says: some of its flows were given away, it must ask */
+#define LIFE_LEAVING 1u  /* be no holder of mine, and take me for none; goes with seq, as */
+#define LIFE_FENCED  2u  /* has fallen silent: its flows may be given away, it gives none away */
+#define LIFE_TAKEN   4u  /* the sender has given away flows of it, and not told it yet */
+#define LIFE_WORD    8u  /* `word` is there */
+#define LIFE_DEAD    16u /* the sender finds it dead */
+#define LIFE_ALONE   32u /* hears nobody; goes with seq */
 
-/* What the sender knows of a life; the first in a beat is the sender itself. */
+/* What a life said of another in its beat number `seq`. */
+struct wire_word {
+    uint64_t seq;
+    uint64_t echo; /* the newest beat of the other that it knew; 0: none */
+    bool taken;    /* LIFE_TAKEN */
+};
+
+/* What the sender knows of a life. */
 struct wire_life {
     struct life who;
     uint64_t seq;  /* of its newest beat that anybody has told of; below WIRE_SEQ_MAX */
-    uint8_t flags; /* LIFE_*; TAKEN is the sender's own word, the others go with seq */
+    uint8_t flags; /* LIFE_* */
     uint8_t n_holders;
     struct wire_holding holder[WIRE_HOLDERS_MAX]; /* of its flows; goes with seq */
+    struct wire_word word; /* of that life about the receiver, as the sender heard it itself */
 };
 
+/* The first in it is the sender.  What that says about the receiver is in the receiver's own
+ * entry: seq is the echo. */
 struct wire_beat {
-    unsigned n; /* 1 to WIRE_LIVES_MAX */
+    uint64_t to_boot; /* of the life that words are about; 0: of none */
+    unsigned n;       /* 1 to WIRE_LIVES_MAX */
     struct wire_life life[WIRE_LIVES_MAX];
 };
 

@@ -384,6 +384,93 @@ bytes_are_as_they_ever_were(void **state)
 }
 
 static void
+beats_are_as_they_ever_were(void **state)
+{
+    static const uint8_t golden[] = {
+        14,
+        70,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        77,
+        2, /* to_boot, n */
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        10,
+        0xac,
+        2,
+        LIFE_LEAVING,
+        1, /* the sender */
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        9, /* a holder of its */
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        20,
+        100,
+        LIFE_TAKEN | LIFE_WORD,
+        0,
+        1,
+        99,
+        98, /* its word */
+    };
+    struct wire_beat beat = {
+        .to_boot = 77,
+        .n = 2,
+        .life =
+            {{.who = {1, 10},
+              .seq = 300,
+              .flags = LIFE_LEAVING,
+              .n_holders = 1,
+              .holder = {{2, 9}}},
+             {.who = {2, 20}, .seq = 100, .flags = LIFE_TAKEN | LIFE_WORD, .word = {99, 98, true}}},
+    };
+    struct buf b = {0};
+
+    wire_put_beat(&b, &beat);
+    assert_int_equal(b.n, sizeof(golden));
+    assert_memory_equal(b.p + 2, golden + 2, sizeof(golden) - 2);
+    assert_int_equal(b.p[0], 14);
+    buf_free(&b);
+}
+
+static void
 every_frame_comes_back_as_it_went(void **state)
 {
     struct buf b = {0}, again = {0};
@@ -544,14 +631,15 @@ claims_travel_as_keys(void **state)
 static struct wire_beat
 full_beat(void)
 {
-    struct wire_beat beat = {.n = WIRE_LIVES_MAX};
+    struct wire_beat beat = {.to_boot = 77, .n = WIRE_LIVES_MAX};
 
     for (unsigned i = 0; i < beat.n; i++) {
         beat.life[i] = (struct wire_life){
             .who = {UINT64_MAX - i, i},
             .seq = WIRE_SEQ_MAX - 1 - i,
-            .flags = (uint8_t)(i % 8),
+            .flags = (uint8_t)(LIFE_WORD | i % 8),
             .n_holders = WIRE_HOLDERS_MAX,
+            .word = {WIRE_SEQ_MAX - 100 - i, WIRE_SEQ_MAX - 200 - i, i % 2},
         };
         for (unsigned k = 0; k < WIRE_HOLDERS_MAX; k++)
             beat.life[i].holder[k] = (struct wire_holding){UINT64_MAX - i - k, UINT32_MAX - i};
@@ -574,11 +662,15 @@ the_longest_beat_fits_a_datagram(void **state)
     assert_int_equal(wire_get(&in, &f, &n_unknown), WIRE_FRAME);
     assert_int_equal(f.kind, WIRE_BEAT);
     assert_true(wire_get_beat(f.u.table, got));
+    assert_int_equal(got->to_boot, 77);
     assert_int_equal(got->n, beat.n);
     for (unsigned i = 0; i < beat.n; i++) {
         assert_true(life_eq(got->life[i].who, beat.life[i].who));
         assert_int_equal(got->life[i].seq, beat.life[i].seq);
         assert_int_equal(got->life[i].flags, beat.life[i].flags);
+        assert_int_equal(got->life[i].word.seq, beat.life[i].word.seq);
+        assert_int_equal(got->life[i].word.echo, beat.life[i].word.echo);
+        assert_int_equal(got->life[i].word.taken, i % 2);
         assert_int_equal(got->life[i].n_holders, WIRE_HOLDERS_MAX);
         for (unsigned k = 0; k < WIRE_HOLDERS_MAX; k++) {
             assert_int_equal(got->life[i].holder[k].id, beat.life[i].holder[k].id);
@@ -594,11 +686,11 @@ the_longest_beat_fits_a_datagram(void **state)
 static void
 a_beat_of_nobody_or_of_too_many_is_bad(void **state)
 {
-    static const uint8_t nobody[] = {0}, many[] = {WIRE_LIVES_MAX + 1};
+    static const uint8_t nobody[9] = {0}, many[9] = {[8] = WIRE_LIVES_MAX + 1};
     struct wire_beat *beat = calloc(1, sizeof(*beat));
 
-    assert_false(wire_get_beat((struct str){(const char *)nobody, 1}, beat));
-    assert_false(wire_get_beat((struct str){(const char *)many, 1}, beat));
+    assert_false(wire_get_beat((struct str){(const char *)nobody, sizeof(nobody)}, beat));
+    assert_false(wire_get_beat((struct str){(const char *)many, sizeof(many)}, beat));
     free(beat);
 }
 
@@ -633,6 +725,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_as_they_ever_were),
+        cmocka_unit_test(beats_are_as_they_ever_were),
         cmocka_unit_test(every_frame_comes_back_as_it_went),
         cmocka_unit_test(unknown_frames_and_fields_are_passed_over),
         cmocka_unit_test(what_is_cut_off_is_bad),
