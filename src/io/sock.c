@@ -444,6 +444,15 @@ sock_commit(struct sock *s, size_t n)
     queue_grew(s, n);
 }
 
+const char *
+sock_tail(const struct sock *s, size_t n)
+{
+    struct block *b = s->send_tail;
+
+    MC_ASSERT((s->flags & SF_HELD) && b != NULL && n <= b->len);
+    return block_at(b) + b->len - n;
+}
+
 /* hot: once per head.  Fills what is left of the last block, then takes new ones. */
 void
 sock_write(struct sock *s, const void *bytes, size_t n)

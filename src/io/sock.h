@@ -91,6 +91,8 @@ void sock_write(struct sock *, const void *, size_t n);
  * part of it with sock_commit().  Nothing else may be called on the socket in between. */
 char *sock_reserve(struct sock *, size_t n);
 void sock_commit(struct sock *, size_t n);
+/* The last n bytes of the queue, which one sock_commit() made part of it; while it is held. */
+const char *sock_tail(const struct sock *, size_t n);
 /* Bytes queued that the kernel has not taken. */
 static inline uint32_t
 sock_unsent(const struct sock *s)

@@ -692,15 +692,19 @@ what_is_held_leaves_when_it_is_released(void **state)
     sock_hold(&e.s, true);
     pattern_fill(large, sizeof(large), 0);
     sock_write(&e.s, large, sizeof(large));
+    memcpy(sock_reserve(&e.s, 4), "tail", 4);
+    sock_commit(&e.s, 4);
+    assert_memory_equal(sock_tail(&e.s, 4), "tail", 4);
+    pattern_fill((char *)sock_tail(&e.s, 4), 4, sizeof(large));
     settle();
     assert_int_equal(sip(fd[1], 1, 0, NULL), 0);
-    assert_int_equal(sock_unsent(&e.s), sizeof(large));
+    assert_int_equal(sock_unsent(&e.s), sizeof(large) + 4);
     assert_int_equal(e.n_drained, 0);
     sock_hold(&e.s, false);
     assert_int_equal(e.n_drained, 0); /* not from inside the call */
-    while (n < sizeof(large)) {
+    while (n < sizeof(large) + 4) {
         loop_turn(L, MC_MS);
-        n += sip(fd[1], sizeof(large) - n, n, NULL);
+        n += sip(fd[1], sizeof(large) + 4 - n, n, NULL);
     }
     UNTIL(e.n_drained == 1);
     end_close(&e);

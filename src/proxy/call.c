@@ -21,7 +21,7 @@ pool_deadline(const struct txn *t)
 }
 
 void
-call_begin(struct txn *t)
+call_start(struct txn *t)
 {
     const mc_ns most = t->pool->pool->conf.grpc_timeout_max_ns;
     mc_ns ns;

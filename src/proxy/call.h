@@ -12,7 +12,7 @@
 
 /* A POST is routed: finds out whether it is a call, and bounds its time by what its grpc-timeout
  * says.  One that is malformed is passed on as it is: servers answer it themselves. */
-void call_begin(struct txn *);
+void call_start(struct txn *);
 /* A call goes to a server, which gets the time that is left: adds up to one field.  From now on the
  * server may answer for the deadline itself, so it is given a moment more. */
 unsigned call_send(struct txn *, struct http_field *add, field_set *drop);

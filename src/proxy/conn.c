@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "proxy/down_h2.h"
+#include "proxy/flow.h"
 #include "proxy/tcp.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
@@ -44,6 +45,8 @@ conn_close(struct conn *c, bool reset)
     if (c->state == CONN_CLOSED)
         return;
     c->state = CONN_CLOSED;
+    if (c->flow != NULL)
+        flow_closed(c->flow, reset);
     loop_timer_clear(c->worker->loop, &c->timer);
     if (c->in != NULL)
         block_give(loop_blocks(c->worker->loop), &c->in);
@@ -60,6 +63,8 @@ conn_finish(struct conn *c, bool linger)
         block_give(loop_blocks(c->worker->loop), &c->in);
         linger = true;
     }
+    if (c->flow != NULL)
+        linger |= flow_finishing(c->flow);
     if (c->eof)
         linger = false;
     stream_finish(&c->stream);
@@ -73,6 +78,7 @@ conn_finish(struct conn *c, bool linger)
         c->untaken_seen = untaken_bytes(&c->stream);
         conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
     } else {
+        c->untaken_seen = UINT64_MAX;
         conn_set_deadline(c, worker_now(c->worker) + LINGER_NS);
     }
     if (linger) {
@@ -110,16 +116,18 @@ head_timed_out(struct conn *c)
     txn_fail(t, END_HEAD_TIMEOUT);
 }
 
-/* The limit for the last bytes is over: it begins anew when the client took some of them. */
+/* The limit for the last bytes is over: it begins anew when the client took some of them.  Of a
+ * connection that others could take over those in the kernel count, too: until it has them it is
+ * theirs as well. */
 static bool
 flush_goes_on(struct conn *c)
 {
     const uint64_t before = c->untaken_seen;
 
-    if (stream_unsent(&c->stream) == 0)
+    if (stream_unsent(&c->stream) == 0 && c->flow == NULL)
         return false;
     c->untaken_seen = untaken_bytes(&c->stream);
-    if (c->untaken_seen >= before)
+    if (c->untaken_seen == 0 || c->untaken_seen >= before)
         return false;
     conn_refresh_listener(c);
     conn_set_deadline(c, worker_now(c->worker) + c->listener->conf.send_timeout_ns);
@@ -273,6 +281,8 @@ on_closed(struct sock *s)
     struct worker *w = c->worker;
 
     MC_ASSERT(c->txn == NULL && c->tcp == NULL);
+    if (c->flow != NULL)
+        flow_free(&c->flow);
     told_free(&c->told);
     if (c->h2 != NULL)
         h2_down_free(&c->h2);
@@ -298,14 +308,21 @@ const struct sock_ops conn_ops = {
 /* --- between two requests ------------------------------------------------------------------------
  */
 
+static bool
+is_cut(enum end_reason why)
+{
+    return why == END_CLIENT_GONE || why == END_SEND_TIMEOUT || why == END_DRAINED ||
+           why == END_TAKEOVER_BROKEN || why == END_TAKEOVER_CLAIMED;
+}
+
 void
 conn_txn_done(struct conn *c, const struct txn *t)
 {
     c->txn = NULL;
     if (c->state == CONN_CLOSED)
         return;
-    if (t->end == END_CLIENT_GONE || t->end == END_SEND_TIMEOUT || t->end == END_DRAINED) {
-        conn_close(c, true); /* cut: what went out must not look whole */
+    if (is_cut(t->end)) {
+        conn_close(c, true); /* what went out must not look whole */
         return;
     }
     if (c->state == CONN_BODY) {
@@ -368,8 +385,7 @@ conn_next(struct conn *c)
  */
 
 struct conn *
-conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls, int fd,
-            uint16_t local_port)
+conn_make(struct worker *w, struct listener_live *live, int fd, uint16_t local_port)
 {
     struct conn *c = slab_take(&w->conn_slab);
 
@@ -377,6 +393,7 @@ conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls
     c->magic = CONN_MAGIC;
     c->worker = w;
     c->live = live;
+    c->down = &down_h1;
     conn_refresh_listener(c); /* generations begin at 1: it is looked up */
     c->local_port = local_port;
     c->timer.fn = on_timer;
@@ -385,6 +402,17 @@ conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls
     w->n_conns++;
     stat_add(&w->stats.connections, 1);
     stat_add(&w->stats.active_connections, 1);
+    return c;
+}
+
+struct conn *
+conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls, int fd,
+            uint16_t local_port)
+{
+    struct conn *c = conn_make(w, live, fd, local_port);
+
+    if (w->flows != NULL && c->listener->conf.takeover.given)
+        flow_open(c, fd);
     conn_begin(c, fd, tls);
     return c;
 }

@@ -53,7 +53,9 @@ struct conn {
     const struct listener *listener; /* of generation `listener_gen` */
     uint64_t listener_gen;
     struct txn *txn;
-    struct h2_down *h2; /* with HTTP/2: its streams have the transactions */
+    const struct down_ops *down; /* of its requests of HTTP/1: down_h1, or down_flow */
+    struct flow *flow;           /* others could take it over; NULL: not */
+    struct h2_down *h2;          /* with HTTP/2: its streams have the transactions */
     struct tcp *tcp; /* on a listener with protocol = tcp: there is no txn, nor anything of HTTP */
     struct told *told; /* what a PROXY header told or is to tell; NULL: the peer is the client */
     struct block *in;  /* bytes not yet understood: a partial head, or pipelined requests */

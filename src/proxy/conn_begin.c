@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "proxy/conn.h"
+#include "proxy/flow.h"
 #include "proxy/tcp.h"
 
 static void await_handshake(struct conn *);
@@ -172,7 +173,7 @@ conn_begin(struct conn *c, int fd, struct tls_domain *tls)
     const enum proxy_in proxy = c->listener->conf.proxy;
     const bool header = proxy != PROXY_IN_OFF && conn_is_from_proxy(c);
 
-    stream_open(&c->stream, c->worker->loop, fd, &conn_ops,
+    stream_open(&c->stream, c->worker->loop, fd, c->flow != NULL ? &flow_sock_ops : &conn_ops,
                 header || proxy == PROXY_IN_REQUIRED ? NULL : tls, &c->worker->tls_turns);
     sock_take_turns(&c->stream.sock, turns_line(&c->worker->turns, c->live));
     stream_recv(&c->stream, true);

@@ -8,6 +8,7 @@
  */
 #include "proxy/conn.h"
 #include "proxy/down_h2.h"
+#include "proxy/flow.h"
 #include "proxy/txn.h"
 
 #define DISCARD_MAX_BYTES                                                    \
@@ -43,7 +44,7 @@ conn_open_txn(struct conn *c, const struct down_ops *down, void *side)
 struct txn *
 conn_open_h1(struct conn *c)
 {
-    c->txn = conn_open_txn(c, &down_h1, c);
+    c->txn = conn_open_txn(c, c->down, c);
     return c->txn;
 }
 
@@ -145,7 +146,10 @@ take_request(struct conn *c, const char *head, size_t head_len, struct block **r
         c->in = *rest;
         *rest = NULL;
     }
-    txn_begin(t);
+    if (c->flow != NULL)
+        flow_begin(c, t);
+    else
+        txn_begin(t);
     if (rest == NULL || *rest == NULL)
         return;
     if ((*rest)->len > 0 && c->state == CONN_BODY)

@@ -5,6 +5,7 @@
  * conn.c owns the connection, reads the requests and decides what comes after a response.
  */
 #include "proxy/conn.h"
+#include "proxy/flow.h"
 #include "proxy/h1_frame.h"
 #include "proxy/txn.h"
 #include "proxy/untaken.h"
@@ -56,6 +57,13 @@ write_required(struct conn *c, const struct down_head *d, struct h1_write *w)
     write_head(c, d->head, w);
 }
 
+/* For its client nothing ends with this balancer. */
+static bool
+stays(const struct conn *c)
+{
+    return c->flow != NULL && flow_may_leave(c->flow);
+}
+
 /* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */
 static void
 h1_head(struct txn *t, const struct down_head *d)
@@ -75,7 +83,7 @@ h1_head(struct txn *t, const struct down_head *d)
         c->close_after = true;
     }
     c->resp_chunked = w.body == HTTP_BODY_CHUNKED;
-    if (d->close || c->worker->parting || !conn_refresh_listener(c))
+    if (d->close || (c->worker->parting && !stays(c)) || !conn_refresh_listener(c))
         c->close_after = true;
     if (c->close_after)
         w.connection = "close";

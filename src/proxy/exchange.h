@@ -35,6 +35,9 @@ struct down_head {
 };
 
 struct down_ops {
+    /* The request is about to leave to a server; false: not before txn_told(), which follows. NULL:
+     * it may. */
+    bool (*tell)(struct txn *);
     void (*interim)(struct txn *, const struct http_head *);
     void (*head)(struct txn *, const struct down_head *);
     /* Body bytes; the side takes the block, or copies it and leaves it where it is. */

@@ -36,7 +36,7 @@ struct origin {
     pthread_t thread;
     _Atomic bool stop, hold;
     _Atomic unsigned requests, at_once, peak, conns;
-    const char *reply; /* NULL: a 200 that says hello */
+    const char *_Atomic reply; /* NULL: a 200 that says hello */
 };
 
 struct origin_conn {
@@ -132,7 +132,11 @@ struct wishes {
     mc_ns queue_timeout_ns;
     const char *balance;
     bool pass_load_reports;
-    const char *reply; /* of the origin */
+    const char *reply;         /* of the origin */
+    enum loop_engine engine;   /* LOOP_EPOLL unless told otherwise */
+    struct takeover *takeover; /* connections are protected */
+    unsigned replicate;        /* PROTECT_*: what of them is told */
+    uint32_t buffer_bytes;
 };
 
 struct stage {
@@ -213,6 +217,7 @@ make_snapshot(struct stage *s, uint64_t generation)
         .h2 = H2_CONF_DEFAULT,
         .forward = FORWARD_X,
         .via = true,
+        .takeover = {s->wishes.takeover != NULL, s->wishes.replicate, s->wishes.buffer_bytes},
     };
     snap->listeners[0].live = &s->live;
     snap->binds = mc_alloc(sizeof(*snap->binds));
@@ -220,6 +225,7 @@ make_snapshot(struct stage *s, uint64_t generation)
     snap->binds[0].id = 1;
     snap->binds[0].addr.len = sizeof(struct sockaddr_in);
     snap->binds[0].addr.u.in.sin_family = AF_INET;
+    snap->binds[0].addr.u.in.sin_port = htons(s->port);
     snap->routes = mc_alloc(sizeof(*snap->routes));
     snap->routes[0].conf.name = mc_strdup("all");
     snap->splice_bytes = 262144;
@@ -259,8 +265,12 @@ set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
     *out = make_snapshot(s, 1);
     for (unsigned i = 0; i < N_WORKERS; i++) {
         struct worker_conf wc = {.index = i,
-                                 .engine = LOOP_EPOLL,
+                                 .engine =
+                                     s->wishes.engine == LOOP_AUTO && s->wishes.takeover == NULL
+                                         ? LOOP_EPOLL
+                                         : s->wishes.engine,
                                  .cpu = -1,
+                                 .takeover = s->wishes.takeover,
                                  .on_released = on_released,
                                  .on_drained = on_drained,
                                  .pipe = brains_pipe(fleet_brains(s->fleet), i),

@@ -110,6 +110,50 @@ listen_conn_closed(struct listener_live *live)
     atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
 }
 
+static bool
+is_any(const struct addr *a)
+{
+    static const struct in6_addr any = IN6ADDR_ANY_INIT;
+
+    if (a->u.sa.sa_family == AF_INET)
+        return a->u.in.sin_addr.s_addr == INADDR_ANY;
+    return memcmp(&a->u.in6.sin6_addr, &any, sizeof(any)) == 0;
+}
+
+/* An address of its own is stronger than every address. */
+static const struct bind_fd *
+bind_of(const struct snapshot *s, const struct addr *local)
+{
+    const struct bind_fd *found = NULL;
+
+    for (unsigned i = 0; i < s->n_binds; i++) {
+        const struct bind_fd *b = &s->binds[i];
+
+        if (b->addr.u.sa.sa_family != local->u.sa.sa_family ||
+            addr_port(&b->addr) != addr_port(local))
+            continue;
+        if (addr_eq(&b->addr, local))
+            return b;
+        if (is_any(&b->addr))
+            found = b;
+    }
+    return found;
+}
+
+struct listener_live *
+listen_adopt(struct worker *w, const struct addr *local)
+{
+    const struct snapshot *s = w->current->snap;
+    const struct bind_fd *b = bind_of(s, local);
+    struct listener_live *live = b != NULL ? s->listeners[b->listener].live : NULL;
+
+    if (live == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&live->connections, 1, memory_order_relaxed);
+    return live;
+}
+
 static void
 hold(struct listen_port *p, int fd)
 {

@@ -65,6 +65,10 @@
       "the time that grpc-timeout gives is over")                                                  \
     X(TUNNEL_TIMEOUT, 0, UNAVAILABLE, "", "nothing went through the tunnel in time")               \
     X(BAD_HELLO, 0, INTERNAL, "", "malformed TLS ClientHello")                                     \
+    X(TAKEOVER_SENT, 502, UNAVAILABLE, "connection_terminated",                                    \
+      "the balancer that had sent the request was lost, and it may not be sent again")             \
+    X(TAKEOVER_BROKEN, 0, UNAVAILABLE, "", "response could not be carried on")                     \
+    X(TAKEOVER_CLAIMED, 0, UNAVAILABLE, "", "another balancer goes on with the connection")        \
     X(DRAINED, 503, UNAVAILABLE, "proxy_internal_response", "the balancer is shutting down")       \
     X(INTERNAL, 500, INTERNAL, "proxy_internal_error", "the balancer failed")
 

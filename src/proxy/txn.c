@@ -219,7 +219,7 @@ route(struct txn *t)
     if (t->pool->pool->conf.total_timeout_ns > 0)
         t->deadline_total_ns = t->at.head + t->pool->pool->conf.total_timeout_ns;
     if (t->req.method == HTTP_M_POST) /* as every call of gRPC */
-        call_begin(t);
+        call_start(t);
     if (t->pool->pool->brain != NULL)
         weigh_request(t);
     txn_enter(t, TXN_PLACE);
@@ -294,10 +294,16 @@ place(struct txn *t)
     return STEP_MORE;
 }
 
+/* There is a connection: the request is sent on it, or when others know of it. */
 static enum step
 connected(struct txn *t)
 {
     t->at.connected = worker_now(t->worker);
+    if (t->down->tell != NULL && !t->down->tell(t)) {
+        txn_enter(t, TXN_TELL);
+        set_phase_deadline(t, 0);
+        return STEP_PAUSE;
+    }
     txn_enter(t, TXN_RELAY);
     return STEP_MORE;
 }
@@ -367,6 +373,7 @@ txn_run(struct txn *t)
         case TXN_PLACE: s = place(t); break;
         case TXN_WAIT: s = STEP_PAUSE; break;
         case TXN_CONNECT: s = connect_up(t); break;
+        case TXN_TELL: s = STEP_PAUSE; break;
         case TXN_RELAY: s = relay(t); break;
         case TXN_TUNNEL: s = STEP_PAUSE; break;
         case TXN_REPLY: s = reply_step(t); break;
@@ -550,7 +557,13 @@ txn_up_unprocessed(struct txn *t, struct block **body, bool lost, bool elsewhere
 void
 txn_up_ready(struct txn *t)
 {
-    t->at.connected = worker_now(t->worker);
+    if (connected(t) == STEP_MORE)
+        txn_run(t);
+}
+
+void
+txn_told(struct txn *t)
+{
     txn_enter(t, TXN_RELAY);
     txn_run(t);
 }

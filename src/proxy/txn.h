@@ -21,15 +21,17 @@
 #include "proxy/worker_priv.h"
 
 #define TO(s) (1u << TXN_##s)
-#define TXN_STATES(X)                                                                    \
-    X(READ_HEAD, "reading the request head", TO(ROUTE) | TO(REPLY) | TO(DONE))           \
-    X(ROUTE, "choosing a pool", TO(PLACE) | TO(REPLY) | TO(DONE))                        \
-    X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))         \
-    X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))               \
-    X(CONNECT, "connecting to the server", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE)) \
-    X(RELAY, "relaying", TO(PLACE) | TO(TUNNEL) | TO(REPLY) | TO(DONE))                  \
-    X(TUNNEL, "tunnelling another protocol", TO(DONE))                                   \
-    X(REPLY, "answering for itself", TO(DONE))                                           \
+#define TXN_STATES(X)                                                                \
+    X(READ_HEAD, "reading the request head", TO(ROUTE) | TO(REPLY) | TO(DONE))       \
+    X(ROUTE, "choosing a pool", TO(PLACE) | TO(REPLY) | TO(DONE))                    \
+    X(PLACE, "choosing a server", TO(CONNECT) | TO(WAIT) | TO(REPLY) | TO(DONE))     \
+    X(WAIT, "waiting for a free server", TO(PLACE) | TO(REPLY) | TO(DONE))           \
+    X(CONNECT, "connecting to the server",                                           \
+      TO(TELL) | TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE))                       \
+    X(TELL, "telling other balancers", TO(RELAY) | TO(PLACE) | TO(REPLY) | TO(DONE)) \
+    X(RELAY, "relaying", TO(PLACE) | TO(TUNNEL) | TO(REPLY) | TO(DONE))              \
+    X(TUNNEL, "tunnelling another protocol", TO(DONE))                               \
+    X(REPLY, "answering for itself", TO(DONE))                                       \
     X(DONE, "done", 0)
 
 enum txn_state {
@@ -165,6 +167,8 @@ void txn_request_data(struct txn *, struct block **);
 /* Trailers live as long as the transaction. */
 void txn_request_end(struct txn *, const struct http_field *trailers, unsigned n);
 void txn_down_drained(struct txn *);
+/* What down_ops.tell() began has been heard. */
+void txn_told(struct txn *);
 /* The client cannot be answered any more. */
 void txn_down_gone(struct txn *, enum end_reason);
 

@@ -203,6 +203,13 @@ read_head(struct upconn *u, struct block **b)
         block_give(loop_blocks(u->worker->loop), &whole);
 }
 
+/* A kept one that was leased, but the request may not leave yet. */
+static bool
+awaits_request(const struct upconn *u)
+{
+    return u->txn != NULL && !u->txn->head_sent;
+}
+
 static void
 on_recv(struct sock *s, struct block **b)
 {
@@ -213,7 +220,11 @@ on_recv(struct sock *s, struct block **b)
     case UPCONN_BODY: feed_body(u, b); return;
     case UPCONN_IDLE: fail(u, END_BAD_RESPONSE); return;
     case UPCONN_TUNNEL: tunnel_up_data(u->txn, b); return;
-    case UPCONN_WHOLE: u->keep = false; return;
+    case UPCONN_WHOLE:
+        u->keep = false;
+        if (awaits_request(u))
+            fail(u, END_SERVER_CLOSED);
+        return;
     case UPCONN_H2: up_h2_recv(u, b); return;
     case UPCONN_CONNECTING:
     case UPCONN_CLOSED: return;
@@ -238,6 +249,9 @@ on_eof(struct sock *s)
     case UPCONN_IDLE: fail(u, END_SERVER_CLOSED); return;
     case UPCONN_H2: up_h2_broken(u, END_SERVER_CLOSED); return;
     case UPCONN_WHOLE:
+        if (awaits_request(u))
+            fail(u, END_SERVER_CLOSED);
+        return;
     case UPCONN_CONNECTING:
     case UPCONN_CLOSED: return;
     }
@@ -278,7 +292,7 @@ on_error(struct sock *s, int err)
         fail(u, END_RESPONSE_INCOMPLETE);
     else if (u->h2 != NULL)
         up_h2_broken(u, END_SERVER_RESET);
-    else if (u->state != UPCONN_WHOLE)
+    else if (u->state != UPCONN_WHOLE || awaits_request(u))
         fail(u, reason_of(u, END_SERVER_RESET));
 }
 

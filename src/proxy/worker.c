@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "proxy/down_h2_priv.h"
+#include "proxy/flow.h"
 #include "proxy/tcp.h"
 #include "proxy/txn.h"
 #include "proxy/up_h2.h"
@@ -105,6 +106,8 @@ begin_parting(struct worker *w)
 {
     w->parting = true;
     conn_part_all(w);
+    if (w->flows != NULL)
+        flows_hand_over(w->flows);
 }
 
 static void
@@ -259,6 +262,30 @@ make_loop(struct worker *w)
     return true;
 }
 
+/* A worker serves without, too. */
+static void
+make_flows(struct worker *w)
+{
+    struct errbuf e;
+
+    if (w->conf.takeover == NULL)
+        return;
+    w->flows = flows_new(w, w->conf.takeover, &e);
+    if (w->flows == NULL)
+        log_error("worker %u: its connections are not protected: %s", w->conf.index, e.text);
+}
+
+static void
+end_flows(struct worker *w)
+{
+    if (w->flows == NULL)
+        return;
+    flows_close(w->flows);
+    while (!flows_are_gone(w->flows))
+        loop_turn(w->loop, 10 * MC_MS);
+    flows_free(&w->flows);
+}
+
 /* Everything that is left goes, by the same paths as ever; ports first, so that nothing new comes
  * in, and the pool of kept connections when nobody can ask for one any more. */
 static void
@@ -274,6 +301,7 @@ tear_down(struct worker *w)
     while (w->n_conns > 0 || !list_empty(&w->ports) || !list_empty(&w->upconns) ||
            !list_empty(&w->tcp_ups))
         loop_turn(w->loop, 10 * MC_MS);
+    end_flows(w);
     loop_timer_clear(w->loop, &w->queue_timer);
     if (w->current != NULL && w->current->snap->access_log != NULL)
         access_log_flush(w->current->snap->access_log, &w->log_buf);
@@ -297,6 +325,8 @@ worker_main(void *arg)
     mc_panic_context(panic_text, w);
     pin_to_cpu(w);
     ok = make_loop(w);
+    if (ok)
+        make_flows(w);
     if (ok)
         on_wake(w); /* listens before worker_start() returns */
     pthread_mutex_lock(&w->inbox_lock);
@@ -412,6 +442,18 @@ const struct worker_stats *
 worker_stats(const struct worker *w)
 {
     return &w->stats;
+}
+
+const struct flow_stats *
+worker_flow_stats(const struct worker *w)
+{
+    return w->flows != NULL ? flows_stats(w->flows) : NULL;
+}
+
+const struct link_stats *
+worker_link_stats(const struct worker *w)
+{
+    return w->flows != NULL ? flows_link_stats(w->flows) : NULL;
 }
 
 const struct tls_stats *

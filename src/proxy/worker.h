@@ -64,6 +64,9 @@ struct worker_stats {
 };
 
 struct worker;
+struct takeover;
+struct flow_stats;
+struct link_stats;
 
 struct worker_conf {
     unsigned index; /* 0.. */
@@ -74,7 +77,8 @@ struct worker_conf {
     /* called on the worker's thread when it has drained after worker_drain() */
     void (*on_drained)(void *arg, unsigned worker);
     void *arg;
-    struct brain_pipe *pipe; /* where attempts are told, in pools that learn; NULL: nowhere */
+    struct takeover *takeover; /* NULL: no connection is protected */
+    struct brain_pipe *pipe;   /* where attempts are told, in pools that learn; NULL: nowhere */
 };
 
 /* All on the control thread. */
@@ -92,6 +96,9 @@ void worker_drain(struct worker *, mc_ns deadline_ns, mc_ns idle_ns);
 /* Ends at once, joins the thread, frees. */
 void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);
+/* NULL: connections are not protected. */
+const struct flow_stats *worker_flow_stats(const struct worker *);
+const struct link_stats *worker_link_stats(const struct worker *);
 const struct tls_stats *worker_tls_stats(const struct worker *, bool with_servers);
 const char *worker_engine(const struct worker *);
 /* How long the worker has not come to the last call of this, 0: it has; then calls it anew.  So the

@@ -88,7 +88,8 @@ struct worker {
     struct timer idle_timer;
 
     struct tls_turns tls_turns;
-    struct turns turns; /* of the listeners */
+    struct turns turns;  /* of the listeners */
+    struct flows *flows; /* NULL: connections are not protected */
 
     struct buf log_buf;
     struct task log_task;
@@ -137,6 +138,8 @@ void listen_stop(struct worker *);   /* takes in what is queued, then closes all
 void listen_close(struct worker *);  /* closes all ports at once */
 void listen_room(struct worker *);   /* a connection ended: paused ports may go on */
 void listen_conn_closed(struct listener_live *);
+/* Whose connections arrive at this address; one more is counted.  NULL: nobody's. */
+struct listener_live *listen_adopt(struct worker *, const struct addr *local);
 
 /* wait.c */
 struct wait_queue *wait_queue_of(struct worker *, struct pool_live *);
@@ -161,6 +164,8 @@ void upconn_idle_evict(void *worker, struct idle_conn *);
 
 /* conn.c */
 /* tls NULL: plain. */
+/* A connection that has not begun: no stream yet. */
+struct conn *conn_make(struct worker *, struct listener_live *, int fd, uint16_t local_port);
 struct conn *conn_accept(struct worker *, struct listener_live *, struct tls_domain *tls, int fd,
                          uint16_t local_port);
 /* The worker is parting, or draining. */

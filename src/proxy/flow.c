@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * flow.c - see flow.h: the life of a protected connection, and what is received on it.
+ */
+#include "proxy/flow.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "proxy/flow_priv.h"
+#include "proxy/untaken.h"
+#include "takeover/repair.h"
+#include "takeover/takeover.h"
+
+#define LEAVE_NS                                                                    \
+    (5 * MC_MS) /* while draining: how soon it is seen that a client has everything \
+                 */
+/* --- receiving ----------------------------------------------------------------------------------
+ */
+
+/* Its client has all that was said and says something new: from here on it is as a connection that
+ * has just begun. */
+static bool
+may_be_dressed(const struct flow *f)
+{
+    const struct conn *c = f->conn;
+
+    return c->state == CONN_IDLE && c->in == NULL && c->txn == NULL && !f->closing &&
+           untaken_bytes(&c->stream) == 0;
+}
+
+static void
+dress(struct flow *f)
+{
+    stat_add(&f->flows->stats.bare, (uint64_t)-1);
+    flow_tell_open(f, f->in_pos, f->out_pos);
+    guard_gate(f->flows->guard, f->slot, f->rcv_base + (uint32_t)f->in_pos);
+    guard_flags(f->flows->guard, f->slot, 0);
+}
+
+/* Bytes that are no part of any request that others would have to carry on. */
+static bool
+is_beyond(const struct conn *c)
+{
+    return c->state == CONN_H2 || c->state == CONN_TUNNEL || c->state == CONN_TCP ||
+           c->state == CONN_DISCARD;
+}
+
+/* What was answered makes room. */
+static bool
+has_room(struct flow *f, size_t n)
+{
+    const size_t max = f->conn->listener->conf.takeover.buffer_bytes;
+
+    if (f->kept != NULL && f->kept->len + n > max && !f->request.begun &&
+        f->next_start > f->kept_at)
+        flow_trim(f);
+    return (f->kept != NULL ? f->kept->len : 0) + n <= max;
+}
+
+/* hot: once per received block of a protected connection */
+static void
+receive(struct flow *f, const char *p, size_t n)
+{
+    if (f->bare && may_be_dressed(f))
+        dress(f);
+    if (!f->bare && (is_beyond(f->conn) || !has_room(f, n)))
+        flow_bare(f);
+    if (f->bare || f->conn->state == CONN_LINGER)
+        f->in_pos += n;
+    else
+        flow_tell_in(f, p, n);
+}
+
+static struct conn *
+conn_of(struct sock *s)
+{
+    struct conn *c = container_of(s, struct conn, stream.sock);
+
+    MC_CHECK(c, CONN_MAGIC);
+    return c;
+}
+
+static void
+on_recv(struct sock *s, struct block **b)
+{
+    struct flow *f = conn_of(s)->flow;
+
+    if (f->leaving)
+        return; /* it is the other's already */
+    receive(f, block_at(*b), (*b)->len);
+    if (f->replay != NULL && replay_queue(f, block_at(*b), (*b)->len))
+        return;
+    conn_ops.on_recv(s, b);
+}
+
+/* Its FIN is acknowledged with what came before it. */
+static void
+on_eof(struct sock *s)
+{
+    struct flow *f = conn_of(s)->flow;
+
+    f->eof = true;
+    if (!f->bare && f->gate.ticket == 0)
+        flow_open_gate(f, f->in_pos);
+    conn_ops.on_eof(s);
+}
+
+static void
+on_connect(struct sock *s, int err)
+{
+    conn_ops.on_connect(s, err);
+}
+
+static void
+on_drained(struct sock *s)
+{
+    conn_ops.on_drained(s);
+}
+
+static void
+on_error(struct sock *s, int err)
+{
+    conn_ops.on_error(s, err);
+}
+
+static void
+on_closed(struct sock *s)
+{
+    conn_ops.on_closed(s);
+}
+
+const struct sock_ops flow_sock_ops = {
+    .on_connect = on_connect,
+    .on_recv = on_recv,
+    .on_eof = on_eof,
+    .on_drained = on_drained,
+    .on_error = on_error,
+    .on_closed = on_closed,
+};
+
+/* --- birth and end ------------------------------------------------------------------------------
+ */
+
+static uint32_t
+take_id(struct flows *fs)
+{
+    return fs->n_free > 0 ? fs->free_ids[--fs->n_free] : fs->next_id++;
+}
+
+static void
+give_id(struct flows *fs, uint32_t id)
+{
+    if (fs->n_free == fs->cap_free) {
+        fs->cap_free = fs->cap_free ? 2 * fs->cap_free : 64;
+        fs->free_ids = mc_realloc(fs->free_ids, fs->cap_free * sizeof(*fs->free_ids));
+    }
+    fs->free_ids[fs->n_free++] = id;
+}
+
+struct flow *
+flow_new(struct flows *fs, struct conn *c, const struct flow_key *key, uint32_t slot)
+{
+    struct flow *f = slab_take(&fs->slab);
+
+    memset(f, 0, sizeof(*f));
+    f->magic = FLOW_MAGIC;
+    f->id = take_id(fs);
+    f->flows = fs;
+    f->conn = c;
+    f->key = *key;
+    f->slot = slot;
+    list_init(&f->waiting);
+    list_init(&f->letting);
+    list_push_back(&fs->all, &f->link);
+    stat_add(&fs->stats.protected, 1);
+    stat_add(&fs->stats.active, 1);
+    return f;
+}
+
+/* Plain HTTP/1 of a client that speaks for itself. */
+static bool
+can_be_protected(const struct conn *c)
+{
+    const struct listener_conf *l = &c->listener->conf;
+
+    return !l->tls.given && l->proxy == PROXY_IN_OFF && l->protocol != LISTENER_H2 &&
+           l->protocol != LISTENER_TCP && c->peer_family != AF_UNIX;
+}
+
+static void
+tell_failure(const struct flows *fs, const struct errbuf *e)
+{
+    static struct log_limit limit;
+    unsigned swallowed;
+
+    if (log_limit_ok(&limit, worker_now(fs->worker), &swallowed))
+        log_warn("a connection cannot be protected: %s (%u lines left out)", e->text, swallowed);
+}
+
+void
+flow_open(struct conn *c, int fd)
+{
+    struct flows *fs = c->worker->flows;
+    struct tcp_params params;
+    struct flow_key key;
+    struct errbuf e = {"its addresses are not known, or there are too many"};
+    uint32_t slot, rcv, snd;
+    int off = 0;
+
+    if (!can_be_protected(c))
+        return;
+    if (!flow_key_of_socket(&key, fd) || repair_bases(fd, &rcv, &snd, &params, &e) != MC_OK ||
+        guard_flow_add(fs->guard, &key, rcv, &slot) != MC_OK) {
+        stat_add(&fs->stats.unprotected, 1);
+        tell_failure(fs, &e);
+        return;
+    }
+    /* acknowledgements are late by as much as the holders need: at once they would be held */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof(off));
+    c->flow = flow_new(fs, c, &key, slot);
+    c->down = &down_flow;
+    c->flow->params = params;
+    c->flow->rcv_base = rcv;
+    c->flow->snd_base = snd;
+    flow_tell_open(c->flow, 0, 0);
+}
+
+void
+flow_closing(struct flow *f)
+{
+    if (f->closing || f->gone)
+        return;
+    f->closing = true;
+    guard_closing(f->flows->guard, f->slot);
+}
+
+bool
+flow_finishing(struct flow *f)
+{
+    flow_closing(f);
+    return !f->gone && !f->bare && untaken_bytes(&f->conn->stream) > 0;
+}
+
+void
+flow_closed(struct flow *f, bool reset)
+{
+    struct wire_frame w = {.kind = WIRE_CLOSE};
+
+    if (f->gone)
+        return;
+    flow_closing(f);
+    f->gone = true;
+    flow_stop_waiting(f);
+    flow_put(f, &w);
+}
+
+/* Its socket is no more: what FIN still has to say passes. */
+void
+flow_free(struct flow **fp)
+{
+    struct flow *f = *fp;
+    struct flows *fs = f->flows;
+
+    MC_CHECK(f, FLOW_MAGIC);
+    *fp = NULL;
+    guard_flow_del(fs->guard, &f->key, f->slot);
+    flow_stop_waiting(f);
+    list_remove(&f->letting);
+    list_remove(&f->link);
+    flow_forget(f);
+    if (f->replay != NULL)
+        replay_free(&f->replay);
+    stat_add(&fs->stats.active, (uint64_t)-1);
+    if (f->bare)
+        stat_add(&fs->stats.bare, (uint64_t)-1);
+    give_id(fs, f->id);
+    f->magic = 0;
+    slab_give(&fs->slab, f);
+}
+
+/* --- going to another balancer -------------------------------------------------------------------
+ */
+
+/* The kernel forgets the connection without a word, and so do we; the other has it. */
+static void
+vanish(struct flow *f)
+{
+    struct conn *c = f->conn;
+
+    repair_drop(c->stream.sock.fd);
+    f->gone = f->closing = true;
+    flow_stop_waiting(f);
+    if (c->txn != NULL)
+        txn_down_gone(c->txn, END_TAKEOVER_CLAIMED);
+    conn_close(c, false);
+}
+
+void
+flow_complete_leave(struct flow *f)
+{
+    struct flows *fs = f->flows;
+    const struct flow_key key = f->key;
+
+    stat_add(&fs->stats.handed_over, 1);
+    vanish(f);
+    link_handed_over(fs->link, &key);
+}
+
+bool
+flow_may_leave(const struct flow *f)
+{
+    return !f->bare && !f->closing && f->replay == NULL && link_has_holder(f->flows->link);
+}
+
+/* Nothing of a request is here, and its client has all that was said. */
+static bool
+rests(const struct flow *f)
+{
+    const struct conn *c = f->conn;
+
+    return c->state == CONN_IDLE && c->txn == NULL && c->in == NULL && f->gate.ticket == 0 &&
+           untaken_bytes(&c->stream) == 0;
+}
+
+/* What comes in from now on is not acknowledged, and comes again where the client is served then.
+ */
+static void
+leave(struct flow *f)
+{
+    struct wire_frame w = {.kind = WIRE_HANDOVER};
+
+    f->leaving = true;
+    stream_recv(&f->conn->stream, false);
+    f->leave_ticket = flow_put(f, &w);
+    flow_wait(f);
+}
+
+static void
+on_leave_timer(struct timer *t)
+{
+    struct flows *fs = container_of(t, struct flows, leave_timer);
+
+    flows_hand_over(fs);
+}
+
+void
+flows_hand_over(struct flows *fs)
+{
+    struct loop *l = fs->worker->loop;
+
+    LIST_FOREACH_SAFE (it, next, &fs->all) {
+        struct flow *f = LIST_ENTRY(it, struct flow, link);
+
+        if (!f->leaving && flow_may_leave(f) && rests(f))
+            leave(f);
+    }
+    if (!list_empty(&fs->all))
+        loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
+}
+
+static void
+on_claimed(void *arg, const struct flow_key *keys, unsigned n)
+{
+    struct flows *fs = arg;
+    struct map claimed = {0};
+
+    for (unsigned i = 0; i < n; i++)
+        map_put(&claimed, (struct str){(const char *)&keys[i], sizeof(keys[i])}, fs);
+    LIST_FOREACH_SAFE (it, next, &fs->all) {
+        struct flow *f = LIST_ENTRY(it, struct flow, link);
+
+        if (f->gone ||
+            map_get(&claimed, (struct str){(const char *)&f->key, sizeof(f->key)}) == NULL)
+            continue;
+        stat_add(&fs->stats.claimed, 1);
+        vanish(f);
+    }
+    map_free(&claimed);
+}
+
+/* --- a worker's flows ----------------------------------------------------------------------------
+ */
+
+struct flows *
+flows_new(struct worker *w, struct takeover *t, struct errbuf *e)
+{
+    struct flows *fs = mc_alloc(sizeof(*fs));
+    const struct link_hooks hooks = {.arg = fs,
+                                     .on_acked = flows_on_acked,
+                                     .on_snapshot = flows_on_snapshot,
+                                     .on_adopted = flow_on_adopted,
+                                     .on_claimed = on_claimed};
+
+    fs->worker = w;
+    fs->takeover = t;
+    fs->guard = takeover_guard(t);
+    fs->let_go.fn = flows_let_go;
+    fs->leave_timer.fn = on_leave_timer;
+    list_init(&fs->all);
+    list_init(&fs->waiting);
+    list_init(&fs->letting);
+    slab_init(&fs->slab, sizeof(struct flow));
+    fs->link = link_new(t, w->conf.index, w->loop, &hooks, e);
+    if (fs->link == NULL) {
+        slab_fini(&fs->slab);
+        free(fs);
+        return NULL;
+    }
+    return fs;
+}
+
+void
+flows_close(struct flows *fs)
+{
+    MC_ASSERT(list_empty(&fs->all));
+    loop_undefer(fs->worker->loop, &fs->let_go);
+    loop_timer_clear(fs->worker->loop, &fs->leave_timer);
+    link_close(fs->link);
+}
+
+bool
+flows_are_gone(const struct flows *fs)
+{
+    return link_is_gone(fs->link);
+}
+
+void
+flows_free(struct flows **fsp)
+{
+    struct flows *fs = *fsp;
+
+    *fsp = NULL;
+    link_free(&fs->link);
+    slab_fini(&fs->slab);
+    free(fs->free_ids);
+    free(fs);
+}
+
+const struct flow_stats *
+flows_stats(const struct flows *fs)
+{
+    return &fs->stats;
+}
+
+const struct link_stats *
+flows_link_stats(const struct flows *fs)
+{
+    return link_stats(fs->link);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * flow_priv.h - private to flow*.c: a flow from inside.
+ */
+#ifndef MC_PROXY_FLOW_PRIV_H
+#define MC_PROXY_FLOW_PRIV_H
+
+#include "base/slab.h"
+#include "proxy/conn.h"
+#include "proxy/flow.h"
+#include "proxy/txn.h"
+#include "takeover/guard.h"
+#include "takeover/link.h"
+
+#define FLOW_MAGIC 0x464c4f57u
+
+struct replay;
+
+/* Until an acknowledgement of the ticket; 0: nothing waits. */
+struct flow_gate {
+    uint64_t ticket;
+    uint64_t in_pos; /* what may be acknowledged to the client then */
+};
+
+/* The last request that began, as it was told. */
+struct flow_request {
+    uint64_t in_start, out_start, in_end, out_end;
+    uint32_t n_head; /* of what was said */
+    bool begun;      /* and not done */
+    bool known;      /* there was one, and the client may lack a part of its response */
+    bool pipelined, repeatable, sent, head_whole, close;
+};
+
+struct flow {
+    uint32_t magic;
+    uint32_t id; /* as holders know it */
+    struct flows *flows;
+    struct conn *conn;
+    struct list link;    /* flows->all */
+    struct list waiting; /* flows->waiting, by first_ticket() */
+    struct list letting; /* flows->letting: its queue is let go at the end of the turn */
+
+    struct flow_key key;
+    struct tcp_params params;
+    uint32_t slot; /* of the guard */
+    uint32_t rcv_base, snd_base;
+    uint64_t in_pos;     /* bytes received */
+    uint64_t out_pos;    /* bytes given to the send queue */
+    uint64_t next_start; /* where the next request begins */
+
+    /* for a holder that is new */
+    uint64_t kept_at; /* position of the first byte in `kept` */
+    struct block *kept;
+    struct block *said; /* the head of the last response, and what was logged of it */
+    struct flow_request request;
+
+    struct flow_gate gate, next_gate;
+    uint64_t hold_ticket;  /* its queue is held until then */
+    uint64_t tell_ticket;  /* its request waits to be sent */
+    uint64_t leave_ticket; /* of HANDOVER */
+
+    bool bare, eof, closing, leaving, gone;
+    bool ended;   /* the present response is whole */
+    bool logging; /* and is told byte by byte */
+    bool broken;  /* it cannot be completed as it was begun: reset at the end of the turn */
+    struct replay *replay; /* what is left of an adoption */
+};
+
+struct flows {
+    struct worker *worker;
+    struct takeover *takeover;
+    struct guard *guard;
+    struct link *link;
+    struct list all, waiting, letting;
+    struct task let_go;
+    struct timer leave_timer; /* while draining: looks who rests */
+    struct slab slab;
+    uint32_t *free_ids; /* of flows that have ended */
+    unsigned n_free, cap_free;
+    uint32_t next_id;
+    struct flow_stats stats;
+};
+
+static inline struct flow *
+flow_of(const struct txn *t)
+{
+    const struct conn *c = t->down_side;
+
+    MC_CHECK(c, CONN_MAGIC);
+    MC_CHECK(c->flow, FLOW_MAGIC);
+    return c->flow;
+}
+
+static inline uint64_t
+flow_put(struct flow *f, struct wire_frame *w)
+{
+    w->flow = f->id;
+    return link_put(f->flows->link, w);
+}
+
+/* --- flow_wait.c --------------------------------------------------------------------------------
+ */
+/* The kernel may acknowledge to the client what came before in_pos; after the ticket. */
+void flow_open_gate(struct flow *, uint64_t in_pos);
+void flow_gate_after(struct flow *, uint64_t ticket, uint64_t in_pos);
+/* The queue is held until the ticket is acknowledged, if that is still to come. */
+void flow_hold_until(struct flow *, uint64_t ticket);
+/* The queue leaves at the end of the turn, unless it is held. */
+void flow_let_go(struct flow *);
+/* Sorted into those that wait, for whatever it waits for. */
+void flow_wait(struct flow *);
+/* Nothing of it waits any more. */
+void flow_stop_waiting(struct flow *);
+void flows_on_acked(void *flows, uint64_t ticket);
+void flows_let_go(struct task *);
+
+/* --- flow_tell.c --------------------------------------------------------------------------------
+ */
+/* OPEN at these positions; what is kept from before is forgotten. */
+void flow_tell_open(struct flow *, uint64_t in_pos, uint64_t out_pos);
+/* Keeps bytes of the client and tells them. */
+void flow_tell_in(struct flow *, const char *, size_t n);
+/* Tells that a request begins at next_start, with its response at out_start. */
+void flow_tell_request(struct flow *, uint64_t out_start, bool repeatable);
+/* Bytes of the head, or of the body behind it. */
+uint64_t flow_tell_said(struct flow *, enum wire_kind, const char *, size_t n, bool whole);
+/* It is not protected until its client has everything and asks again. */
+void flow_bare(struct flow *);
+/* Nothing of what was is kept. */
+void flow_forget(struct flow *);
+/* What came before the next request is of use no more. */
+void flow_trim(struct flow *);
+void flows_on_snapshot(void *flows);
+
+/* --- flow.c -------------------------------------------------------------------------------------
+ */
+/* The other balancer has it: it goes from here without a word. */
+void flow_complete_leave(struct flow *);
+/* A flow for c under this key; nothing is told yet. */
+struct flow *flow_new(struct flows *, struct conn *, const struct flow_key *, uint32_t slot);
+
+/* --- flow_adopt.c -------------------------------------------------------------------------------
+ */
+void flow_on_adopted(void *flows, struct adopted **);
+void replay_free(struct replay **);
+/* Bytes that came behind those that are still to be read again; true: they were taken. */
+bool replay_queue(struct flow *, const char *, size_t n);
+/* A request begins: the next of those that are read again?  False: it was answered here. */
+bool replay_begin(struct flow *, struct txn *);
+/* Of the present response the client has a part: what is sent of it goes through these. */
+bool replay_is_skipping(const struct flow *);
+/* It is only interim responses: the head goes as it comes. */
+bool replay_end_interims(struct flow *);
+void replay_head(struct flow *, struct txn *, const struct down_head *);
+void replay_data(struct flow *, struct txn *, struct block **);
+/* A response is whole. */
+void replay_done(struct flow *);
+
+#endif

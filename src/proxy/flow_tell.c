@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * flow_tell.c - what is told to holders of a connection (takeover/wire.h), as it happens, and all
+ * at once to a holder that is new.
+ */
+#include "proxy/flow_priv.h"
+#include "proxy/untaken.h"
+
+/* --- telling ------------------------------------------------------------------------------------
+ */
+
+static void
+drop(struct flow *f, struct block **b)
+{
+    if (*b != NULL)
+        block_give(loop_blocks(f->flows->worker->loop), b);
+}
+
+static struct wire_frame
+open_frame(const struct flow *f, uint64_t in_pos, uint64_t out_pos)
+{
+    return (struct wire_frame){.kind = WIRE_OPEN,
+                               .flow = f->id,
+                               .u.open = {.key = f->key,
+                                          .params = f->params,
+                                          .rcv_base = f->rcv_base,
+                                          .snd_base = f->snd_base,
+                                          .in_pos = in_pos,
+                                          .out_pos = out_pos}};
+}
+
+void
+flow_forget(struct flow *f)
+{
+    drop(f, &f->kept);
+    drop(f, &f->said);
+    f->request = (struct flow_request){.begun = false};
+}
+
+void
+flow_tell_open(struct flow *f, uint64_t in_pos, uint64_t out_pos)
+{
+    struct wire_frame w = open_frame(f, in_pos, out_pos);
+
+    flow_forget(f);
+    f->in_pos = f->kept_at = f->next_start = in_pos;
+    f->bare = false;
+    flow_put(f, &w);
+}
+
+void
+flow_tell_in(struct flow *f, const char *p, size_t n)
+{
+    block_append(loop_blocks(f->flows->worker->loop), &f->kept, p, n);
+    while (n > 0) {
+        const size_t part = n < WIRE_BYTES_MAX ? n : WIRE_BYTES_MAX;
+        struct wire_frame w = {.kind = WIRE_IN, .u.in = {f->in_pos, {p, part}}};
+
+        f->in_pos += part;
+        flow_gate_after(f, flow_put(f, &w), f->in_pos);
+        p += part;
+        n -= part;
+    }
+}
+
+static struct wire_frame
+request_frame(const struct flow *f)
+{
+    const struct flow_request *r = &f->request;
+
+    return (struct wire_frame){
+        .kind = WIRE_REQ,
+        .flow = f->id,
+        .u.req = {r->in_start, r->out_start, r->pipelined, r->repeatable},
+    };
+}
+
+/* What came before is of use no more: it is done, and who asks again has the answer, or has not and
+ * then only the holders know. */
+void
+flow_trim(struct flow *f)
+{
+    if (f->kept != NULL)
+        block_skip(f->kept, (size_t)(f->next_start - f->kept_at));
+    f->kept_at = f->next_start;
+    f->request.known = false;
+    drop(f, &f->said);
+}
+
+void
+flow_tell_request(struct flow *f, uint64_t out_start, bool repeatable)
+{
+    struct wire_frame w;
+
+    flow_trim(f);
+    f->request = (struct flow_request){
+        .begun = true,
+        .known = true,
+        .in_start = f->next_start,
+        .out_start = out_start,
+        .pipelined = untaken_bytes(&f->conn->stream) > 0,
+        .repeatable = repeatable,
+    };
+    w = request_frame(f);
+    flow_hold_until(f, flow_put(f, &w));
+}
+
+uint64_t
+flow_tell_said(struct flow *f, enum wire_kind kind, const char *p, size_t n, bool whole)
+{
+    uint64_t ticket = 0;
+
+    block_append(loop_blocks(f->flows->worker->loop), &f->said, p, n);
+    do {
+        const size_t part = n < WIRE_BYTES_MAX ? n : WIRE_BYTES_MAX;
+        struct wire_frame w = {.kind = kind};
+
+        if (kind == WIRE_HEAD)
+            w.u.head = (struct wire_head){whole && part == n, {p, part}};
+        else
+            w.u.out = (struct wire_out){{p, part}};
+        ticket = flow_put(f, &w);
+        p += part;
+        n -= part;
+    } while (n > 0);
+    f->request.head_whole |= whole;
+    return ticket;
+}
+
+void
+flow_bare(struct flow *f)
+{
+    struct wire_frame w = {.kind = WIRE_BARE};
+
+    if (f->bare)
+        return;
+    f->bare = true;
+    stat_add(&f->flows->stats.bared, 1);
+    stat_add(&f->flows->stats.bare, 1);
+    flow_forget(f);
+    guard_flags(f->flows->guard, f->slot, GUARD_SLOT_OPEN | (f->closing ? GUARD_SLOT_CLOSING : 0u));
+    f->gate = f->next_gate = (struct flow_gate){0, 0};
+    flow_put(f, &w);
+}
+
+/* --- a holder that is new ------------------------------------------------------------------------
+ */
+
+static void
+tell_holder(struct flow *f, struct wire_frame *w)
+{
+    w->flow = f->id;
+    link_tell(f->flows->link, w);
+}
+
+/* Bytes of the client, or of a response; they are in frames of at most WIRE_BYTES_MAX. */
+static void
+tell_holder_bytes(struct flow *f, enum wire_kind kind, const char *p, size_t n)
+{
+    uint64_t pos = f->kept_at;
+
+    while (n > 0) {
+        const size_t part = n < WIRE_BYTES_MAX ? n : WIRE_BYTES_MAX;
+        struct wire_frame w = {.kind = kind};
+
+        if (kind == WIRE_IN)
+            w.u.in = (struct wire_in){pos, {p, part}};
+        else if (kind == WIRE_HEAD)
+            w.u.head = (struct wire_head){f->request.head_whole && part == n, {p, part}};
+        else
+            w.u.out = (struct wire_out){{p, part}};
+        tell_holder(f, &w);
+        pos += part;
+        p += part;
+        n -= part;
+    }
+}
+
+/* The last request and what was said to it: the client may lack a part. */
+static void
+tell_holder_request(struct flow *f)
+{
+    const struct flow_request *r = &f->request;
+    struct wire_frame req = request_frame(f), sent = {.kind = WIRE_SENT},
+                      done = {.kind = WIRE_DONE, .u.done = {r->in_end, r->out_end, r->close}};
+
+    tell_holder(f, &req);
+    if (r->sent)
+        tell_holder(f, &sent);
+    if (f->said != NULL) {
+        tell_holder_bytes(f, WIRE_HEAD, block_at(f->said), r->n_head);
+        tell_holder_bytes(f, WIRE_OUT, block_at(f->said) + r->n_head, f->said->len - r->n_head);
+    }
+    if (!r->begun)
+        tell_holder(f, &done);
+}
+
+static void
+tell_holder_all(struct flow *f)
+{
+    struct wire_frame bare = {.kind = WIRE_BARE}, open;
+
+    open = open_frame(f, f->bare ? f->in_pos : f->kept_at,
+                      f->request.known && !f->bare ? f->request.out_start : f->out_pos);
+    tell_holder(f, &open);
+    if (f->bare) {
+        tell_holder(f, &bare);
+        return;
+    }
+    if (f->kept != NULL)
+        tell_holder_bytes(f, WIRE_IN, block_at(f->kept), f->kept->len);
+    if (f->request.known)
+        tell_holder_request(f);
+}
+
+void
+flows_on_snapshot(void *arg)
+{
+    struct flows *fs = arg;
+
+    LIST_FOREACH (it, &fs->all) {
+        struct flow *f = LIST_ENTRY(it, struct flow, link);
+
+        if (!f->gone && !f->leaving)
+            tell_holder_all(f);
+    }
+}

@@ -1,0 +1,1012 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * flow_test.c - connections that others take over: what their owner tells, and what an adopter
+ * makes of it.
+ *
+ * Links, guard and repair are this file's own.  A link gives what is put to a store of replicas as
+ * a holder has it, and acknowledges when the test says so.  A dead owner is one whose replica is
+ * taken from there; its client is played by the test, on a connection of its own, and says how much
+ * it has.
+ */
+#include "proxy/harness.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+
+#include "proxy/conn.h"
+#include "proxy/flow.h"
+#include "takeover/guard.h"
+#include "takeover/link.h"
+#include "takeover/replica.h"
+#include "takeover/repair.h"
+#include "takeover/takeover.h"
+
+#define RCV_BASE 0xfffffff0u /* wraps soon */
+#define SND_BASE 0xffffff00u
+#define N_SLOTS  64
+
+/* --- a link whose holder is a store --------------------------------------------------------------
+ */
+
+struct link {
+    unsigned index;
+    struct loop *loop;
+    struct link_hooks hooks;
+    struct watch watch;
+    int event_fd;
+    uint64_t put, acked;
+    bool closed;
+    /* under the lock: */
+    struct replica_store *store, *second;
+    struct replica_line *line, *second_line;
+    unsigned n[32]; /* frames by kind */
+    bool manual;    /* acknowledgements wait for let_through() */
+    bool alone;     /* no holder */
+    uint64_t acks_due;
+    struct adopted *adopted;
+    bool snapshot_due, claim_due;
+    struct flow_key claimed;
+    unsigned n_handed_over;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct link links[N_WORKERS];
+static bool manual_acks, no_holder;
+
+static struct guard_slot slots[N_SLOTS];
+static struct guard the_guard = {.slots = slots};
+static bool slot_used[N_SLOTS];
+static unsigned n_dropped, n_acks;
+
+static int owners[1024]; /* of the client's end of a connection, once asked for */
+
+static const struct life owner_life = {7, 1}, adopter_life = {8, 1};
+
+static void
+tell(struct replica_line *line, const struct wire_frame *w)
+{
+    struct buf b = {0};
+    enum replica_fault fault;
+
+    wire_put(&b, w);
+    fault = replica_line_read(line, (struct str){b.p, b.n}, 1);
+    if (fault != REPLICA_F_NONE)
+        fail_msg("frame %s: %s", wire_kind_text(w->kind), replica_fault_text(fault));
+    buf_free(&b);
+}
+
+static enum owner_word
+dead(void *arg, struct life owner, uint32_t epoch)
+{
+    return OWNER_DEAD;
+}
+
+static struct replica_store *
+make_store(struct replica_line **line, unsigned worker)
+{
+    const struct replica_conf conf = {.owner = dead};
+    struct replica_store *s = replica_store_new(&conf);
+    struct wire_frame hello = {
+        .kind = WIRE_HELLO,
+        .u.hello = {.owner = owner_life, .worker = (uint16_t)worker, .epoch = 1}};
+
+    *line = replica_line_new(s, 1);
+    tell(*line, &hello);
+    return s;
+}
+
+static void
+finish_snapshot(struct replica_line *line)
+{
+    struct wire_frame w = {.kind = WIRE_SNAPSHOT};
+
+    tell(line, &w);
+}
+
+/* On the worker's thread, between two events. */
+static void
+on_event(struct watch *w, unsigned revents)
+{
+    struct link *l = container_of(w, struct link, watch);
+    bool snapshot, claim, acked;
+    struct adopted *a;
+    uint64_t n;
+
+    assert_int_equal(read(l->event_fd, &n, sizeof(n)), sizeof(n));
+    watch_arm(w, POLLIN);
+    pthread_mutex_lock(&lock);
+    acked = l->acks_due > l->acked;
+    l->acked = acked ? l->acks_due : l->acked;
+    a = l->adopted;
+    snapshot = l->snapshot_due;
+    claim = l->claim_due;
+    l->adopted = NULL;
+    pthread_mutex_unlock(&lock);
+    if (acked)
+        l->hooks.on_acked(l->hooks.arg, l->acked);
+    if (a != NULL)
+        l->hooks.on_adopted(l->hooks.arg, &a);
+    if (snapshot) {
+        l->hooks.on_snapshot(l->hooks.arg);
+        finish_snapshot(l->second_line);
+    }
+    if (claim)
+        l->hooks.on_claimed(l->hooks.arg, &l->claimed, 1);
+    pthread_mutex_lock(&lock);
+    l->snapshot_due = l->claim_due = false;
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+kick(struct link *l)
+{
+    uint64_t one = 1;
+
+    assert_int_equal(write(l->event_fd, &one, sizeof(one)), sizeof(one));
+}
+
+struct link *
+link_new(struct takeover *t, unsigned index, struct loop *loop, const struct link_hooks *hooks,
+         struct errbuf *e)
+{
+    struct link *l = &links[index];
+
+    *l = (struct link){.index = index, .loop = loop, .hooks = *hooks, .manual = manual_acks};
+    l->alone = no_holder;
+    l->store = make_store(&l->line, index);
+    finish_snapshot(l->line);
+    l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    watch_init(&l->watch, loop, l->event_fd, on_event);
+    watch_arm(&l->watch, POLLIN);
+    return l;
+}
+
+void
+link_close(struct link *l)
+{
+    watch_drop(&l->watch);
+    close(l->event_fd);
+    l->closed = true;
+}
+
+bool
+link_is_gone(const struct link *l)
+{
+    return l->closed;
+}
+
+void
+link_free(struct link **lp)
+{
+    replica_store_free(&(*lp)->store);
+    if ((*lp)->second != NULL)
+        replica_store_free(&(*lp)->second);
+    *lp = NULL;
+}
+
+uint64_t
+link_put(struct link *l, const struct wire_frame *w)
+{
+    pthread_mutex_lock(&lock);
+    l->n[w->kind]++;
+    tell(l->line, w);
+    l->put++;
+    if (!l->manual && !l->alone) {
+        l->acks_due = l->put;
+        kick(l);
+    }
+    pthread_mutex_unlock(&lock);
+    return l->put;
+}
+
+uint64_t
+link_acked(const struct link *l)
+{
+    return l->alone ? l->put : l->acked;
+}
+
+void
+link_tell(struct link *l, const struct wire_frame *w)
+{
+    tell(l->second_line, w);
+}
+
+bool
+link_has_holder(const struct link *l)
+{
+    return !l->alone;
+}
+
+void
+link_handed_over(struct link *l, const struct flow_key *k)
+{
+    pthread_mutex_lock(&lock);
+    l->n_handed_over++;
+    pthread_mutex_unlock(&lock);
+}
+
+const struct link_stats *
+link_stats(const struct link *l)
+{
+    static const struct link_stats none;
+
+    return &none;
+}
+
+/* --- a guard and a kernel that can be repaired --------------------------------------------------
+ */
+
+struct guard *
+takeover_guard(const struct takeover *t)
+{
+    return &the_guard;
+}
+
+enum mc_err
+guard_flow_add(struct guard *g, const struct flow_key *k, uint32_t gate, uint32_t *slot)
+{
+    pthread_mutex_lock(&lock);
+    for (*slot = 0; slot_used[*slot]; (*slot)++)
+        assert_true(*slot + 1 < N_SLOTS);
+    slot_used[*slot] = true;
+    slots[*slot] = (struct guard_slot){.gate = gate};
+    pthread_mutex_unlock(&lock);
+    return MC_OK;
+}
+
+void
+guard_flow_del(struct guard *g, const struct flow_key *k, uint32_t slot)
+{
+    pthread_mutex_lock(&lock);
+    assert_true(slot_used[slot]);
+    slot_used[slot] = false;
+    pthread_mutex_unlock(&lock);
+}
+
+enum mc_err
+repair_bases(int fd, uint32_t *rcv, uint32_t *snd, struct tcp_params *p, struct errbuf *e)
+{
+    *rcv = RCV_BASE;
+    *snd = SND_BASE;
+    *p = (struct tcp_params){.mss = 1460};
+    return MC_OK;
+}
+
+void
+repair_drop(int fd)
+{
+    pthread_mutex_lock(&lock);
+    n_dropped++;
+    pthread_mutex_unlock(&lock);
+}
+
+void
+repair_ack(int fd)
+{
+    pthread_mutex_lock(&lock);
+    n_acks++;
+    pthread_mutex_unlock(&lock);
+}
+
+/* --- the stage
+ * ------------------------------------------------------------------------------------
+ */
+
+static enum loop_engine engine = LOOP_EPOLL;
+
+#define AWAIT(cond)                                        \
+    do {                                                   \
+        mc_ns give_up_ns = units_clock_ns() + 20 * MC_SEC; \
+        while (!(cond)) {                                  \
+            if (units_clock_ns() > give_up_ns)             \
+                fail_msg("never: %s", #cond);              \
+            usleep(500);                                   \
+        }                                                  \
+    } while (0)
+
+static unsigned
+frames(enum wire_kind kind)
+{
+    unsigned n = 0;
+
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        n += links[i].n[kind];
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+static uint64_t
+flow_count(const struct stage *s, size_t counter)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        n += stat_get((const stat_u64 *)((const char *)worker_flow_stats(s->workers[i]) + counter));
+    return n;
+}
+#define COUNT(s, name) flow_count((s), offsetof(struct flow_stats, name))
+
+/* Acknowledges all that was put. */
+static void
+let_through(void)
+{
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < N_WORKERS; i++) {
+        links[i].acks_due = links[i].put;
+        kick(&links[i]);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+struct play {
+    struct stage s;
+    struct snapshot *snap;
+};
+
+static struct play play;
+
+static void
+begin(const char *reply, unsigned replicate)
+{
+    const struct wishes w = {.reply = reply,
+                             .engine = engine,
+                             .takeover = (struct takeover *)&the_guard,
+                             .replicate = replicate,
+                             .buffer_bytes = 4096};
+
+    n_dropped = n_acks = 0;
+    for (size_t i = 0; i < MC_COUNT(owners); i++)
+        owners[i] = -1;
+    memset(slot_used, 0, sizeof(slot_used));
+    set_stage(&play.s, &w, &play.snap);
+}
+
+static void
+finish(void)
+{
+    play.s.origin.hold = false;
+    strike_stage(&play.s);
+    for (unsigned i = 0; i < N_SLOTS; i++)
+        assert_false(slot_used[i]);
+    free_snapshot(play.snap);
+    end_stage(&play.s);
+    manual_acks = no_holder = false;
+}
+
+static int
+dial(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(play.s.port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval limit = {.tv_sec = 20};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    return fd;
+}
+
+static void
+say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static bool
+is_silent(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN;
+}
+
+/* Reads until the text has come. */
+static size_t
+hear(int fd, char *buf, size_t room, const char *text)
+{
+    size_t n = 0;
+
+    while (memmem(buf, n, text, strlen(text)) == NULL) {
+        ssize_t got = recv(fd, buf + n, room - 1 - n, 0);
+
+        if (got <= 0)
+            fail_msg("after \"%.*s\": %s", (int)n, buf, got == 0 ? "end" : strerror(errno));
+        n += (size_t)got;
+    }
+    buf[n] = '\0';
+    return n;
+}
+
+static void
+hear_exactly(int fd, const char *text, size_t n)
+{
+    char buf[65536];
+    size_t have = 0;
+
+    assert_true(n < sizeof(buf));
+    while (have < n) {
+        ssize_t got = recv(fd, buf + have, n - have, 0);
+
+        if (got <= 0)
+            fail_msg("after \"%.*s\": %s", (int)have, buf, got == 0 ? "end" : strerror(errno));
+        have += (size_t)got;
+    }
+    if (memcmp(buf, text, n) != 0)
+        fail_msg("\"%.*s\" is not \"%.*s\"", (int)n, buf, (int)n, text);
+}
+
+static void
+hear_reset(int fd)
+{
+    char buf[4096];
+    ssize_t n;
+
+    while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+        ;
+    assert_int_equal(n, -1);
+    assert_int_equal(errno, ECONNRESET);
+}
+
+/* --- death and adoption
+ * ----------------------------------------------------------------------------
+ */
+
+static struct flow_key
+key_of(int fd)
+{
+    struct flow_key here, k;
+
+    assert_true(flow_key_of_socket(&here, fd));
+    k = (struct flow_key){.local_port = here.remote_port, .remote_port = here.local_port};
+    memcpy(k.local, here.remote, sizeof(k.local));
+    memcpy(k.remote, here.local, sizeof(k.remote));
+    return k;
+}
+
+/* The first to hold it: an adopter tells a holder of its own. */
+static unsigned
+owner_of(int fd)
+{
+    const struct flow_key k = key_of(fd);
+
+    for (unsigned i = 0; i < N_WORKERS && owners[fd] < 0; i++) {
+        struct replica_found f;
+
+        pthread_mutex_lock(&lock);
+        replica_find(links[i].store, &k, adopter_life, &f);
+        pthread_mutex_unlock(&lock);
+        if (f.whose == REPLICA_FREE)
+            owners[fd] = (int)i;
+    }
+    assert_true(owners[fd] >= 0);
+    return (unsigned)owners[fd];
+}
+
+/* A copy of what the holder has. */
+static struct replica *
+copy_replica(struct replica_store *s, int fd)
+{
+    const struct flow_key k = key_of(fd);
+    struct buf b = {0};
+    struct replica_found f;
+    struct replica *x;
+
+    pthread_mutex_lock(&lock);
+    replica_find(s, &k, adopter_life, &f);
+    assert_int_equal(f.whose, REPLICA_FREE);
+    replica_write(f.replica, &b);
+    pthread_mutex_unlock(&lock);
+    x = replica_read(owner_life, (struct str){b.p, b.n});
+    assert_non_null(x);
+    buf_free(&b);
+    return x;
+}
+
+static void
+tcp_pair(int fd[2])
+{
+    uint16_t port = 0;
+    int lfd = listen_on(&port);
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct pollfd p = {.fd = lfd, .events = POLLIN};
+    struct timeval limit = {.tv_sec = 20};
+
+    fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd[0], (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(poll(&p, 1, 20000), 1);
+    fd[1] = accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    assert_true(fd[1] >= 0);
+    setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    close(lfd);
+}
+
+static bool
+is_taken(struct link *l)
+{
+    bool taken;
+
+    pthread_mutex_lock(&lock);
+    taken = l->adopted == NULL;
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+
+/* What becomes of the client on fd when its owner is dead and it has out_pos bytes of responses:
+ * the end of its that lives, or -1 when the plan says that it cannot be carried on. */
+static int
+take_over(struct replica *x, int fd, uint64_t out_pos)
+{
+    struct adopted *a = mc_alloc(sizeof(*a));
+    struct link *l = &links[1 - owner_of(fd)];
+    int pair[2];
+
+    a->replica = x;
+    a->key = x->key;
+    replica_plan(x, SND_BASE + (uint32_t)out_pos, replica_rcv_next(x), &a->plan);
+    if (a->plan.broken != REPLICA_BROKEN_NONE) {
+        print_message("broken: %s\n", replica_broken_text(a->plan.broken));
+        a->fd = -1;
+        adopted_free(&a);
+        return -1;
+    }
+    tcp_pair(pair);
+    a->fd = pair[1];
+    guard_flow_add(&the_guard, &a->key, RCV_BASE + (uint32_t)a->plan.in_pos, &a->slot);
+    pthread_mutex_lock(&lock);
+    l->adopted = a;
+    pthread_mutex_unlock(&lock);
+    kick(l);
+    AWAIT(is_taken(l));
+    return pair[0];
+}
+
+static int
+die(int fd, uint64_t out_pos)
+{
+    return take_over(copy_replica(links[owner_of(fd)].store, fd), fd, out_pos);
+}
+
+/* --- tests: the owner ---------------------------------------------------------------------------
+ */
+
+#define GET   "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+#define POST  "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+#define HELLO "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\nhello"
+
+static void
+a_response_waits_until_a_holder_knows_the_request(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    AWAIT(frames(WIRE_DONE) == 1);
+    assert_true(is_silent(fd));
+    assert_int_equal(slots[0].gate, RCV_BASE);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(slots[0].gate == (uint32_t)(RCV_BASE + strlen(GET)));
+    close(fd);
+    AWAIT(frames(WIRE_CLOSE) == 1);
+    finish();
+}
+
+static void
+what_may_not_be_repeated_waits_before_it_leaves(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, POST);
+    AWAIT(frames(WIRE_SENT) == 1);
+    assert_int_equal(play.s.origin.requests, 0);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 1);
+    say(fd, POST);
+    AWAIT(frames(WIRE_SENT) == 2);
+    assert_int_equal(play.s.origin.requests, 1);
+    close(fd); /* the client goes while it waits */
+    AWAIT(frames(WIRE_CLOSE) == 1);
+    finish();
+}
+
+static void
+without_a_holder_nothing_waits(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    no_holder = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    for (unsigned i = 0; i < 3; i++) {
+        say(fd, i == 1 ? POST : GET);
+        hear(fd, buf, sizeof(buf), "hello");
+    }
+    close(fd);
+    finish();
+}
+
+static void
+more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
+{
+    static const char head[] = "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n";
+    char body[20000], buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    memset(body, 'x', sizeof(body));
+    say(fd, head);
+    assert_int_equal(send(fd, body, sizeof(body), MSG_NOSIGNAL), sizeof(body));
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(frames(WIRE_BARE), 1);
+    assert_true(slots[0].flags & GUARD_SLOT_OPEN);
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(frames(WIRE_OPEN), 2);
+    assert_int_equal(slots[0].flags, 0);
+    AWAIT(slots[0].gate ==
+          (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + sizeof(GET) - 1));
+    close(fd);
+    finish();
+}
+
+/* --- tests: the adopter --------------------------------------------------------------------------
+ */
+
+static void
+an_idle_connection_goes_on(void **state)
+{
+    char buf[4096];
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    next = die(fd, n);
+    AWAIT(COUNT(&play.s, adopted) == 1);
+    assert_int_equal(play.s.origin.requests, 1);
+    say(next, POST);
+    hear(next, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 2);
+    assert_int_equal(COUNT(&play.s, replayed), 0);
+    close(next);
+    close(fd);
+    finish();
+}
+
+static void
+a_request_that_was_not_answered_is_sent_again(void **state)
+{
+    char buf[4096];
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    play.s.origin.hold = true;
+    fd = dial();
+    say(fd, GET);
+    AWAIT(play.s.origin.requests == 1);
+    next = die(fd, 0);
+    AWAIT(play.s.origin.requests == 2);
+    play.s.origin.hold = false;
+    hear(next, buf, sizeof(buf), "hello");
+    say(next, GET);
+    hear(next, buf, sizeof(buf), "hello");
+    assert_int_equal(COUNT(&play.s, replayed), 1);
+    close(next);
+    close(fd);
+    finish();
+}
+
+/* Wherever it was cut, the client gets the very bytes that it would have got, and the next request
+ * is answered. */
+static void
+cut_anywhere(const char *request, const char *reply, const char *tail, unsigned replicate)
+{
+    char whole[4096], buf[4096];
+    size_t n;
+    int fd, next;
+
+    begin(reply, replicate);
+    fd = dial();
+    say(fd, request);
+    n = hear(fd, whole, sizeof(whole), tail);
+    AWAIT(frames(WIRE_DONE) == 1);
+    for (size_t j = 1; j <= n; j++) {
+        next = die(fd, j);
+        if (next < 0)
+            fail_msg("at %zu of %zu", j, n);
+        hear_exactly(next, whole + j, n - j);
+        say(next, GET);
+        hear(next, buf, sizeof(buf), "hello");
+        close(next);
+    }
+    assert_int_equal(COUNT(&play.s, broken), 0);
+    close(fd);
+    finish();
+}
+
+static void
+a_response_is_carried_on_wherever_it_was_cut(void **state)
+{
+    cut_anywhere(GET, HELLO, "hello", PROTECT_REQUESTS);
+}
+
+static void
+a_logged_response_needs_no_server(void **state)
+{
+    cut_anywhere(POST, HELLO, "hello", PROTECT_RESPONSES);
+}
+
+static void
+interim_responses_are_a_part_of_it(void **state)
+{
+    cut_anywhere(GET, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" HELLO, "hello",
+                 PROTECT_REQUESTS);
+}
+
+static void
+a_response_that_differs_breaks_the_connection(void **state)
+{
+    static const char *const others[] = {
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nETag: \"1\"\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"2\"\r\n\r\nhallo",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: "
+        "\"1\"\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    };
+    char whole[4096];
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, whole, sizeof(whole), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    for (size_t i = 0; i < MC_COUNT(others); i++)
+        for (size_t j = 1; j < n; j += n - 3) {
+            play.s.origin.reply = others[i];
+            next = die(fd, j);
+            hear_reset(next);
+            close(next);
+        }
+    AWAIT(COUNT(&play.s, broken) == 2 * MC_COUNT(others));
+    close(fd);
+    finish();
+}
+
+static void
+chunks_are_carried_on_until_one_was_sent(void **state)
+{
+    static const char reply[] =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    char whole[4096];
+    size_t n, head;
+    int fd, next;
+
+    begin(reply, PROTECT_RESPONSES);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, whole, sizeof(whole), "0\r\n\r\n");
+    head = (size_t)(strstr(whole, "\r\n\r\n") + 4 - whole);
+    AWAIT(frames(WIRE_DONE) == 1);
+    for (size_t j = 1; j < n; j += 5) {
+        next = die(fd, j);
+        if (j <= head)
+            hear_exactly(next, whole + j, n - j);
+        else
+            hear_reset(next);
+        close(next);
+    }
+    close(fd);
+    finish();
+}
+
+static void
+what_was_sent_and_may_not_be_repeated_is_refused(void **state)
+{
+    char buf[4096];
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    play.s.origin.hold = true;
+    fd = dial();
+    say(fd, POST);
+    AWAIT(play.s.origin.requests == 1);
+    next = die(fd, 0);
+    hear(next, buf, sizeof(buf), "it may not be sent again\nrequest id: ");
+    assert_memory_equal(buf, "HTTP/1.1 502 ", 13);
+    assert_non_null(strstr(buf, "it may not be sent again"));
+    AWAIT(COUNT(&play.s, refused) == 1);
+    assert_int_equal(play.s.origin.requests, 1);
+    play.s.origin.hold = false;
+    close(next);
+    close(fd);
+    finish();
+}
+
+static void
+half_a_request_is_completed_elsewhere(void **state)
+{
+    char buf[4096];
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, "POST /a HTTP/1.1\r\nHost: h\r\nCont");
+    AWAIT(frames(WIRE_IN) == 1);
+    next = die(fd, 0);
+    say(next, "ent-Length: 0\r\n\r\n");
+    hear(next, buf, sizeof(buf), "hello");
+    assert_memory_equal(buf, "HTTP/1.1 200 ", 13);
+    close(next);
+    close(fd);
+    finish();
+}
+
+/* The first two are answered, the third waits. */
+static void
+pipelined_requests_are_carried_on(void **state)
+{
+    char whole[4096];
+    size_t n, one;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    one = hear(fd, whole, sizeof(whole), "hello");
+    say(fd, GET GET);
+    for (n = 0; n < 2 * one;)
+        n += hear(fd, whole + n, sizeof(whole) - n, "hello"); /* one or both */
+    AWAIT(frames(WIRE_DONE) == 3);
+    for (size_t j = one; j <= 3 * one; j += 7) {
+        size_t k = j > 2 * one ? j - 2 * one : j - one;
+
+        next = die(fd, j);
+        if (next < 0) { /* before the second there is nothing left of the first */
+            fail_msg("at %zu of %zu", j, one);
+        }
+        if (k > 0 || j > 2 * one)
+            hear_exactly(next, whole + k, one - k); /* the Date may differ in what follows */
+        close(next);
+    }
+    close(fd);
+    finish();
+}
+
+static void
+a_new_holder_knows_as_much(void **state)
+{
+    char whole[4096];
+    struct link *l;
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_RESPONSES);
+    fd = dial();
+    say(fd, POST);
+    n = hear(fd, whole, sizeof(whole), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    l = &links[owner_of(fd)];
+    pthread_mutex_lock(&lock);
+    l->second = make_store(&l->second_line, l->index);
+    l->snapshot_due = true;
+    pthread_mutex_unlock(&lock);
+    kick(l);
+    AWAIT(!l->snapshot_due);
+    for (size_t j = 1; j <= n; j += 3) {
+        next = take_over(copy_replica(l->second, fd), fd, j);
+        assert_true(next >= 0);
+        hear_exactly(next, whole + j, n - j);
+        close(next);
+    }
+    close(fd);
+    finish();
+}
+
+/* --- tests: giving up
+ * ----------------------------------------------------------------------------- */
+
+static void
+what_others_have_taken_goes_without_a_word(void **state)
+{
+    char buf[4096];
+    struct link *l;
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    l = &links[owner_of(fd)];
+    pthread_mutex_lock(&lock);
+    l->claimed = key_of(fd);
+    l->claim_due = true;
+    pthread_mutex_unlock(&lock);
+    kick(l);
+    AWAIT(COUNT(&play.s, claimed) == 1 && COUNT(&play.s, active) == 0);
+    assert_int_equal(n_dropped, 1);
+    assert_int_equal(frames(WIRE_CLOSE), 0);
+    close(fd);
+    finish();
+}
+
+static void
+a_drain_hands_over(void **state)
+{
+    char buf[4096];
+    int idle, busy;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    idle = dial();
+    say(idle, GET);
+    hear(idle, buf, sizeof(buf), "hello");
+    play.s.origin.hold = true;
+    busy = dial();
+    say(busy, GET);
+    AWAIT(play.s.origin.requests == 2);
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_drain(play.s.workers[i], units_clock_ns() + 60 * MC_SEC, 60 * MC_SEC);
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    assert_int_equal(frames(WIRE_HANDOVER), 1);
+    play.s.origin.hold = false;
+    hear(busy, buf, sizeof(buf), "hello");
+    assert_null(strstr(buf, "Connection: close"));
+    AWAIT(COUNT(&play.s, handed_over) == 2);
+    AWAIT(play.s.n_drained == N_WORKERS);
+    assert_int_equal(links[0].n_handed_over + links[1].n_handed_over, 2);
+    assert_int_equal(frames(WIRE_CLOSE), 0);
+    close(idle);
+    close(busy);
+    finish();
+}
+
+static int
+run_on(enum loop_engine e, const char *name)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_response_waits_until_a_holder_knows_the_request),
+        cmocka_unit_test(what_may_not_be_repeated_waits_before_it_leaves),
+        cmocka_unit_test(without_a_holder_nothing_waits),
+        cmocka_unit_test(more_than_is_kept_makes_it_bare_until_the_next_request),
+        cmocka_unit_test(an_idle_connection_goes_on),
+        cmocka_unit_test(a_request_that_was_not_answered_is_sent_again),
+        cmocka_unit_test(a_response_is_carried_on_wherever_it_was_cut),
+        cmocka_unit_test(a_logged_response_needs_no_server),
+        cmocka_unit_test(interim_responses_are_a_part_of_it),
+        cmocka_unit_test(a_response_that_differs_breaks_the_connection),
+        cmocka_unit_test(chunks_are_carried_on_until_one_was_sent),
+        cmocka_unit_test(what_was_sent_and_may_not_be_repeated_is_refused),
+        cmocka_unit_test(half_a_request_is_completed_elsewhere),
+        cmocka_unit_test(pipelined_requests_are_carried_on),
+        cmocka_unit_test(a_new_holder_knows_as_much),
+        cmocka_unit_test(what_others_have_taken_goes_without_a_word),
+        cmocka_unit_test(a_drain_hands_over),
+    };
+
+    engine = e;
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+int
+main(void)
+{
+    return run_on(LOOP_EPOLL, "epoll") + run_on(LOOP_AUTO, "auto");
+}
