@@ -12,6 +12,7 @@
 #   make deps            only install the Debian packages that building and testing need
 #   make unit ROOM=base  the unit tests of one room         make e2e T=tests/e2e/test_x.py
 #   make soak            the cluster under 10,000 schedules of random faults
+#   make chaos           balancers are lost while clients ask (as root)
 #   make net             clusters on networks that fail     (as root)
 #   make format          clang-format over everything       V=1         shows the commands
 
@@ -83,7 +84,7 @@ SUBMAKE   = $(MAKE) --no-print-directory
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .SECONDARY:
-.PHONY: all run test unit units soak e2e bench bench-placement bench-cluster bench-floods fuzz fuzzers lint \
+.PHONY: all run test unit units soak e2e chaos bench bench-placement bench-cluster bench-floods fuzz fuzzers lint \
         lint-format lint-floors lint-man lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
@@ -170,6 +171,13 @@ endif
 # Hosts of the test's own: wants root, and says so where it is not.
 net: $(BIN) $(DRIVERS)
 	@$(TRY) $(or $(T),tests/net)
+
+# At length what tests/net/test_45_chaos.py does in short: CHAOS_SEED, CHAOS_MINUTES and others, see there.
+chaos:
+	@tools/deps build test
+	+@$(SUBMAKE) all
+	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
+	@MEERCAT=$(abspath $(BIN)) $(PYTHON) tests/chaos/run
 
 fuzz:
 	@tools/deps build test

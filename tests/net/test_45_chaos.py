@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Balancers are lost while a client goes on asking; `make chaos` does the same at length.
+
+Each play is a laboratory of its own (instruments/chaos.py).  What is counted must be right on any machine; how
+long a request had to wait is printed, and bounded so generously that only something that hangs exceeds it."""
+
+import pytest
+
+from instruments.chaos import play
+
+pytestmark = [pytest.mark.bound(120), pytest.mark.slow]
+
+SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
+HANGS_MS = 5000
+
+
+def played(measured, event, **kw):
+    """No matter what happens, no request is delivered twice that may not be, and no byte is wrong."""
+    r = play(event, seed=1, **dict(SMALL, **kw))
+    assert r.requests > 0 and not r.repeated and not r.unheard and r.said["garbled"] == 0, r.text()
+    assert r.longest_ms < HANGS_MS, r.text()
+    measured(f"{r.requests} requests, {r.failed} failed, {r.resets} of them by resets, {r.said['dialled']} connections; "
+             f"the longest wait {r.longest_ms:.0f} ms")
+    return r
+
+
+def lossless(r):
+    assert r.failed == 0, r.text()
+
+
+# --- without takeover -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("way", ["static", "bgp"])
+def test_nothing_fails_when_nothing_is_lost(allowed, measured, way):
+    lossless(played(measured, "nothing", way=way))
+
+
+def test_nothing_fails_when_the_network_of_the_cluster_is_cut(allowed, measured):
+    lossless(played(measured, "partition"))
+
+
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze"])
+def test_one_that_is_lost_takes_its_connections_along(allowed, measured, event):
+    r = played(measured, event)
+    assert r.failed + r.said["closed_in_order"] > 0, r.text()
+    assert r.said["done"] > r.requests / 2, r.text()
+
+
+def test_one_that_returns_serves_again(allowed, measured):
+    r = played(measured, "return", fresh=True)
+    assert r.said["done"] > r.requests / 2, r.text()
