@@ -101,7 +101,7 @@ carry_on(struct takeover *t, struct adopted *a, const struct guard_packet *p, st
 }
 
 void
-adopt(struct takeover *t, struct replica **r, const struct guard_packet *p, mc_ns begun_ns)
+adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p, mc_ns begun_ns)
 {
     struct adopted *a = mc_alloc(sizeof(*a));
     struct flow_key key = (*r)->key;

@@ -133,7 +133,7 @@ ask_waiting(struct takeover *t, struct question *q)
     struct wire_frame f = {.kind = WIRE_ASK, .u.ask = {.ask = q->number, .key = q->key}};
 
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (q->waiting >> i & 1 && call_put(&t->member[i], &f))
+        if (q->waiting >> i & 1 && dial_put(&t->member[i], &f))
             takeover_count(&t->stats.asks_out);
 }
 
@@ -242,15 +242,17 @@ begin(struct takeover *t, const struct guard_packet *p)
 /* --- answers ------------------------------------------------------------------------------------
  */
 
-/* False: we cannot send anything there. */
+/* This packet and those that follow.  False: we cannot send anything there. */
 static bool
-redirect(struct takeover *t, const struct flow_key *key, struct life owner)
+redirect(struct takeover *t, const struct guard_packet *p, struct life owner)
 {
     struct member *m = member_of(t, owner.id);
 
     if (m == NULL || !m->alive || !m->placed || !life_eq(m->life, owner))
         return false;
-    guard_away_set(t->guard, key, member_place(m));
+    if (!m->leaving)
+        guard_away_set(t->guard, &p->key, member_place(m));
+    forward_packet(t->forward, m->ifindex, m->own_mac, m->mac, p);
     takeover_count(&t->stats.redirected);
     return true;
 }
@@ -267,7 +269,7 @@ ask_owner(struct member *m, const struct wire_owner *w)
         none(t, q, member_place(m));
         return;
     }
-    if (!redirect(t, &q->key, w->owner))
+    if (!redirect(t, &q->packet, w->owner))
         takeover_count(&t->stats.unanswered);
     finish(t, q);
 }
@@ -296,7 +298,7 @@ ask_give(struct member *m, const struct wire_give *w)
         takeover_count(&t->stats.refused);
         return;
     }
-    adopt(t, &r, &q->packet, q->begun_ns);
+    adopt_flow(t, &r, &q->packet, q->begun_ns);
     finish(t, q);
 }
 
@@ -327,9 +329,10 @@ take_own(struct takeover *t, const struct replica_found *found, const struct gua
     struct replica *r;
     mc_ns now = loop_now(t->loop);
 
-    takeover_gave(t, found->who);
+    if (!found->replica->handed_over)
+        takeover_gave(t, found->who);
     r = replica_take(t->store, found->replica, t->self, now);
-    adopt(t, &r, p, now);
+    adopt_flow(t, &r, p, now);
 }
 
 void
@@ -349,7 +352,7 @@ ask_packet(void *arg, const struct guard_packet *p)
     replica_find(t->store, &p->key, t->self, &found);
     if (found.whose == REPLICA_FREE)
         take_own(t, &found, p);
-    else if (found.whose != REPLICA_ALIVE || !redirect(t, &p->key, found.who))
+    else if (found.whose != REPLICA_ALIVE || !redirect(t, p, found.who))
         begin(t, p);
 }
 

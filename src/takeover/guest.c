@@ -25,6 +25,7 @@ struct guest {
     struct tube *tube;
     struct replica_line *line; /* a worker's; NULL: not said yet, or a thread's */
     struct life who;           /* a thread's; none: not said yet, or a worker's */
+    struct wire_where *where;  /* as it said last; NULL: it did not */
 };
 
 struct door {
@@ -45,6 +46,7 @@ guest_end(struct guest *g, const char *why)
         replica_line_end(&g->line, loop_now(t->loop));
     tube_close(&g->tube);
     list_remove(&g->link);
+    free(g->where);
     free(g);
 }
 
@@ -82,13 +84,23 @@ answer_give(struct guest *g, uint32_t ask, const struct replica_found *found)
     struct buf frames = {0};
     struct wire_frame f = {.kind = WIRE_GIVE, .u.give = {.ask = ask, .owner = found->who}};
 
-    takeover_gave(t, found->who);
+    if (!found->replica->handed_over)
+        takeover_gave(t, found->who);
     replica_write(found->replica, &frames);
     replica_give(t->store, found->replica, g->who, loop_now(t->loop));
     f.u.give.frames = (struct str){frames.p, frames.n};
     answer(g, &f);
     buf_free(&frames);
     takeover_count(&t->stats.given);
+}
+
+/* It handed its flows over, and is not to have them back. */
+static bool
+is_leaving(const struct guest *g)
+{
+    const struct member *m = member_of(g->takeover, g->who.id);
+
+    return m != NULL && m->leaving;
 }
 
 static bool
@@ -104,7 +116,9 @@ take_ask(struct guest *g, const struct wire_frame *f)
         return true;
     }
     replica_find(t->store, &q->key, g->who, &found);
-    if (found.whose == REPLICA_FREE)
+    if (found.whose == REPLICA_FREE && is_leaving(g))
+        answer_owner(g, q->ask, t->self); /* it sends us the packet, and we take the flow */
+    else if (found.whose == REPLICA_FREE)
         answer_give(g, q->ask, &found);
     else if (found.whose == REPLICA_ALIVE && peers_is_alive(t->peers, found.who))
         answer_owner(g, q->ask, found.who);
@@ -144,13 +158,26 @@ static bool
 take_where(struct guest *g, const struct wire_frame *f)
 {
     struct member *m = member_of(g->takeover, g->who.id);
-    struct wire_where where;
 
-    if (!wire_get_where(f->u.table, &where))
+    if (g->where == NULL)
+        g->where = mc_alloc(sizeof(*g->where));
+    if (!wire_get_where(f->u.table, g->where))
         return false;
     if (m != NULL && life_eq(m->life, g->who))
-        call_placed(m, &where);
+        dial_placed(m, g->where);
     return true;
+}
+
+const struct wire_where *
+guest_where(const struct takeover *t, struct life who)
+{
+    LIST_FOREACH (it, &t->guests) {
+        const struct guest *g = LIST_ENTRY(it, struct guest, link);
+
+        if (life_eq(g->who, who) && g->where != NULL)
+            return g->where;
+    }
+    return NULL;
 }
 
 static bool

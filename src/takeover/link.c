@@ -197,7 +197,7 @@ watch_silence(struct holder *h)
     if (timer_is_set(&h->silent) || h->acked_frames == h->frames)
         return;
     h->watched = h->acked_frames;
-    loop_timer_set(h->link->loop, &h->silent, loop_now(h->link->loop) + LINK_SILENT_NS);
+    loop_timer_set(h->link->loop, &h->silent, loop_now(h->link->loop) + h->link->roster->silent_ns);
 }
 
 static void
@@ -299,7 +299,8 @@ static void
 take_holder(struct link *l, struct holder *h, const struct link_holder *peer)
 {
     *h = (struct holder){.link = l, .peer = *peer, .silent.fn = on_silent};
-    h->tube = tube_open(l->loop, l->keys, &peer->addr, LINK_SILENT_NS, &holder_ops, h, &l->n_tubes);
+    h->tube =
+        tube_open(l->loop, l->keys, &peer->addr, l->roster->silent_ns, &holder_ops, h, &l->n_tubes);
     become(h, h->tube != NULL ? HOLDER_TOLD : HOLDER_LOST);
 }
 
@@ -495,6 +496,7 @@ on_event(struct watch *w, unsigned revents)
 void
 link_roster_init(struct link_roster *r)
 {
+    r->silent_ns = LINK_SILENT_NS;
     pthread_mutex_init(&r->lock, NULL);
 }
 

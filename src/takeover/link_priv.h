@@ -37,6 +37,7 @@ struct link_holders {
 struct link_roster {
     struct life self;
     struct guard *guard;
+    mc_ns silent_ns; /* LINK_SILENT_NS */
     /* Any thread, under the lock: what link_claims_done(), link_is_synced() and link_is_lost() say
      * may have changed. */
     void (*on_news)(void *arg);

@@ -2,8 +2,8 @@
  *
  * pulse.c - the beats: what peers.h decides, put into the world.
  *
- * Beats are sealed datagrams, one sealed for all members.  Whatever changes the lease is followed
- * by pulse_settle(), which tells the guard.
+ * Beats are sealed datagrams.  Whatever changes the lease is followed by pulse_settle(), which
+ * tells the guard.
  */
 #include "base/check.h"
 #include "base/log.h"
@@ -16,19 +16,18 @@
  */
 
 static void
-send_beat(void *arg, const struct wire_beat *beat)
+send_beat(void *arg, uint64_t to, const struct wire_beat *beat)
 {
     struct takeover *t = arg;
+    struct member *m = member_of(t, to);
     struct buf plain = {0};
     uint8_t sealed[SEAL_DATAGRAM_MAX];
-    size_t n;
 
+    if (m == NULL)
+        return;
     wire_put_beat(&plain, beat);
-    n = seal_datagram(t->keys, plain.p, plain.n, sealed);
+    dgram_send(t->beats, &m->addr, sealed, seal_datagram(t->keys, plain.p, plain.n, sealed));
     buf_free(&plain);
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].id != 0)
-            dgram_send(t->beats, &t->member[i].addr, sealed, n);
 }
 
 static void
@@ -52,7 +51,7 @@ on_life(void *arg, struct life who, bool alive)
         m->life = who;
         m->alive = true;
         adopt_forget(t, who);
-        call_begin(m);
+        dial_begin(m);
         log_info("takeover: peer %s is there", addr_text(&m->addr, at));
         return;
     }
@@ -61,7 +60,7 @@ on_life(void *arg, struct life who, bool alive)
         return;
     m->alive = false;
     m->claims_told_ns = 0;
-    call_end(m);
+    dial_end(m);
     log_warn("takeover: peer %s is dead or cut off", addr_text(&m->addr, at));
 }
 
@@ -121,7 +120,7 @@ on_resync(void *arg, struct life who, uint64_t nonce)
         return;
     if (m->resync.nonce != nonce)
         m->resync = (struct resync){.nonce = nonce};
-    call_put(m, &f);
+    dial_put(m, &f);
 }
 
 static void
@@ -328,7 +327,7 @@ pulse_open(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
 {
     struct peers_conf conf = {
         .self = t->self,
-        .replicas = c->replicas < WIRE_HOLDERS_MAX ? c->replicas : WIRE_HOLDERS_MAX,
+        .replicas = c->replicas < PEERS_REPLICAS_MAX ? c->replicas : PEERS_REPLICAS_MAX,
         .arg = t,
         .send = send_beat,
         .ask_witness = ask_witness,

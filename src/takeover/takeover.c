@@ -75,7 +75,7 @@ move_member(struct member *m, const struct addr *addr)
         return;
     m->addr = *addr;
     if (m->alive)
-        call_begin(m);
+        dial_begin(m);
 }
 
 static void
@@ -83,7 +83,7 @@ drop_member(struct member *m)
 {
     if (m->takeover == NULL)
         return;
-    call_end(m);
+    dial_end(m);
     m->id = 0;
 }
 
@@ -202,6 +202,20 @@ forget_claims(struct takeover *t, mc_ns now)
 }
 
 static void
+look_who_leaves(struct takeover *t)
+{
+    struct peers_view lives[2 * TAKEOVER_PEERS_MAX];
+    unsigned n = peers_view(t->peers, lives, MC_COUNT(lives));
+
+    for (unsigned i = 0; i < n; i++) {
+        struct member *m = member_of(t, lives[i].who.id);
+
+        if (m != NULL && m->alive && life_eq(m->life, lives[i].who))
+            dial_leaving(m, lives[i].leaving);
+    }
+}
+
+static void
 on_slow(struct timer *timer)
 {
     struct takeover *t = container_of(timer, struct takeover, slow);
@@ -210,7 +224,8 @@ on_slow(struct timer *timer)
     pulse_catch_up(t);
     replica_tick(t->store, now);
     forget_claims(t, now);
-    call_tell_where(t);
+    look_who_leaves(t);
+    dial_tell_where(t);
     refresh_view(t);
     loop_timer_set(t->loop, timer, now + SLOW_NS);
 }
@@ -446,7 +461,8 @@ open_guard(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
         return rv;
     t->roster.guard = t->guard;
     t->probe = probe_open(e);
-    return t->probe != NULL ? MC_OK : MC_ENOTSUP;
+    t->forward = t->probe != NULL ? forward_open(e) : NULL;
+    return t->forward != NULL ? MC_OK : MC_ENOTSUP;
 }
 
 static void
@@ -574,6 +590,7 @@ takeover_stop(struct takeover **tp, bool keep_guard)
         tear_down(t);
     replica_store_free(&t->store);
     probe_close(&t->probe);
+    forward_close(&t->forward);
     if (t->guard != NULL)
         guard_close(&t->guard, !keep_guard);
     keyring_free(&t->keys);

@@ -5,7 +5,7 @@
  *   takeover.c  life, what control tells it, what is displayed
  *   pulse.c     beats, lease, holders, fence: peers.h and the world around it
  *   guest.c     connections of peers: lines of their workers, their questions
- *   call.c      our connection to each peer's thread, and where it is on the Ethernet
+ *   dial.c      our connection to each peer's thread, and where it is on the Ethernet
  *   ask.c       packets of unknown flows: whose are they?
  *   adopt.c     connections rebuilt; clients of the dead made to speak
  *
@@ -20,6 +20,7 @@
 #include "io/dgram.h"
 #include "io/loop.h"
 #include "io/sock.h"
+#include "takeover/forward.h"
 #include "takeover/guard.h"
 #include "takeover/link_priv.h"
 #include "takeover/peers.h"
@@ -48,11 +49,12 @@ struct member {
     struct addr addr;
     struct life life; /* heard last */
     bool alive;
+    bool leaving; /* the guard sends nothing on to it any more: it may be gone the next moment */
     struct tube *call; /* our questions, its answers; NULL: not connected */
     struct timer redial;
     bool placed; /* it said where it is, and we have an interface there */
     unsigned ifindex;
-    uint8_t mac[6];
+    uint8_t mac[6], own_mac[6]; /* its, and ours towards it */
     struct resync resync;
     mc_ns claims_told_ns; /* what was taken from it; 0: nothing to forget */
 };
@@ -94,6 +96,7 @@ struct takeover {
     struct guard *guard;
     struct watch held; /* packets in the guard's ring */
     struct probe *probe;
+    struct forward *forward;
     struct witness *witness;
     struct dgram *beats;
     struct peers *peers;
@@ -159,18 +162,22 @@ void pulse_catch_up(struct takeover *);
 enum mc_err door_open(struct takeover *, const struct addr *, struct errbuf *);
 void door_start(struct takeover *);
 void door_close(struct takeover *);
+/* Where that life is, as it said; NULL: it did not. */
+const struct wire_where *guest_where(const struct takeover *, struct life);
 
-/* --- call.c --- */
+/* --- dial.c --- */
 
 /* It lives: connects to its thread.  It does not: lets go of that, and of its flows' packets. */
-void call_begin(struct member *);
-void call_end(struct member *);
+void dial_begin(struct member *);
+void dial_end(struct member *);
 /* A question, when there is a connection. */
-bool call_put(struct member *, const struct wire_frame *);
+bool dial_put(struct member *, const struct wire_frame *);
+/* It leaves, or does not after all. */
+void dial_leaving(struct member *, bool leaving);
 /* It told where it is. */
-void call_placed(struct member *, const struct wire_where *);
+void dial_placed(struct member *, const struct wire_where *);
 /* Where we are has changed, perhaps: tells all. */
-void call_tell_where(struct takeover *);
+void dial_tell_where(struct takeover *);
 
 /* --- ask.c --- */
 
@@ -187,7 +194,7 @@ void ask_lost(struct member *);
 /* --- adopt.c --- */
 
 /* Takes the replica; the packet came for it.  begun_ns: when it was held first. */
-void adopt(struct takeover *, struct replica **, const struct guard_packet *, mc_ns begun_ns);
+void adopt_flow(struct takeover *, struct replica **, const struct guard_packet *, mc_ns begun_ns);
 /* Its clients are to speak: it is dead. */
 void adopt_probe(struct takeover *, struct life);
 void adopt_forget(struct takeover *, struct life);

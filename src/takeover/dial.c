@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * call.c - our connection to a peer's thread: our questions, its answers; and where on the Ethernet
+ * dial.c - our connection to a peer's thread: our questions, its answers; and where on the Ethernet
  * a peer is, so that the guard can send packets on to it.
  *
  * Each thread connects to each peer that lives, and tells it where it is itself.
@@ -62,7 +62,7 @@ say_where(struct member *m)
 }
 
 void
-call_tell_where(struct takeover *t)
+dial_tell_where(struct takeover *t)
 {
     struct wire_where now;
 
@@ -113,18 +113,30 @@ is_near(const struct guard_interface *ours, const struct wire_place *theirs)
     return false;
 }
 
+/* Who leaves may be gone the next moment, and its kernel would answer by RST what the guard sends
+ * on to it: such packets are held, and sent on when it has said that the flow is still its. */
 static void
-place(struct member *m, bool alive)
+place(struct member *m)
 {
+    bool takes = m->alive && !m->leaving;
     struct errbuf e;
 
     if (m->placed &&
-        guard_peer_set(m->takeover->guard, member_place(m), alive, m->ifindex, m->mac, &e) != MC_OK)
+        guard_peer_set(m->takeover->guard, member_place(m), takes, m->ifindex, m->mac, &e) != MC_OK)
         log_warn("takeover: peer: %s", e.text);
 }
 
 void
-call_placed(struct member *m, const struct wire_where *where)
+dial_leaving(struct member *m, bool leaving)
+{
+    if (m->leaving == leaving)
+        return;
+    m->leaving = leaving;
+    place(m);
+}
+
+void
+dial_placed(struct member *m, const struct wire_where *where)
 {
     struct guard_interface v[GUARD_INTERFACES_MAX];
     unsigned n = guard_interfaces(m->takeover->guard, v, GUARD_INTERFACES_MAX);
@@ -136,9 +148,9 @@ call_placed(struct member *m, const struct wire_where *where)
             m->placed = true;
             m->ifindex = v[i].ifindex;
             memcpy(m->mac, where->place[k].mac, sizeof(m->mac));
-            place(m, m->alive);
-            pulse_settle(m->takeover); /* it may be the heir */
-            return;
+            memcpy(m->own_mac, v[i].mac, sizeof(m->own_mac));
+            place(m);
+            return; /* should it be the heir, the next beat tells */
         }
 }
 
@@ -236,7 +248,7 @@ on_record(struct tube *tube, const uint8_t *p, size_t n)
 static const struct tube_ops call_ops = {on_ready, on_record, on_broken};
 
 static void
-dial(struct member *m)
+connect_to(struct member *m)
 {
     struct takeover *t = m->takeover;
 
@@ -251,31 +263,35 @@ on_redial(struct timer *timer)
     struct member *m = container_of(timer, struct member, redial);
 
     if (m->alive && m->call == NULL)
-        dial(m);
+        connect_to(m);
 }
 
 void
-call_begin(struct member *m)
+dial_begin(struct member *m)
 {
+    const struct wire_where *where = guest_where(m->takeover, m->life);
+
     m->redial.fn = on_redial;
     tube_close(&m->call); /* that was to another life */
     loop_timer_clear(m->takeover->loop, &m->redial);
-    dial(m);
-    place(m, true);
+    connect_to(m);
+    if (where != NULL) /* it found us before we found it */
+        dial_placed(m, where);
 }
 
 void
-call_end(struct member *m)
+dial_end(struct member *m)
 {
     tube_close(&m->call);
     loop_timer_clear(m->takeover->loop, &m->redial);
-    place(m, false);
+    m->leaving = false;
+    place(m);
     m->resync = (struct resync){0};
     ask_lost(m);
 }
 
 bool
-call_put(struct member *m, const struct wire_frame *f)
+dial_put(struct member *m, const struct wire_frame *f)
 {
     if (m->call == NULL || !m->call->ready)
         return false;
