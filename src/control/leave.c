@@ -9,6 +9,7 @@
 #include "control/member.h"
 #include "control/node.h"
 #include "control/notify.h"
+#include "control/takeover_node.h"
 
 /* For one more request of an idle connection.  A client that asks less often meets the end of the
  * connection instead, which breaks a request only if that crosses it on the wire. */
@@ -86,6 +87,7 @@ leave_begin(struct node *n)
     n->ending = true;
     n->leave.timer.fn = on_timer;
     fit_say(n, FIT_STOPPING, false, NULL);
+    takeover_node_leave(n);
     notify_stopping();
     if (n->conf->leave_grace_ns > 0)
         part(n);

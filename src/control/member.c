@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/pack.h"
 #include "control/member_priv.h"
+#include "control/takeover_node.h"
 #include "fleet/company.h"
 #include "place/share_wire.h"
 
@@ -199,6 +200,7 @@ on_members(void *arg)
 
     company_set_members(m->node->build.fleet, others, n);
     member_caps_members(m, others, n);
+    takeover_node_members(m->node);
 }
 
 size_t
@@ -208,6 +210,8 @@ member_card_write(const struct member_card *c, uint8_t out[MEMBER_CARD_MAX])
 
     pack_u64(&o, c->digest);
     pack_str(&o, (struct str){c->version.p, c->version.n < 40 ? c->version.n : 40});
+    pack_str(&o, c->takeover);
+    MC_ASSERT(!o.bad);
     return o.n;
 }
 
@@ -218,13 +222,17 @@ member_card_read(const void *p, size_t n, struct member_card *out)
 
     out->digest = unpack_u64(&in);
     out->version = unpack_str(&in, MEMBER_CARD_MAX);
+    out->takeover = unpack_str(&in, MEMBER_CARD_MAX);
     return !in.bad;
 }
 
 static size_t
 own_card(const struct node *n, uint8_t out[MEMBER_CARD_MAX])
 {
-    struct member_card c = {.digest = n->conf->shared_digest, .version = STR(MEERCAT_VERSION)};
+    char takeover[TAKEOVER_NODE_TEXT];
+    struct member_card c = {.digest = n->conf->shared_digest,
+                            .version = STR(MEERCAT_VERSION),
+                            .takeover = str_of(takeover_node_card(n, takeover))};
 
     return member_card_write(&c, out);
 }
@@ -477,10 +485,17 @@ member_start(struct node *n)
 }
 
 void
+member_tell_card(struct node *n)
+{
+    uint8_t card[MEMBER_CARD_MAX];
+
+    cluster_set_meta(n->member->cluster, card, own_card(n, card));
+}
+
+void
 member_reloaded(struct node *n, struct buf *text)
 {
     struct member *m = n->member;
-    uint8_t card[MEMBER_CARD_MAX];
     struct errbuf e;
 
     if (!m)
@@ -490,7 +505,7 @@ member_reloaded(struct node *n, struct buf *text)
         buf_printf(text, "cluster: %s; the old keys stay in use\n", e.text);
     }
     cluster_set_join(m->cluster, n->conf->cluster.join, n->conf->cluster.n_join);
-    cluster_set_meta(m->cluster, card, own_card(n, card));
+    member_tell_card(n);
     repeat_words(m);
     member_caps_adopt(m);
     take_back(m);

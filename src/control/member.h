@@ -20,6 +20,8 @@ enum mc_err member_open(struct node *, struct errbuf *);
 void member_start(struct node *);
 /* Another configuration is in force.  The text gets what is noteworthy. */
 void member_reloaded(struct node *, struct buf *text);
+/* What this one says of itself has changed. */
+void member_tell_card(struct node *);
 /* Says goodbye to the others, then calls done. */
 void member_leave(struct node *, void (*done)(struct node *));
 /* After dns_free(), before fleet_free(). */

@@ -48,8 +48,9 @@ const struct caps_counters *member_caps_counters(const struct member *);
 struct member_card {
     uint64_t digest; /* of the configuration that should be the same everywhere */
     struct str version;
+    struct str takeover; /* "10.0.0.1:7711"; empty: it takes no part in that */
 };
-#define MEMBER_CARD_MAX 64
+#define MEMBER_CARD_MAX 128
 size_t member_card_write(const struct member_card *, uint8_t out[MEMBER_CARD_MAX]);
 /* False: it cannot be read, or there is none. */
 bool member_card_read(const void *, size_t n, struct member_card *out);

@@ -16,7 +16,10 @@
 static void
 a_card_is_read_as_written(void **state)
 {
-    struct member_card c = {.digest = 0x0123456789abcdef, .version = STR("1.2.3")}, got;
+    struct member_card c = {.digest = 0x0123456789abcdef,
+                            .version = STR("1.2.3"),
+                            .takeover = STR("[2001:db8::1]:7711")},
+                       got;
     uint8_t bytes[MEMBER_CARD_MAX];
     size_t n = member_card_write(&c, bytes);
 
@@ -24,6 +27,7 @@ a_card_is_read_as_written(void **state)
     assert_true(member_card_read(bytes, n, &got));
     assert_int_equal(got.digest, c.digest);
     assert_true(str_eq(got.version, c.version));
+    assert_true(str_eq(got.takeover, c.takeover));
 }
 
 static void

@@ -27,6 +27,7 @@
 #include "control/admin.h"
 #include "control/member.h"
 #include "control/notify.h"
+#include "control/takeover_node.h"
 #include "control/vip.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
@@ -254,6 +255,7 @@ reload(struct node *n, struct buf *text)
     log_setup(c->log_level, notify_has_journal());
     put_in_force(n, s);
     member_reloaded(n, text);
+    takeover_node_reloaded(n, text);
     vip_reloaded(n);
     tickets_refresh(n); /* the cluster's keys may be others */
     return true;
@@ -510,6 +512,7 @@ start_as_root(struct node *n, struct errbuf *e)
     if (rv != MC_OK)
         return rv;
     put_in_force(n, s);
+    takeover_node_open(n);
     rv = admin_start(n, e);
     if (rv == MC_OK && n->conf->pid_file != NULL)
         rv = privs_write_pid(n->conf->pid_file, e);
@@ -567,6 +570,8 @@ start(struct node *n, struct errbuf *e)
     n->build.fleet = fleet_new(n->n_workers, n->loop, n->dns, on_open, n);
     brains_set_dir(fleet_brains(n->build.fleet), n->conf->state_dir);
     rv = start_as_root(n, e);
+    if (rv == MC_OK)
+        rv = takeover_node_start(n, e);
     if (rv == MC_OK)
         rv = start_workers(n, e);
     if (rv == MC_OK) {
@@ -642,6 +647,7 @@ node_stop(struct node *n)
 {
     vip_stop(n);
     stop_workers(n);
+    takeover_node_stop(n);
     if (n->build.fleet != NULL)
         brains_save(fleet_brains(n->build.fleet));
     build_free_snapshot(&n->current);

@@ -24,6 +24,7 @@
 
 struct admin;
 struct member;
+struct takeover;
 struct vip;
 
 struct node_options {
@@ -64,8 +65,9 @@ struct node {
     struct node_reload reload;
     struct admin *admin;
     struct tickets tickets;
-    struct member *member; /* NULL: this balancer is alone */
-    struct vip *vip;       /* NULL: it carries no addresses */
+    struct member *member;     /* NULL: this balancer is alone */
+    struct vip *vip;           /* NULL: it carries no addresses */
+    struct takeover *takeover; /* NULL: its connections are lost with it */
 };
 
 /* Serves until it is told to end; returns the exit status. */

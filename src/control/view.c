@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "control/learned.h"
 #include "control/member.h"
+#include "control/takeover_node.h"
 
 #ifndef MEERCAT_VERSION
 #define MEERCAT_VERSION "0-dev"
@@ -316,6 +317,7 @@ view_status(const struct node *n)
     json_object_set_new(j, "unfit_because", view_text(why.p));
     buf_free(&why);
     json_object_set_new(j, "cluster", member_brief(n));
+    json_object_set_new(j, "takeover", takeover_node_view(n));
     json_object_set_new(j, "servers", json_integer(servers));
     json_object_set_new(j, "open_servers", json_integer(open));
     json_object_set_new(j, "connections",

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * takeover_node.c - see takeover_node.h.
+ */
+#include "control/takeover_node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "control/fit.h"
+#include "control/member_priv.h"
+#include "control/view.h"
+#include "takeover/takeover.h"
+
+/* --- what the configuration wants ---------------------------------------------------------------
+ */
+
+static bool
+is_protected(const struct listener_conf *l)
+{
+    return l->takeover.given && !l->tls.given && l->proxy == PROXY_IN_OFF &&
+           (l->protocol == LISTENER_AUTO || l->protocol == LISTENER_HTTP1);
+}
+
+struct ports {
+    struct addr *v;
+    unsigned n;
+};
+
+static void
+add_ports(struct ports *p, const struct listener_conf *l)
+{
+    for (unsigned i = 0; i < l->n_binds; i++) {
+        if (l->binds[i].u.sa.sa_family == AF_UNIX)
+            continue;
+        p->v = mc_realloc(p->v, (p->n + 1) * sizeof(*p->v));
+        p->v[p->n++] = l->binds[i];
+    }
+}
+
+/* The addresses of listeners that want it; to be freed. */
+static struct ports
+wanted_ports(const struct snapshot *s)
+{
+    struct ports p = {0};
+
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        if (is_protected(&s->listeners[i].conf))
+            add_ports(&p, &s->listeners[i].conf);
+    return p;
+}
+
+/* Where the others of the cluster reach us, unless told otherwise. */
+static struct addr
+own_addr(const struct conf *c)
+{
+    struct addr a = c->takeover.bind;
+
+    if (a.len != 0)
+        return a;
+    a = c->cluster.advertise.len != 0 ? c->cluster.advertise : c->cluster.bind;
+    addr_set_port(&a, TAKEOVER_PORT);
+    return a;
+}
+
+/* --- life ---------------------------------------------------------------------------------------
+ */
+
+/* On the takeover's thread. */
+static void
+on_fit(void *arg, bool fit, const char *why)
+{
+    fit_say(arg, FIT_FENCED, fit, why);
+}
+
+static void
+open_with(struct node *n, const struct ports *ports)
+{
+    const struct conf_takeover *c = &n->conf->takeover;
+    struct takeover_conf conf = {
+        .id = cluster_id(n->member->cluster),
+        .bind = own_addr(n->conf),
+        .key_file = n->conf->cluster.key_file,
+        .interfaces = (const char *const *)c->interfaces,
+        .n_interfaces = c->n_interfaces,
+        .ports = ports->v,
+        .n_ports = ports->n,
+        .witnesses = c->witnesses,
+        .n_witnesses = c->n_witnesses,
+        .replicas = c->replicas,
+        .arg = n,
+        .on_fit = on_fit,
+    };
+    struct errbuf e;
+    char at[ADDR_TEXT];
+
+    if (takeover_new(&conf, &n->takeover, &e) != MC_OK) {
+        n->takeover = NULL;
+        log_error("takeover: %s; connections are lost with this balancer", e.text);
+        return;
+    }
+    privs_keep(&n->privs, CAP_NET_ADMIN);
+    privs_keep(&n->privs, CAP_BPF);
+    log_info("takeover: at %s", addr_text(&conf.bind, at));
+    member_tell_card(n);
+}
+
+void
+takeover_node_open(struct node *n)
+{
+    struct ports ports = wanted_ports(n->current);
+
+    if (ports.n > 0 && n->member != NULL)
+        open_with(n, &ports);
+    free(ports.v);
+}
+
+enum mc_err
+takeover_node_start(struct node *n, struct errbuf *e)
+{
+    return n->takeover != NULL ? takeover_start(n->takeover, e) : MC_OK;
+}
+
+void
+takeover_node_leave(struct node *n)
+{
+    if (n->takeover != NULL)
+        takeover_leave(n->takeover);
+}
+
+void
+takeover_node_stop(struct node *n)
+{
+    takeover_stop(&n->takeover, false);
+}
+
+void
+takeover_node_reloaded(struct node *n, struct buf *text)
+{
+    struct ports ports = wanted_ports(n->current);
+    struct errbuf e;
+
+    if (n->takeover == NULL) {
+        if (ports.n > 0 && n->member != NULL)
+            buf_printf(text, "takeover needs a restart to begin\n");
+    } else {
+        if (takeover_ports_set(n->takeover, ports.v, ports.n, &e) != MC_OK)
+            log_error("takeover: %s", e.text);
+        takeover_reload_keys(n->takeover);
+    }
+    free(ports.v);
+}
+
+/* --- peers --------------------------------------------------------------------------------------
+ */
+
+const char *
+takeover_node_card(const struct node *n, char out[TAKEOVER_NODE_TEXT])
+{
+    struct addr a;
+    char text[ADDR_TEXT];
+
+    out[0] = '\0';
+    if (n->takeover == NULL)
+        return out;
+    a = own_addr(n->conf);
+    snprintf(out, TAKEOVER_NODE_TEXT, "%s", addr_text(&a, text));
+    return out;
+}
+
+/* Dead ones stay peers: whether they live is found out by their beats, sooner and where the
+ * networks differ better than by the cluster. */
+static bool
+may_be_peer(const struct swim_member *s, struct takeover_peer *out)
+{
+    struct member_card card;
+
+    if (s->self || s->state == SWIM_NONE || s->state == SWIM_LEFT ||
+        !member_card_read(s->meta, s->meta_n, &card) || card.takeover.n == 0)
+        return false;
+    out->id = s->id;
+    return addr_parse(card.takeover, &out->addr, NULL, NULL, NULL) == MC_OK &&
+           out->addr.u.sa.sa_family != AF_UNIX;
+}
+
+void
+takeover_node_members(struct node *n)
+{
+    const struct swim *s = cluster_swim(n->member->cluster);
+    struct takeover_peer peers[TAKEOVER_PEERS_MAX];
+    unsigned n_peers = 0;
+
+    if (n->takeover == NULL)
+        return;
+    for (size_t i = 0; i < swim_count(s) && n_peers < TAKEOVER_PEERS_MAX; i++)
+        n_peers += may_be_peer(swim_at(s, i), &peers[n_peers]);
+    takeover_peers_set(n->takeover, peers, n_peers);
+}
+
+/* --- display ------------------------------------------------------------------------------------
+ */
+
+static const char *
+peer_name(const struct node *n, uint64_t id)
+{
+    const struct swim_member *s = swim_find_id(cluster_swim(n->member->cluster), id);
+
+    return s != NULL ? s->name : "";
+}
+
+static json_t *
+one_peer(const struct node *n, const struct takeover_peer_view *p)
+{
+    char at[ADDR_TEXT];
+    const char *role = !p->holder ? "none" : p->in_step ? "holder" : "becoming holder";
+
+    return json_pack(
+        "{s:o, s:s, s:b, s:b, s:b, s:b, s:s, s:i, s:o}", "name", view_text(peer_name(n, p->id)),
+        "address", addr_text(&p->addr, at), "alive", (int)p->alive, "leaving", (int)p->leaving,
+        "fenced", (int)p->fenced, "reachable", (int)p->placed, "role", role, "flows_held",
+        (int)p->flows, "heard_ms",
+        p->heard_ns == MC_NEVER_NS ? json_null() : json_real((double)p->heard_ns / (double)MC_MS));
+}
+
+static json_t *
+counts(const struct takeover_stats *s)
+{
+    json_t *j = json_object();
+
+#define X(name, text) json_object_set_new(j, #name, json_integer((json_int_t)stat_get(&s->name)));
+    TAKEOVER_COUNTERS(X)
+#undef X
+    return j;
+}
+
+static json_t *
+beat_counts(const struct peers_stats *s)
+{
+    json_t *j = json_object();
+
+#define X(name, text) json_object_set_new(j, #name, json_integer((json_int_t)s->name));
+    PEERS_COUNTERS(X)
+#undef X
+    return j;
+}
+
+json_t *
+takeover_node_view(const struct node *n)
+{
+    struct takeover_view v;
+    json_t *peers = json_array();
+
+    if (n->takeover == NULL) {
+        json_decref(peers);
+        return json_null();
+    }
+    takeover_view(n->takeover, &v);
+    for (unsigned i = 0; i < v.n_peers; i++)
+        json_array_append_new(peers, one_peer(n, &v.peer[i]));
+    return json_pack("{s:b, s:s, s:b, s:b, s:o, s:{s:i, s:i, s:i, s:I}, s:o, s:o}", "lease",
+                     (int)v.lease, "why_not", v.why, "fenced", (int)v.fenced, "leaving",
+                     (int)v.leaving, "peers", peers, "replicas", "lines", (int)v.replicas.lines,
+                     "flows", (int)v.replicas.flows, "bare", (int)v.replicas.bare, "bytes",
+                     (json_int_t)v.replicas.bytes, "counters", counts(takeover_stats(n->takeover)),
+                     "beats", beat_counts(&v.peers));
+}
