@@ -56,6 +56,7 @@ typedef int cmd_f(int argc, char **argv);
     X("guard", cmd_guard, "show [INTERFACE] | clear [INTERFACE]",                                 \
       "what protects connections in the kernel; remove it by hand")                               \
     X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
+    X("lab-keys", cmd_lab_keys, "", NULL)                                                         \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
     X("help", cmd_help, "[COMMAND]", "tell how to use a command")                                 \
     X("version", cmd_version, "", "tell the version")

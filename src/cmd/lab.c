@@ -666,3 +666,15 @@ cmd_lab(int argc, char **argv)
     }
     return verbs[v].fn(&o, n, argv + optind);
 }
+
+/* Hidden: the keys of a topology for meercat-lab(8), see man/update. */
+int
+cmd_lab_keys(int argc, char **argv)
+{
+    struct buf text = {0};
+
+    topology_keys_mdoc(&text);
+    fwrite(text.p, 1, text.n, stdout);
+    buf_free(&text);
+    return 0;
+}

@@ -152,6 +152,46 @@ put_sysctl_line(const struct topology_line *l, struct errbuf *e)
     return rv;
 }
 
+/* Calls for a host while we are in its network. */
+static enum mc_err
+within(struct warden *w, struct warden_host *h,
+       enum mc_err (*fn)(const struct warden_host *, struct errbuf *), struct errbuf *e)
+{
+    const struct space net = {h->space.net, -1, -1}, home = {w->home.net, -1, -1};
+    struct errbuf lost;
+    enum mc_err rv = space_enter(&net, e);
+
+    if (rv == MC_OK)
+        rv = fn(h, e);
+    if (space_enter(&home, &lost) == MC_OK)
+        return rv;
+    *e = lost;
+    return MC_ESYS;
+}
+
+/* Before it has a link: who has just come up asks nobody whether an address is taken, so that
+ * nobody waits a second for it. */
+static enum mc_err
+set_defaults(const struct warden_host *h, struct errbuf *e)
+{
+    struct errbuf ignored;
+
+    (void)put_sysctl("net.ipv6.conf.all.accept_dad", "0", &ignored); /* where there is no IPv6 */
+    (void)put_sysctl("net.ipv6.conf.default.accept_dad", "0", &ignored);
+    return MC_OK;
+}
+
+/* Before it has addresses: some are looked at when one is given. */
+static enum mc_err
+set_sysctls(const struct warden_host *h, struct errbuf *e)
+{
+    enum mc_err rv = MC_OK;
+
+    for (unsigned i = 0; i < h->conf->sysctls.n && rv == MC_OK; i++)
+        rv = put_sysctl_line(&h->conf->sysctls.v[i], e);
+    return rv;
+}
+
 /* Names for all, so that a person need not know addresses: "lb1" is its first link's. */
 static bool
 write_hosts(const struct warden *w, const char *path)
@@ -187,10 +227,11 @@ build_spaces(struct warden *w, struct errbuf *e)
         struct warden_host *h = &w->hosts[i];
 
         rv = space_new(h->conf->name, w->dir, hosts, &w->home, &h->space, e);
+        if (rv == MC_OK)
+            rv = within(w, h, set_defaults, e);
         if (rv != MC_OK)
             err_wrap(e, "host %s", h->conf->name);
-        else
-            procs_ns_text(h->space.net, h->net);
+        procs_ns_text(h->space.net, h->net);
     }
     free(hosts);
     return rv;
@@ -244,26 +285,6 @@ build_switch(struct warden *w, struct errbuf *e)
 /* --- hosts -------------------------------------------------------------------------------------
  */
 
-/* Its settings come before its addresses: some are looked at when an address is given. */
-static enum mc_err
-set_sysctls(struct warden *w, struct warden_host *h, struct errbuf *e)
-{
-    static const char *const ours[] = {
-        /* who has just come up asks nobody whether an address is taken: nobody waits a second */
-        "net.ipv6.conf.all.accept_dad", "net.ipv6.conf.default.accept_dad"};
-    const struct space net = {h->space.net, -1, -1}, home = {w->home.net, -1, -1};
-    struct errbuf ignored;
-    enum mc_err rv = space_enter(&net, e);
-
-    for (unsigned i = 0; i < MC_COUNT(ours) && rv == MC_OK; i++)
-        (void)put_sysctl(ours[i], "0", &ignored); /* a kernel without IPv6 has none */
-    for (unsigned i = 0; i < h->conf->sysctls.n && rv == MC_OK; i++)
-        rv = put_sysctl_line(&h->conf->sysctls.v[i], e);
-    if (space_enter(&home, &ignored) != MC_OK)
-        return err_sys(e, "the switch");
-    return rv;
-}
-
 static void
 add_lines(struct warden *w, struct warden_host *h, struct batch *b, const char *command,
           const struct topology_lines *ls)
@@ -311,7 +332,7 @@ build_hosts(struct warden *w, struct errbuf *e)
         struct warden_host *h = &w->hosts[n];
 
         host_batch(w, h, &b[n]);
-        rv = set_sysctls(w, h, e);
+        rv = within(w, h, set_sysctls, e);
         if (rv == MC_OK)
             rv = batch_start(&b[n], &h->space, "ip", &r[n], e);
     }

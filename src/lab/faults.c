@@ -200,6 +200,21 @@ cut_rules(const struct fault_cut *c, const struct fault_port *ports, unsigned n,
         pair_rules(c->b, c->a, ports, n, b);
 }
 
+static void
+loss_rules(const struct fault_port *p, struct buf *b)
+{
+    static const char *const ways[] = {"iifname", "oifname"};
+
+    for (unsigned i = 0; i < MC_COUNT(ways) && p->loss_ppm > 0; i++) {
+        /* nft takes no comparison that is always true */
+        if (p->loss_ppm >= 1000000)
+            buf_printf(b, "%s \"%s\" drop\n", ways[i], p->name);
+        else
+            buf_printf(b, "%s \"%s\" numgen random mod 1000000 < %u drop\n", ways[i], p->name,
+                       p->loss_ppm);
+    }
+}
+
 void
 faults_rules(const struct faults *f, const struct fault_port *ports, unsigned n_ports,
              struct buf *b)
@@ -209,13 +224,7 @@ faults_rules(const struct faults *f, const struct fault_port *ports, unsigned n_
                   "chain forward {\ntype filter hook forward priority 0\n");
     for (unsigned i = 0; i < f->n_cuts; i++)
         cut_rules(&f->cuts[i], ports, n_ports, b);
-    for (unsigned i = 0; i < n_ports; i++) {
-        if (ports[i].loss_ppm == 0)
-            continue;
-        buf_printf(b, "iifname \"%s\" numgen random mod 1000000 < %u drop\n", ports[i].name,
-                   ports[i].loss_ppm);
-        buf_printf(b, "oifname \"%s\" numgen random mod 1000000 < %u drop\n", ports[i].name,
-                   ports[i].loss_ppm);
-    }
+    for (unsigned i = 0; i < n_ports; i++)
+        loss_rules(&ports[i], b);
     buf_printf(b, "}\n}\n");
 }

@@ -222,6 +222,7 @@ group_cpu(const struct groups *g, const char *name, uint32_t ppm, struct errbuf 
     uint64_t period = PERIOD_US, quota = period * ppm / 1000000;
     bool v2 = g->tree[GROUP_CPU].v2;
     char text[64];
+    enum mc_err rv;
 
     if (ppm > 0 && quota < QUOTA_MIN_US) {
         quota = QUOTA_MIN_US;
@@ -234,10 +235,9 @@ group_cpu(const struct groups *g, const char *name, uint32_t ppm, struct errbuf 
         return write_to(g, GROUP_CPU, name, "cpu.max", text, e);
     }
     snprintf(text, sizeof(text), "%llu", (unsigned long long)period);
-    if (write_to(g, GROUP_CPU, name, "cpu.cfs_period_us", text, e) != MC_OK)
-        return MC_ESYS;
+    rv = write_to(g, GROUP_CPU, name, "cpu.cfs_period_us", text, e);
     snprintf(text, sizeof(text), "%lld", ppm ? (long long)quota : -1LL);
-    return write_to(g, GROUP_CPU, name, "cpu.cfs_quota_us", text, e);
+    return rv != MC_OK ? rv : write_to(g, GROUP_CPU, name, "cpu.cfs_quota_us", text, e);
 }
 
 enum mc_err

@@ -235,18 +235,20 @@ lab_up(const struct lab_up *wanted, const struct topology *t, struct errbuf *e)
 enum mc_err
 lab_down(const char *name, struct errbuf *e)
 {
+    int watch = state_watch(name);
     pid_t janitor = state_janitor(name);
 
-    if (!state_is_held(name)) {
+    if (watch < 0) {
         state_sweep();
         err_set(e, "\"%s\" is not up", name);
         return MC_ENOENT;
     }
     if (janitor <= 0 || kill(janitor, SIGTERM) < 0) {
+        close(watch);
         err_set(e, "\"%s\": its janitor cannot be found", name);
         return MC_ESYS;
     }
-    if (!state_wait_gone(name, DOWN_WAIT_MS)) {
+    if (!state_wait_gone(watch, DOWN_WAIT_MS)) {
         err_set(e, "\"%s\" has not ended after %d s", name, DOWN_WAIT_MS / 1000);
         return MC_ETIME;
     }

@@ -36,19 +36,28 @@ memory_file(struct str content)
     return fd;
 }
 
+void
+run_reset_signals(void)
+{
+    static const int ours[] = {SIGPIPE, SIGINT, SIGHUP};
+    sigset_t none;
+
+    for (unsigned i = 0; i < MC_COUNT(ours); i++)
+        signal(ours[i], SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* In the child: becomes the program, or says why not. */
 static _Noreturn void
 become(const struct space *space, const char *dir, const char *const argv[], int input, int said)
 {
     struct errbuf e;
-    sigset_t none;
 
     dup2(input, STDIN_FILENO);
     dup2(said, STDOUT_FILENO);
     dup2(said, STDERR_FILENO);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
+    run_reset_signals();
     if (space != NULL && space_enter(space, &e) != MC_OK) {
         dprintf(STDERR_FILENO, "%s\n", e.text);
         _exit(127);
@@ -108,15 +117,16 @@ run_all(const struct space *space, const char *dir, const char *const argv[], st
 {
     struct run r;
     struct buf said = {0};
-    struct str rest;
+    struct str rest, first;
     int status;
 
     if (run_start(&r, space, dir, argv, input, e) != MC_OK)
         return MC_ESYS;
     run_finish(&r, &status, &said);
     rest = (struct str){said.p ? said.p : "", said.n};
+    first = str_cut(&rest, '\n');
     if (status != 0)
-        err_set(e, "%s: " STR_FMT, argv[0], STR_ARG(str_cut(&rest, '\n')));
+        err_set(e, "%s: " STR_FMT, argv[0], STR_ARG(first));
     buf_free(&said);
     return status == 0 ? MC_OK : MC_ESYS;
 }

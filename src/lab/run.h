@@ -17,6 +17,8 @@ struct run {
     int said;  /* standard output and error */
 };
 
+/* In a child: signals as a program expects them, whatever we ignore or block. */
+void run_reset_signals(void);
 /* Starts it in a space (NULL: where we are) and a directory (NULL: this one), with `input` to
  * read. */
 enum mc_err run_start(struct run *, const struct space *, const char *dir, const char *const argv[],

@@ -82,30 +82,47 @@ lock_base(void)
     return fd;
 }
 
-bool
-state_is_held(const char *name)
+static bool
+is_locked(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+int
+state_watch(const char *name)
 {
     char *path = path_in(name, "lock");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool held = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 
-    if (fd >= 0)
-        close(fd);
     free(path);
-    return held;
+    if (fd >= 0 && !is_locked(fd)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
 }
 
 bool
-state_wait_gone(const char *name, unsigned ms)
+state_is_held(const char *name)
+{
+    int fd = state_watch(name);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* The janitor's last act is to end: what it removes is gone then, the file that we watch, too. */
+bool
+state_wait_gone(int watch, unsigned ms)
 {
     mc_ns until = units_clock_ns() + (mc_ns)ms * MC_MS;
+    bool gone;
 
-    while (state_is_held(name)) {
-        if (units_clock_ns() > until)
-            return false;
-        pause_ms(5);
-    }
-    return true;
+    while (!(gone = !is_locked(watch)) && units_clock_ns() < until)
+        pause_ms(2);
+    close(watch);
+    return gone;
 }
 
 /* --- one laboratory ----------------------------------------------------------------------------
@@ -193,8 +210,8 @@ remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
     return 0;
 }
 
-void
-state_remove(const char *name, const struct groups *g)
+static void
+remove_all(const char *name, const struct groups *g)
 {
     char *dir = state_dir(name);
 
@@ -202,6 +219,17 @@ state_remove(const char *name, const struct groups *g)
         pause_ms(10);
     nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     free(dir);
+}
+
+/* Nobody claims the name before all is gone. */
+void
+state_remove(const char *name, const struct groups *g)
+{
+    int base = lock_base();
+
+    remove_all(name, g);
+    if (base >= 0)
+        close(base);
 }
 
 void
@@ -227,7 +255,7 @@ sweep_one(const char *name, void *arg)
     if (state_is_held(name))
         return;
     group_thaw_all(g, name);
-    state_remove(name, g);
+    remove_all(name, g);
 }
 
 void

@@ -19,8 +19,10 @@ char *state_dir(const char *name);
 enum mc_err state_claim(const char *name, int *lock, struct errbuf *);
 /* Is it up? */
 bool state_is_held(const char *name);
-/* Waits until it is not; false: it still is after that time. */
-bool state_wait_gone(const char *name, unsigned ms);
+/* To wait for its end, from before that is brought about; -1: it is not up. */
+int state_watch(const char *name);
+/* Closes what state_watch() opened; false: it is still up after that time. */
+bool state_wait_gone(int watch, unsigned ms);
 /* The janitor's process id; 0: unknown. */
 pid_t state_janitor(const char *name);
 bool state_put_janitor(const char *name, pid_t);

@@ -112,6 +112,9 @@ enum mc_err topology_parse(const char *name, struct str text, struct topology **
                            struct conf_faults *);
 void topology_free(struct topology **);
 
+/* The table for meercat-lab(8), in mdoc. */
+void topology_keys_mdoc(struct buf *);
+
 const char *topology_role_name(enum topology_role);
 /* NULL, or TOPOLOGY_NETWORKS_MAX: there is none of that name. */
 const struct topology_host *topology_host_find(const struct topology *, struct str name);

@@ -349,3 +349,34 @@ suggest(unsigned place, struct str name, struct errbuf *e)
 static_assert(N_PLACES <= CONF_PLACES_MAX, "places as conf_text.h has them");
 
 const struct conf_grammar topology_grammar = {N_PLACES, find, place_name, suggest};
+
+/* --- the manual --------------------------------------------------------------------------------
+ */
+
+static void
+mdoc_key(struct buf *b, const struct topology_key *k)
+{
+    if (k->value == NULL)
+        buf_printf(b, ".It Ic %s Qo Ar name Qc Brq ...\n%s.\n", k->name, k->help);
+    else
+        buf_printf(b, ".It Ic %s\n%s.\n", k->name, k->help);
+    if (k->list)
+        buf_printf(b, "A list.\n");
+    if (k->required)
+        buf_printf(b, "Required.\n");
+}
+
+void
+topology_keys_mdoc(struct buf *b)
+{
+    for (unsigned place = 0; place < N_PLACES; place++) {
+        if (place == PLACE_ROLE)
+            continue; /* a host's, and told with them */
+        buf_printf(b, ".Ss %s\n", place == PLACE_TOP ? "Top level" : place_names[place]);
+        buf_printf(b, ".Bl -tag -width Ds\n");
+        for (const struct topology_key *k = topology_keys; k->name != NULL; k++)
+            if ((unsigned)k->place == place)
+                mdoc_key(b, k);
+        buf_printf(b, ".El\n");
+    }
+}

@@ -69,14 +69,11 @@ become(struct warden *w, struct warden_host *h, const struct topology_start *s)
     char *log = log_path(h, s), *command = warden_line(w, h, &s->command);
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644), fds[GROUP_N_CONTROLLERS];
     struct errbuf e;
-    sigset_t none;
 
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
     setsid();
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
+    run_reset_signals();
     for (unsigned i = group_open(&w->groups, h->group, fds); i > 0; i--)
         if (write(fds[i - 1], "0", 1) < 0)
             perror("control group");
