@@ -49,6 +49,9 @@ typedef int cmd_f(int argc, char **argv);
       "take these words back: the server is as configured")                                       \
     X("members", cmd_members, "[--socket PATH] [--json | --quiet]",                               \
       "the balancers of the cluster")                                                             \
+    X("withdraw", cmd_withdraw, "[--socket PATH] [--json]",                                       \
+      "attract no more traffic, until resume")                                                    \
+    X("resume", cmd_resume, "[--socket PATH] [--json]", "attract traffic again")                  \
     X("leave", cmd_leave, "[--socket PATH] [--json]",                                             \
       "leave the cluster and end, when requests have ended")                                      \
     X("reload", cmd_reload, "[--socket PATH] [--json]",                                           \

@@ -196,6 +196,24 @@ cmd_reload(int argc, char **argv)
 }
 
 int
+cmd_withdraw(int argc, char **argv)
+{
+    struct order_options o;
+    int rv = read_options(argc, argv, 0, &o);
+
+    return rv != 0 ? rv : give(&o, "/v1/withdraw", "");
+}
+
+int
+cmd_resume(int argc, char **argv)
+{
+    struct order_options o;
+    int rv = read_options(argc, argv, 0, &o);
+
+    return rv != 0 ? rv : give(&o, "/v1/resume", "");
+}
+
+int
 cmd_leave(int argc, char **argv)
 {
     struct order_options o;

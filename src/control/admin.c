@@ -310,6 +310,29 @@ post_reload(void *arg, const struct httpd_request *q, struct httpd_response *r)
     r->status = node_reload(arg, &r->body) ? 200 : 409;
 }
 
+/* The operator's word on this balancer; a restart forgets it. */
+static void
+order_traffic(struct node *n, const struct httpd_request *q, struct httpd_response *r, bool wanted)
+{
+    if (!may_order(q, r))
+        return;
+    log_info("operator: traffic is %s", wanted ? "wanted again" : "not wanted");
+    fit_say(n, FIT_OPERATOR, wanted, "withdrawn");
+    reply_json(r, json_pack("{s:b}", "wanted", (int)wanted));
+}
+
+static void
+post_withdraw(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    order_traffic(arg, q, r, false);
+}
+
+static void
+post_resume(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    order_traffic(arg, q, r, true);
+}
+
 /* Answers before it begins. */
 static void
 post_leave(void *arg, const struct httpd_request *q, struct httpd_response *r)
@@ -335,7 +358,8 @@ static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/v1/costs", get_costs},     {HTTP_M_GET, "/v1/explain", get_explain},
     {HTTP_M_POST, "/v1/reload", post_reload}, {HTTP_M_GET, "/v1/members", get_members},
     {HTTP_M_POST, "/v1/leave", post_leave},   {HTTP_M_GET, "/v1/vips", get_vips},
-    {HTTP_M_GET, "/v1/fit", get_fit},
+    {HTTP_M_GET, "/v1/fit", get_fit},         {HTTP_M_POST, "/v1/withdraw", post_withdraw},
+    {HTTP_M_POST, "/v1/resume", post_resume},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */

@@ -82,6 +82,19 @@ fit_now(const struct node *n, struct buf *why)
     return fit_is(&n->fit, why);
 }
 
+unsigned
+fit_objections(const struct node *n)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)&n->fit.lock;
+    unsigned bits = 0;
+
+    pthread_mutex_lock(lock);
+    for (enum fit_voice v = 0; v < FIT_N_VOICES; v++)
+        bits |= (unsigned)n->fit.said[v].objects << v;
+    pthread_mutex_unlock(lock);
+    return bits;
+}
+
 void
 fit_settle(struct node *n)
 {
@@ -102,7 +115,7 @@ fit_settle(struct node *n)
 void
 fit_metrics(const struct node *n, struct buf *b)
 {
-    const struct fit *f = &n->fit;
+    unsigned objections = fit_objections(n);
 
     buf_printf(b,
                "# HELP meercat_fit 1 while this balancer should attract traffic\n"
@@ -112,7 +125,7 @@ fit_metrics(const struct node *n, struct buf *b)
                   "# TYPE meercat_fit_objections gauge\n");
     for (enum fit_voice v = 0; v < FIT_N_VOICES; v++)
         buf_printf(b, "meercat_fit_objections{voice=\"%s\"} %d\n", voice_texts[v],
-                   (int)f->said[v].objects);
+                   (int)(objections >> v & 1));
 }
 
 /* --- what nobody else says ---------------------------------------------------------------------

@@ -56,6 +56,8 @@ void fit_say(struct node *, enum fit_voice, bool fit, const char *why);
  * 1000 of 1000 connections".  Any thread. */
 bool fit_now(const struct node *, struct buf *why);
 
+/* 1 << voice for each that objects, now. */
+unsigned fit_objections(const struct node *);
 /* meercat_fit, and what objects. */
 void fit_metrics(const struct node *, struct buf *);
 

@@ -20,6 +20,7 @@
 #include "base/pack.h"
 #include "control/member_priv.h"
 #include "control/takeover_node.h"
+#include "control/vip.h"
 #include "fleet/company.h"
 #include "place/share_wire.h"
 
@@ -85,6 +86,14 @@ hear_health(struct member *m, uint64_t owner, struct str key, const void *value,
 }
 
 static void
+hear_vip(struct member *m, uint64_t owner, struct str key, const void *value, size_t n)
+{
+    struct pack_in k = {.p = (const uint8_t *)key.p + 1, .n = key.n - 1};
+
+    vip_hear(m->node, owner, unpack_u64(&k), value, n);
+}
+
+static void
 on_fact(void *arg, uint64_t owner, struct str key, const void *value, size_t n, mc_ns age_ns)
 {
     struct member *m = arg;
@@ -95,6 +104,8 @@ on_fact(void *arg, uint64_t owner, struct str key, const void *value, size_t n, 
         hear_health(m, owner, key, value, n);
     else if (key.p[0] == MEMBER_FACT_CAP)
         member_caps_hear(m, owner, value, n);
+    else if (key.p[0] == MEMBER_FACT_VIP)
+        hear_vip(m, owner, key, value, n);
 }
 
 void
@@ -201,6 +212,7 @@ on_members(void *arg)
     company_set_members(m->node->build.fleet, others, n);
     member_caps_members(m, others, n);
     takeover_node_members(m->node);
+    vip_members(m->node, others, n);
 }
 
 size_t

@@ -26,6 +26,7 @@ struct member {
 /* Keys of facts: a letter and what it is about. */
 #define MEMBER_FACT_HEALTH 'h'
 #define MEMBER_FACT_CAP    'c'
+#define MEMBER_FACT_VIP    'v'
 #define MEMBER_KEY_N       9
 struct str member_key(char kind, uint64_t about, uint8_t room[MEMBER_KEY_N]);
 

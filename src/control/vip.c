@@ -2,64 +2,22 @@
  *
  * vip.c - the addresses that clients know, see vip.h.
  */
-#include "control/vip.h"
-
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "base/log.h"
-#include "control/keeper.h"
-#include "control/node.h"
 #include "control/view.h"
-#include "io/netlink.h"
+#include "control/vip_priv.h"
 
 /* How often interfaces are looked at: whether what we put there is still there, and whether what
  * could not be put there can be. */
 #define CHECK_NS (1 * MC_SEC)
 
-#define VIP_STATES(X)     \
-    X(AWAY, "away")       \
-    X(CARRIED, "carried") \
-    X(FOREIGN, "foreign") \
-    X(FAILED, "failed")
-
-enum vip_state {
-#define X(name, text) VIP_##name,
-    VIP_STATES(X)
-#undef X
-};
-
 static const char *const state_texts[] = {
 #define X(name, text) text,
     VIP_STATES(X)
 #undef X
-};
-
-/* One address of a vip section. */
-struct vip_addr {
-    char *name, *interface;
-    struct addr_net addr;
-    char text[ADDR_TEXT]; /* without the prefix */
-    unsigned slot;        /* the keeper's */
-    unsigned ifindex;     /* where it is carried */
-    bool local;           /* packets to it are taken in, carried or not */
-    enum vip_mode mode;
-    enum vip_state state;
-    char why[160];
-    int64_t since_wall_ns;
-    uint64_t n_carried, n_taken; /* times; by the keeper */
-};
-
-struct vip {
-    struct node *node;
-    struct netlink nl;
-    struct keeper *keeper;
-    bool keeper_alive, started;
-    struct timer tick_timer, check_timer;
-    struct vip_addr *v;
-    unsigned n;
 };
 
 /* --- one address -------------------------------------------------------------------------------
@@ -68,7 +26,7 @@ struct vip {
 static void
 set_state(struct vip_addr *a, enum vip_state to, const char *why)
 {
-    bool same = a->state == to && strcmp(a->why, why) == 0;
+    bool same = a->state == to && (to != VIP_FAILED || strcmp(a->why, why) == 0);
 
     snprintf(a->why, sizeof(a->why), "%s", why);
     if (a->state != to)
@@ -137,13 +95,14 @@ put_away(struct vip *v, struct vip_addr *a, const char *why)
     set_state(a, VIP_AWAY, why);
 }
 
-static void
-take_in(struct vip *v, struct vip_addr *a)
+void
+vip_take_in(struct vip_addr *a)
 {
+    struct vip *v = a->vip;
     struct errbuf e;
     enum mc_err rv;
 
-    if (a->mode != VIP_ROUTE || a->local)
+    if (a->local)
         return;
     keeper_hold_local(v->keeper, a->slot, &a->addr);
     rv = netlink_local_add(&v->nl, &a->addr, &e);
@@ -154,14 +113,14 @@ take_in(struct vip *v, struct vip_addr *a)
     log_warn("vip %s: %s: %s; connections break when it is not carried", a->name, a->text, e.text);
 }
 
-static void
-take_in_no_more(struct vip *v, struct vip_addr *a)
+void
+vip_take_in_no_more(struct vip_addr *a)
 {
     if (!a->local)
         return;
     a->local = false;
-    netlink_local_del(&v->nl, &a->addr, NULL);
-    keeper_drop_local(v->keeper, a->slot);
+    netlink_local_del(&a->vip->nl, &a->addr, NULL);
+    keeper_drop_local(a->vip->keeper, a->slot);
 }
 
 /* What a process of ours left behind that had no time to remove it, and should not be there. */
@@ -189,6 +148,56 @@ settle_one(struct vip *v, struct vip_addr *a, bool fit, const char *why)
         carry(v, a);
 }
 
+static void
+settle_route(struct vip *v, bool fit, const char *why)
+{
+    for (unsigned i = 0; i < v->n; i++)
+        if (v->v[i]->mode == VIP_ROUTE) {
+            vip_take_in(v->v[i]);
+            settle_one(v, v->v[i], fit, why);
+        }
+}
+
+static void
+settle_shares(struct vip *v)
+{
+    mc_ns due = MC_NEVER_NS;
+
+    for (unsigned i = 0; i < v->n; i++) {
+        struct vip_addr *a = v->v[i];
+        mc_ns next;
+
+        if (a->share.assign == NULL)
+            continue;
+        settle_one(v, a, vip_share_wants(a, &due), "another member's");
+        vip_share_settled(a);
+        next = vip_share_run(a);
+        due = next < due ? next : due;
+    }
+    if (due != MC_NEVER_NS)
+        loop_timer_set(v->node->loop, &v->share_timer, due);
+}
+
+/* What the keeper took while this thread did not run is carried again, if it still should be.  To
+ * be known before anything is announced. */
+static bool
+note_taken(struct vip *v)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < v->n; i++) {
+        struct vip_addr *a = v->v[i];
+
+        if (!keeper_took(v->keeper, a->slot))
+            continue;
+        a->n_taken++;
+        any = true;
+        set_state(a, VIP_AWAY, "removed by the keeper: this balancer was stopped or hung");
+        vip_share_slept(a);
+    }
+    return any;
+}
+
 void
 vip_settle(struct node *n)
 {
@@ -198,32 +207,32 @@ vip_settle(struct node *n)
 
     if (v == NULL || !v->started)
         return;
+    note_taken(v);
     fit = fit_now(n, &why);
-    for (unsigned i = 0; i < v->n; i++)
-        take_in(v, &v->v[i]);
-    for (unsigned i = 0; i < v->n; i++)
-        settle_one(v, &v->v[i], fit, why.p != NULL ? why.p : "");
+    settle_route(v, fit, why.p != NULL ? why.p : "");
+    settle_shares(v);
     buf_free(&why);
 }
 
-/* What the keeper took while this thread did not run is carried again, if it still should be. */
+static void
+on_share_timer(struct timer *t)
+{
+    vip_settle(container_of(t, struct vip, share_timer)->node);
+}
+
+static void
+on_settle_task(struct task *t)
+{
+    vip_settle(container_of(t, struct vip, settle_task)->node);
+}
+
 static void
 on_tick(struct timer *t)
 {
     struct vip *v = container_of(t, struct vip, tick_timer);
-    bool took = false;
 
     v->keeper_alive = keeper_tick(v->keeper);
-    for (unsigned i = 0; i < v->n; i++) {
-        struct vip_addr *a = &v->v[i];
-
-        if (!keeper_took(v->keeper, a->slot))
-            continue;
-        a->n_taken++;
-        took = true;
-        set_state(a, VIP_AWAY, "removed by the keeper: this balancer was stopped or hung");
-    }
-    if (took)
+    if (note_taken(v))
         vip_settle(v->node);
     loop_timer_set(v->node->loop, t, loop_now(v->node->loop) + keeper_tick_every(v->keeper));
 }
@@ -247,8 +256,10 @@ on_check(struct timer *t)
 {
     struct vip *v = container_of(t, struct vip, check_timer);
 
-    for (unsigned i = 0; i < v->n; i++)
-        check_carried(v, &v->v[i]);
+    for (unsigned i = 0; i < v->n; i++) {
+        check_carried(v, v->v[i]);
+        vip_share_check(v->v[i]);
+    }
     vip_settle(v->node);
     loop_timer_set(v->node->loop, t, loop_now(v->node->loop) + CHECK_NS);
 }
@@ -257,10 +268,12 @@ on_check(struct timer *t)
  */
 
 static void
-addr_fini(struct vip_addr *a)
+addr_free(struct vip_addr *a)
 {
+    vip_share_close(a);
     free(a->name);
     free(a->interface);
+    free(a);
 }
 
 static unsigned
@@ -270,7 +283,7 @@ free_slot(const struct vip *v)
     unsigned slot = 0;
 
     for (unsigned i = 0; i < v->n; i++)
-        used[v->v[i].slot] = true;
+        used[v->v[i]->slot] = true;
     while (used[slot])
         slot++;
     MC_ASSERT(slot < KEEPER_SLOTS);
@@ -280,21 +293,23 @@ free_slot(const struct vip *v)
 static void
 add_addr(struct vip *v, const struct vip_conf *c, const struct addr_net *addr)
 {
-    struct vip_addr *a;
+    struct vip_addr *a = mc_alloc(sizeof(*a));
 
-    v->v = mc_realloc(v->v, (v->n + 1) * sizeof(*v->v));
-    a = &v->v[v->n];
     *a = (struct vip_addr){
+        .vip = v,
         .name = mc_strdup(c->name),
         .interface = mc_strdup(c->interface),
         .addr = *addr,
         .slot = free_slot(v),
         .mode = c->mode,
+        .return_after_ns = c->return_after_ns,
         .why = "starting",
         .since_wall_ns = units_wall_ns(),
+        .share.fd = -1,
     };
     addr_ip_text(&addr->base, a->text);
-    v->n++;
+    v->v = mc_realloc(v->v, (v->n + 1) * sizeof(struct vip_addr *));
+    v->v[v->n++] = a;
 }
 
 static bool
@@ -303,7 +318,8 @@ is_in_section(const struct vip_addr *a, const struct vip_conf *c)
     for (unsigned i = 0; i < c->n_addrs; i++)
         if (addr_eq(&a->addr.base, &c->addrs[i].base) &&
             a->addr.prefix_bits == c->addrs[i].prefix_bits && a->mode == c->mode &&
-            strcmp(a->interface, c->interface) == 0 && strcmp(a->name, c->name) == 0)
+            a->return_after_ns == c->return_after_ns && strcmp(a->interface, c->interface) == 0 &&
+            strcmp(a->name, c->name) == 0)
             return true;
     return false;
 }
@@ -321,7 +337,7 @@ static bool
 has_addr(const struct vip *v, const struct vip_conf *c, const struct addr_net *addr)
 {
     for (unsigned i = 0; i < v->n; i++)
-        if (addr_eq(&v->v[i].addr.base, &addr->base) && is_in_section(&v->v[i], c))
+        if (addr_eq(&v->v[i]->addr.base, &addr->base) && is_in_section(v->v[i], c))
             return true;
     return false;
 }
@@ -333,15 +349,15 @@ follow_conf(struct vip *v, const struct conf *c)
     unsigned kept = 0;
 
     for (unsigned i = 0; i < v->n; i++) {
-        struct vip_addr *a = &v->v[i];
+        struct vip_addr *a = v->v[i];
 
         if (is_in_conf(a, c)) {
-            v->v[kept++] = *a;
+            v->v[kept++] = a;
             continue;
         }
         put_away(v, a, "not configured any more");
-        take_in_no_more(v, a);
-        addr_fini(a);
+        vip_take_in_no_more(a);
+        addr_free(a);
     }
     v->n = kept;
     for (unsigned i = 0; i < c->n_vips; i++)
@@ -356,6 +372,7 @@ vip_reloaded(struct node *n)
     if (n->vip == NULL)
         return;
     follow_conf(n->vip, n->conf);
+    vip_share_open(n->vip);
     vip_settle(n);
 }
 
@@ -368,6 +385,15 @@ vip_busy(struct node *n, bool busy)
 
 /* --- life --------------------------------------------------------------------------------------
  */
+
+static bool
+any_shared(const struct conf *c)
+{
+    for (unsigned i = 0; i < c->n_vips; i++)
+        if (c->vips[i].mode == VIP_CLUSTER)
+            return true;
+    return false;
+}
 
 enum mc_err
 vip_open(struct node *n, struct errbuf *e)
@@ -382,10 +408,14 @@ vip_open(struct node *n, struct errbuf *e)
         return MC_ENOTSUP;
     }
     privs_keep(&n->privs, CAP_NET_ADMIN);
+    if (any_shared(n->conf))
+        privs_keep(&n->privs, CAP_NET_RAW); /* to announce addresses by ARP and NDP */
     v = mc_alloc(sizeof(*v));
     v->node = n;
     v->tick_timer.fn = on_tick;
     v->check_timer.fn = on_check;
+    v->share_timer.fn = on_share_timer;
+    v->settle_task.fn = on_settle_task;
     rv = netlink_open(&v->nl, e);
     if (rv != MC_OK) {
         free(v);
@@ -411,9 +441,10 @@ vip_start(struct node *n)
     if (v == NULL)
         return;
     v->started = true;
+    vip_share_open(v);
     if (!fit_now(n, NULL))
         for (unsigned i = 0; i < v->n; i++)
-            sweep(v, &v->v[i]);
+            sweep(v, v->v[i]);
     on_tick(&v->tick_timer);
     on_check(&v->check_timer);
 }
@@ -426,10 +457,12 @@ end(struct node *n)
     n->vip = NULL;
     loop_timer_clear(n->loop, &v->tick_timer);
     loop_timer_clear(n->loop, &v->check_timer);
+    loop_timer_clear(n->loop, &v->share_timer);
+    loop_undefer(n->loop, &v->settle_task);
     keeper_stop(&v->keeper);
     netlink_close(&v->nl);
     for (unsigned i = 0; i < v->n; i++)
-        addr_fini(&v->v[i]);
+        addr_free(v->v[i]);
     free(v->v);
     free(v);
 }
@@ -449,9 +482,9 @@ vip_stop(struct node *n)
     if (v == NULL)
         return;
     for (unsigned i = 0; i < v->n; i++) {
-        if (v->v[i].state == VIP_CARRIED)
-            put_away(v, &v->v[i], "ended");
-        take_in_no_more(v, &v->v[i]);
+        if (v->v[i]->state == VIP_CARRIED)
+            put_away(v, v->v[i], "ended");
+        vip_take_in_no_more(v->v[i]);
     }
     end(n);
 }
@@ -462,10 +495,18 @@ vip_stop(struct node *n)
 static json_t *
 one_view(const struct vip_addr *a)
 {
-    return json_pack("{s:o, s:s, s:i, s:o, s:s, s:s, s:o}", "vip", view_text(a->name), "address",
-                     a->text, "prefix", (int)a->addr.prefix_bits, "interface",
-                     view_text(a->interface), "state", state_texts[a->state], "why", a->why,
-                     "since", view_wall_time(a->since_wall_ns));
+    char share[160];
+    json_t *j;
+
+    vip_share_why(a, share);
+    j = json_pack("{s:o, s:s, s:i, s:o, s:s, s:s, s:o}", "vip", view_text(a->name), "address",
+                  a->text, "prefix", (int)a->addr.prefix_bits, "interface", view_text(a->interface),
+                  "state", state_texts[a->state], "why", a->why, "since",
+                  view_wall_time(a->since_wall_ns));
+    json_object_set_new(j, "mode", json_string(a->mode == VIP_ROUTE ? "route" : "cluster"));
+    if (share[0] != '\0')
+        json_object_set_new(j, "why", json_string(share));
+    return j;
 }
 
 json_t *
@@ -474,7 +515,7 @@ vip_view(const struct node *n)
     json_t *list = json_array();
 
     for (unsigned i = 0; n->vip != NULL && i < n->vip->n; i++)
-        json_array_append_new(list, one_view(&n->vip->v[i]));
+        json_array_append_new(list, one_view(n->vip->v[i]));
     return json_pack("{s:o, s:b}", "vips", list, "keeper",
                      (int)(n->vip != NULL && n->vip->keeper_alive));
 }
@@ -485,14 +526,20 @@ metric(const struct vip *v, struct buf *b, const char *name, const char *kind, c
 {
     buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
     for (unsigned i = 0; i < v->n; i++)
-        buf_printf(b, "%s{vip=\"%s\",address=\"%s\"} %llu\n", name, v->v[i].name, v->v[i].text,
-                   (unsigned long long)value(&v->v[i]));
+        buf_printf(b, "%s{vip=\"%s\",address=\"%s\"} %llu\n", name, v->v[i]->name, v->v[i]->text,
+                   (unsigned long long)value(v->v[i]));
 }
 
 static uint64_t
 is_carried(const struct vip_addr *a)
 {
     return a->state == VIP_CARRIED;
+}
+
+static uint64_t
+conflicts(const struct vip_addr *a)
+{
+    return a->share.n_conflicts;
 }
 
 static uint64_t
@@ -520,6 +567,8 @@ vip_metrics(const struct node *n, struct buf *b)
            times_carried);
     metric(v, b, "meercat_vip_taken_total", "counter",
            "times that the keeper removed it since the balancer was stopped or hung", times_taken);
+    metric(v, b, "meercat_vip_conflicts_total", "counter",
+           "announcements by others of what this balancer carries", conflicts);
     buf_printf(b,
                "# HELP meercat_vip_keeper 1 while the process is there that removes addresses\n"
                "# TYPE meercat_vip_keeper gauge\nmeercat_vip_keeper %d\n",

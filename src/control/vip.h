@@ -26,6 +26,9 @@ enum mc_err vip_open(struct node *, struct errbuf *);
 void vip_start(struct node *);
 /* Another configuration is in force. */
 void vip_reloaded(struct node *);
+/* A faster voice than the membership says that a member is lost, or that it is not: its addresses
+ * are given to others at once. */
+void vip_member_lost(struct node *, uint64_t member, bool lost);
 /* Carries what it should and removes what it should not, now. */
 void vip_settle(struct node *);
 /* The balancer is about to be busy on this thread for longer than usual, or is done with it. */
@@ -35,6 +38,10 @@ void vip_busy(struct node *, bool);
 void vip_hand_over(struct node *);
 /* Removes what is carried; the keeper ends. */
 void vip_stop(struct node *);
+
+/* --- for member.c: who is alive besides us, and what one says of an address --- */
+void vip_members(struct node *, const uint64_t *others, unsigned n);
+void vip_hear(struct node *, uint64_t member, uint64_t key, const void *value, size_t n);
 
 /* {"vips": [...], "keeper": bool}; empty without. */
 json_t *vip_view(const struct node *);

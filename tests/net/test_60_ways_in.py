@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from instruments.client import fetch
+from instruments.cluster import Cluster
 from instruments.meercat import BINARY
 from instruments.netns import ENDS_WITH_US, Netns
 from instruments.routing import Bird, Keepalived, Probe
@@ -50,7 +52,7 @@ class Site:
 
     def balancer(self, i, vip=None, **more):
         with self.hosts[i]:
-            c = self.lab.conf(self.origins[i], listen={"bind": [f"*:{PORT}"]}, node=f"lb{i + 1}", drain_timeout="1s",
+            c = self.lab.conf(self.origins[i], listen={"bind": [f"*:{PORT}", f"[::]:{PORT}"]}, node=f"lb{i + 1}", drain_timeout="1s",
                               **more)
             c.port = PORT
             if vip:
@@ -99,7 +101,7 @@ def lose(site, i, how):
     elif how == "stop":
         lb.signal(signal.SIGSTOP)
     elif how == "unfit":
-        lb.cli("maint", "app/s1")
+        lb.cli("withdraw")
     return since
 
 
@@ -109,7 +111,7 @@ def regain(site, i, how):
     elif how == "stop":
         site.lbs[i].signal(signal.SIGCONT)
     elif how == "unfit":
-        site.lbs[i].cli("ready", "app/s1")
+        site.lbs[i].cli("resume")
 
 
 # --- BGP and ECMP ---------------------------------------------------------------------------------
@@ -210,6 +212,111 @@ def test_vrrp_goes_where_a_balancer_is_fit(lab, net, measured, advert, how, at_m
             regain(site, first, how)
     finally:
         probe.__exit__()
+
+
+# --- the built-in VIP -----------------------------------------------------------------------------
+
+V6 = "2001:db8::10"
+
+
+def shared(lab, net, n=3, return_after="2s", addresses=(VIP,)):
+    site = Site(lab, net, routed=False, n=n)
+    key = Cluster.write_key(lab, None)
+    for i, h in enumerate(site.hosts):
+        site.balancer(i, vip={"address": list(addresses), "mode": "cluster", "interface": "eth0",
+                              "return_after": return_after},
+                      cluster={"bind": f"{h.address}:7707", "key_file": key,
+                               "join": [f"{o.address}:7707" for o in site.hosts if o is not h]})
+    wait_until(lambda: len(carriers(site)) == 1, 30, "one has the address")
+    return site
+
+
+@pytest.mark.parametrize("how, at_most", [("cut", 20), ("unfit", 10), ("kill", 20), ("stop", 20)])
+def test_a_member_carries_the_address_and_another_when_it_is_lost(lab, net, measured, how, at_most):
+    site = shared(lab, net)
+    first = carriers(site)[0]
+    probe = site.probe()
+    try:
+        since = lose(site, first, how)
+        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
+        gap, bad = probe.gap(since)
+        measured(f"built in, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < at_most
+        if how != "cut":
+            wait_until(lambda: first not in carriers(site), 5, "the first has lost it")
+        if how == "kill":
+            return
+        since = time.monotonic()
+        regain(site, first, how)
+        wait_until(lambda: all(set(Cluster.members(lb).values()) == {"alive"} for lb in site.lbs), 30, "all are alive")
+        time.sleep(3)  # what comes of return-after, if that one is the owner
+        wait_until(lambda: len(carriers(site)) == 1, 10, "one has it")
+        gap, bad = probe.gap(since)
+        measured(f"built in, back after {how}: {bad} attempts went wrong until {gap * 1000:.0f} ms later")
+    finally:
+        probe.__exit__()
+
+
+def test_one_that_ends_gives_the_address_to_another_first(lab, net, measured):
+    site = shared(lab, net)
+    first = carriers(site)[0]
+    site.lbs[first].conf.top["leave_grace"] = "1s"
+    site.lbs[first].write_conf(site.lbs[first].conf)
+    site.lbs[first].cli("reload")
+    probe = site.probe()
+    try:
+        since = time.monotonic()
+        site.lbs[first].signal(signal.SIGTERM)
+        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
+        gap, bad = probe.gap(since)
+        measured(f"built in, SIGTERM: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < 5
+    finally:
+        probe.__exit__()
+
+
+def test_several_addresses_are_on_several_members(lab, net):
+    many = [f"192.0.2.{i}" for i in range(10, 34)]
+    site = shared(lab, net, addresses=many)
+
+    def where():
+        return [sorted(v["address"] for v in lb.cli_json("vips")["vips"] if v["state"] == "carried") for lb in site.lbs]
+    wait_until(lambda: sorted(sum(where(), [])) == sorted(many), 20, "each is on one member")
+    wait_until(lambda: all(where()), 20, "none of them has all")
+
+
+def test_without_sight_of_each_other_one_of_two_yields(lab, net, measured):
+    """The members do not hear each other, but both hear ARP."""
+    site = shared(lab, net, n=2)
+    for h in site.hosts:
+        with h:
+            subprocess.run(["nft", "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; }; "
+                            "add rule inet deaf in meta l4proto { tcp, udp } th dport 7707 drop"], check=True)
+    wait_until(lambda: all("dead" in Cluster.members(lb).values() for lb in site.lbs), 30, "both think to be alone")
+    wait_until(lambda: len(carriers(site)) == 1, 20, "one has it")
+    time.sleep(3)
+    owners = [carriers(site) for _ in range(20)]
+    assert all(o == owners[0] for o in owners), owners
+
+
+def test_an_ipv6_address_moves(lab, net):
+    site = shared(lab, net, addresses=[VIP, V6])
+    for i, h in enumerate(site.hosts):
+        h.ip(f"addr add 2001:db8::{i + 1}/64 dev eth0 nodad")
+    site.client.ip("addr add 2001:db8::99/64 dev eth0 nodad")
+    with site.client:
+        wait_until(lambda: fetch((V6, PORT), "/").status == 200, 20)
+    at = [i for i, lb in enumerate(site.lbs)
+          if V6 in [v["address"] for v in lb.cli_json("vips")["vips"] if v["state"] == "carried"]]
+    assert len(at) == 1
+    site.lbs[at[0]].cli("withdraw")
+    with site.client:
+        def other():
+            try:
+                return fetch((V6, PORT), "/").status == 200
+            except (OSError, AssertionError):
+                return False
+        wait_until(other, 20, "it is served by another")
 
 
 def test_examples_are_read_as_they_are(tmp_path):
