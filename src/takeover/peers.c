@@ -435,9 +435,10 @@ peers_owner(const struct peers *p, struct life owner, uint32_t epoch)
         return OWNER_ALIVE;
     if (!l)
         return OWNER_STALE;
-    /* Without a lease of our own we may be the one that is cut off, and give nothing away: that is
-     * what our own flag FENCED promises to those that let us go for it. */
-    if ((l->alive && !(l->flags & LIFE_FENCED)) || !p->held)
+    /* Without a lease of our own, or as long as it is not clear whether all others are silent or we
+     * are cut off, we give nothing away: that is what our own flag FENCED promises to those that
+     * let us go for it. */
+    if ((l->alive && !(l->flags & LIFE_FENCED)) || !p->held || (p->alone && p->n_choices > 0))
         return OWNER_ALIVE;
     for (unsigned i = 0; i < l->n_holders; i++)
         if (l->holder[i].id == p->conf.self.id && l->holder[i].epoch == epoch)

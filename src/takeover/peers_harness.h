@@ -409,7 +409,7 @@ hear_answer(struct node *n, unsigned from, const struct mail *m)
 {
     struct given *g = given_of(&n->w->node[from], n->life);
 
-    if (life_eq(n->w->node[from].life, m->u.talk.who) && m->u.talk.n_told > g->n_told)
+    if (runs(n->w, m->u.talk.who) && m->u.talk.n_told > g->n_told)
         g->n_told = m->u.talk.n_told;
     peers_resynced(n->p, m->u.talk.who, m->u.talk.nonce, m->u.talk.seq, n->w->mesh.now);
 }

@@ -13,15 +13,22 @@
 /* --- words --------------------------------------------------------------------------------------
  */
 
-/* It does not find us dead before; 0: it does not say so. */
+/* It does not find us dead before; 0: long ago. */
 static mc_ns
-grant_of(const struct peers *p, const struct peer *l)
+hearing_of(const struct peers *p, const struct peer *l)
 {
     uint64_t echo = l->word.echo;
 
-    if (l->owes || l->word.taken || echo == 0 || echo < p->floor || echo + PEERS_SENT_MAX <= p->seq)
+    if (echo == 0 || echo + PEERS_SENT_MAX <= p->seq)
         return 0;
     return p->sent_at[echo % PEERS_SENT_MAX] + p->conf.dead_ns - p->conf.margin_ns;
+}
+
+/* Until then it gives nothing away; 0: it does not say so. */
+static mc_ns
+grant_of(const struct peers *p, const struct peer *l)
+{
+    return l->owes || l->word.taken || l->word.echo < p->floor ? 0 : hearing_of(p, l);
 }
 
 static bool
@@ -77,6 +84,13 @@ peers_witness(struct peers *p, mc_ns now)
     peers_settle(p, now);
 }
 
+/* It says that it is cut off, and does not hear us. */
+static bool
+is_deaf(const struct peers *p, const struct peer *l, mc_ns now)
+{
+    return (l->flags & (LIFE_FENCED | LIFE_ALONE)) && hearing_of(p, l) <= now + p->conf.margin_ns;
+}
+
 /* It is silent, or cut off; but is it us that hear nothing?  When a cable is pulled all fall silent
  * within a beat: somebody must have been heard later than that. */
 static bool
@@ -88,7 +102,7 @@ may_let_go(const struct peers *p, const struct peer *but, mc_ns now)
         const struct peer *l = &p->peer[i];
 
         if (l != but && peers_is_fresh(p, l, now) && now >= l->met_at + STEADY * p->conf.beat_ns &&
-            (but->flags & (LIFE_FENCED | LIFE_ALONE) ||
+            (is_deaf(p, but, now) ||
              l->heard_at > but->heard_at + p->conf.beat_ns + p->conf.beat_ns / 2))
             return true;
     }
@@ -176,12 +190,11 @@ has_consented(const struct choice *c, const struct peer *l)
     return c->dropped && l->word.echo >= c->dropped_seq;
 }
 
-/* It will not come to give anything away: as far as anybody knows it is dead; or it says that it
- * is cut off. */
+/* It will not come to give anything away: as far as anybody knows it is dead, or it is cut off. */
 static bool
 is_out(const struct peers *p, const struct peer *l, mc_ns now)
 {
-    return !peers_is_fresh(p, l, now) || (l->flags & (LIFE_FENCED | LIFE_ALONE));
+    return !peers_is_fresh(p, l, now) || is_deaf(p, l, now);
 }
 
 /* Before it was out it may have given something away, without our hearing of it: it lived when its
@@ -198,7 +211,7 @@ look_at_choice(struct peers *p, struct choice *c, mc_ns now)
     const struct peer *l = peers_find(p, c->who);
     mc_ns grant = grant_of(p, l);
 
-    if (grant >= now)
+    if (grant >= now && !p->fenced)
         c->licensed = false;
     if (l->owes)
         return; /* it has to be asked first */

@@ -139,12 +139,12 @@ replica_snd_next(const struct replica *r)
 const uint8_t *
 replica_said(const struct replica *r, unsigned request)
 {
-    const uint8_t *p = r->said.p;
+    size_t at = 0;
 
     MC_ASSERT(request < r->n_requests);
     for (unsigned i = 0; i < request; i++)
-        p += r->request[i].n_said;
-    return p;
+        at += r->request[i].n_said;
+    return r->said.p ? r->said.p + at : NULL;
 }
 
 /* --- requests -----------------------------------------------------------------------------------
@@ -269,6 +269,8 @@ on_head(struct replica *r, const struct wire_frame *f, size_t most, bool *kept)
 
     if (!q || q->head_whole)
         return REPLICA_F_ORDER;
+    if (f->u.head.bytes.n == 0)
+        return REPLICA_F_RANGE;
     *kept = make_room(r, f->u.head.bytes.n, most);
     if (!*kept)
         return REPLICA_F_NONE;

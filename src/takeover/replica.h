@@ -65,7 +65,7 @@ struct replica {
     bool bare, handed_over;
 };
 
-/* Where the n bytes of its response that are kept begin. */
+/* Where the bytes of its response that are kept begin; NULL: none are, of any. */
 const uint8_t *replica_said(const struct replica *, unsigned request);
 
 /* The frames that make it: OPEN, IN, and REQ, SENT, HEAD, OUT, DONE of each request; or OPEN and
@@ -135,7 +135,7 @@ struct replica_plan {
     uint64_t in_pos;            /* reception goes on here */
     uint64_t in_from; /* the kept bytes from here to in_pos are to be read (again): first those of
                          the steps, in their order, then what may be more */
-    unsigned n_steps; /* 0: idle, or in the middle of a head */
+    unsigned n_steps; /* of the last so many requests; 0: idle, or in the middle of a head */
     struct replica_step step[REPLICA_REQUESTS_MAX];
 };
 

@@ -76,7 +76,8 @@ check_seq(const struct replica *r, uint32_t seq)
 static bool
 is_logged(const struct replica_request *q)
 {
-    return q->out_end != REPLICA_POS_NONE && q->out_end - q->out_start == q->n_said;
+    return q->n_said > 0 && q->out_end != REPLICA_POS_NONE &&
+           q->out_end - q->out_start == q->n_said;
 }
 
 /* The client has n bytes of a response that is to be fetched again. */

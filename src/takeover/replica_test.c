@@ -609,6 +609,8 @@ faulty(void)
         REPLICA_F_ORDER);
     assert_int_equal(apply((struct wire_frame){.kind = WIRE_OUT, .u.out = {str("x")}}),
                      REPLICA_F_ORDER);
+    assert_int_equal(apply((struct wire_frame){.kind = WIRE_HEAD, .u.head = {true, str("")}}),
+                     REPLICA_F_RANGE);
     head(HEAD_A, true);
     assert_int_equal(apply((struct wire_frame){.kind = WIRE_HEAD, .u.head = {true, str("x")}}),
                      REPLICA_F_ORDER);
