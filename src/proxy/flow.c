@@ -15,6 +15,7 @@
 #include "takeover/repair.h"
 #include "takeover/takeover.h"
 
+#define LOOKS 4
 #define LEAVE_NS                                                                    \
     (5 * MC_MS) /* while draining: how soon it is seen that a client has everything \
                  */
@@ -316,14 +317,17 @@ flow_may_leave(const struct flow *f)
     return !f->bare && !f->closing && f->replay == NULL && link_has_holder(f->flows->link);
 }
 
-/* Nothing of a request is here, and its client has all that was said. */
+/* Nothing of a request is here.  Its client may lack a part of the last response, or it has it, and
+ * its word already goes elsewhere: whoever adopts it will see.  Only where that response cannot be
+ * fetched again it is waited for, and not for long. */
 static bool
-rests(const struct flow *f)
+rests(struct flow *f)
 {
     const struct conn *c = f->conn;
 
-    return c->state == CONN_IDLE && c->txn == NULL && c->in == NULL && f->gate.ticket == 0 &&
-           untaken_bytes(&c->stream) == 0;
+    if (c->state != CONN_IDLE || c->txn != NULL || c->in != NULL || f->gate.ticket != 0)
+        return false;
+    return f->request.repeatable || untaken_bytes(&c->stream) == 0 || ++f->looks > LOOKS;
 }
 
 /* What comes in from now on is not acknowledged, and comes again where the client is served then.

@@ -59,6 +59,7 @@ struct flow {
     uint64_t tell_ticket;  /* its request waits to be sent */
     uint64_t leave_ticket; /* of HANDOVER */
 
+    uint8_t looks; /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
     bool ended;   /* the present response is whole */
     bool logging; /* and is told byte by byte */
