@@ -198,20 +198,15 @@ end_interims(struct flow *f, const struct replica_step *s)
 }
 
 bool
-replay_begin(struct flow *f, struct txn *t)
+replay_tell(struct flow *f, bool repeatable)
 {
     struct replay *r = f->replay;
     const struct replica_step *s = next_step(r);
-    const bool refused = s != NULL && s->what == REPLICA_REFUSE;
 
     if (s == NULL)
-        return true;
-    flow_tell_request(f, out_start(r), (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0);
-    r->step++;
-    if (refused) {
-        refuse(f, t);
         return false;
-    }
+    flow_tell_request(f, out_start(r), repeatable);
+    r->step++;
     stat_add(&f->flows->stats.replayed, 1);
     if (s->head.n == 0)
         return true;
@@ -222,6 +217,17 @@ replay_begin(struct flow *f, struct txn *t)
     if (!s->head_whole)
         end_interims(f, s);
     return true;
+}
+
+bool
+replay_begin(struct flow *f, struct txn *t, bool repeatable)
+{
+    const struct replica_step *s = next_step(f->replay);
+
+    if (!replay_tell(f, repeatable) || s->what != REPLICA_REFUSE)
+        return true;
+    refuse(f, t);
+    return false;
 }
 
 /* --- the rest of a response

@@ -39,7 +39,9 @@ end_count(struct flow *f, uint32_t before)
 static void
 see_request(struct flow *f)
 {
-    if (!f->request.begun && !f->bare)
+    if (f->request.begun || f->bare)
+        return;
+    if (f->replay == NULL || !replay_tell(f, true))
         flow_tell_request(f, f->out_pos, true);
 }
 
@@ -210,7 +212,7 @@ flow_begin(struct conn *c, struct txn *t)
     struct flow *f = c->flow;
     const bool repeatable = (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0;
 
-    if (f->replay != NULL && !replay_begin(f, t))
+    if (f->replay != NULL && !replay_begin(f, t, repeatable))
         return;
     if (!f->bare && !f->request.begun)
         flow_tell_request(f, f->out_pos, repeatable);

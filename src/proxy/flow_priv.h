@@ -146,8 +146,10 @@ void flow_on_adopted(void *flows, struct adopted **);
 void replay_free(struct replay **);
 /* Bytes that came behind those that are still to be read again; true: they were taken. */
 bool replay_queue(struct flow *, const char *, size_t n);
-/* A request begins: the next of those that are read again?  False: it was answered here. */
-bool replay_begin(struct flow *, struct txn *);
+/* A request begins: tells it, when it is one of those that are read again. */
+bool replay_tell(struct flow *, bool repeatable);
+/* The same; false: it was answered here. */
+bool replay_begin(struct flow *, struct txn *, bool repeatable);
 /* Of the present response the client has a part: what is sent of it goes through these. */
 bool replay_is_skipping(const struct flow *);
 /* It is only interim responses: the head goes as it comes. */

@@ -437,6 +437,18 @@ hear_exactly(int fd, const char *text, size_t n)
         fail_msg("\"%.*s\" is not \"%.*s\"", (int)n, buf, (int)n, text);
 }
 
+/* The rest does not matter. */
+static void
+hear_end(int fd)
+{
+    char buf[4096];
+    ssize_t n;
+
+    while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+        ;
+    assert_int_equal(n, 0);
+}
+
 static void
 hear_reset(int fd)
 {
@@ -732,7 +744,7 @@ cut_anywhere(const char *request, const char *reply, const char *tail, unsigned 
             fail_msg("at %zu of %zu", j, n);
         hear_exactly(next, whole + j, n - j);
         say(next, GET);
-        hear(next, buf, sizeof(buf), "hello");
+        hear(next, buf, sizeof(buf), tail);
         close(next);
     }
     assert_int_equal(COUNT(&play.s, broken), 0);
@@ -921,6 +933,107 @@ a_new_holder_knows_as_much(void **state)
     finish();
 }
 
+/* --- tests: what is special --------------------------------------------------------------------
+ */
+
+static void
+responses_without_a_body_are_carried_on(void **state)
+{
+    cut_anywhere("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+                 "HTTP/1.1 200 OK\r\nContent-Length: 500\r\nETag: \"1\"\r\n\r\n", "\r\n\r\n",
+                 PROTECT_REQUESTS);
+    cut_anywhere(GET, "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n", "\r\n\r\n",
+                 PROTECT_REQUESTS);
+}
+
+static void
+answers_of_our_own_are_carried_on(void **state)
+{
+    char whole[4096];
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, "GET /a HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n");
+    hear(fd, whole, sizeof(whole), "request id: ");
+    n = (size_t)(strstr(whole, "request id: ") - whole); /* which is each balancer's own */
+    assert_memory_equal(whole, "HTTP/1.1 400 ", 13);
+    AWAIT(frames(WIRE_DONE) == 1);
+    next = die(fd, 20);
+    hear_exactly(next, whole + 20, n - 20);
+    hear_end(next);
+    close(next);
+    close(fd);
+    finish();
+}
+
+static void
+a_last_response_is_followed_by_the_end(void **state)
+{
+    char whole[4096];
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    n = hear(fd, whole, sizeof(whole), "hello");
+    assert_non_null(strstr(whole, "Connection: close"));
+    AWAIT(frames(WIRE_DONE) == 1);
+    for (size_t j = 1; j < n && frames(WIRE_CLOSE) == 0; j += 11) {
+        next = die(fd, j);
+        hear_exactly(next, whole + j, n - j);
+        hear_end(next);
+        close(next);
+    }
+    close(fd);
+    AWAIT(frames(WIRE_CLOSE) > 0);
+    finish();
+}
+
+static void
+an_expected_100_is_said_once(void **state)
+{
+    static const char head[] =
+        "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    char buf[4096];
+    size_t n;
+    int fd, next;
+
+    begin("HTTP/1.1 100 Continue\r\n\r\n", PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, head);
+    n = hear(fd, buf, sizeof(buf), "\r\n\r\n");
+    assert_memory_equal(buf, "HTTP/1.1 100 ", 13);
+    play.s.origin.reply = "HTTP/1.1 100 Continue\r\n\r\n" HELLO;
+    next = die(fd, 7);
+    hear_exactly(next, buf + 7, n - 7);
+    say(next, "body");
+    hear(next, buf, sizeof(buf), "hello");
+    assert_memory_equal(buf, "HTTP/1.1 200 ", 13);
+    close(next);
+    close(fd);
+    finish();
+}
+
+static void
+a_half_closed_connection_ends_as_ever(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    shutdown(fd, SHUT_WR);
+    hear_end(fd);
+    AWAIT(frames(WIRE_CLOSE) == 1 && COUNT(&play.s, active) == 0);
+    close(fd);
+    finish();
+}
+
 /* --- tests: giving up
  * ----------------------------------------------------------------------------- */
 
@@ -997,6 +1110,11 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(half_a_request_is_completed_elsewhere),
         cmocka_unit_test(pipelined_requests_are_carried_on),
         cmocka_unit_test(a_new_holder_knows_as_much),
+        cmocka_unit_test(responses_without_a_body_are_carried_on),
+        cmocka_unit_test(answers_of_our_own_are_carried_on),
+        cmocka_unit_test(a_last_response_is_followed_by_the_end),
+        cmocka_unit_test(an_expected_100_is_said_once),
+        cmocka_unit_test(a_half_closed_connection_ends_as_ever),
         cmocka_unit_test(what_others_have_taken_goes_without_a_word),
         cmocka_unit_test(a_drain_hands_over),
     };
