@@ -415,6 +415,40 @@ fit_line(const json_t *j)
            fit ? "" : answer_word(j, "unfit_because"));
 }
 
+/* Who could go on with our connections, and with whose we could; j: null without takeover. */
+static void
+takeover_line(const json_t *j)
+{
+    const json_t *peers = json_object_get(j, "peers"), *p;
+    bool lease = json_is_true(json_object_get(j, "lease"));
+    const char *between = "held by ";
+    size_t i;
+
+    if (!json_is_object(j))
+        return;
+    printf("takeover     ");
+    if (!lease)
+        printf("%ssilent: %s%s; ", table_colour(stdout, TABLE_BAD), answer_word(j, "why_not"),
+               table_colour(stdout, TABLE_PLAIN));
+    json_array_foreach(peers, i, p)
+    {
+        if (strcmp(answer_word(p, "role"), "holder") != 0)
+            continue;
+        printf("%s%s", between, answer_word(p, "name"));
+        between = ", ";
+    }
+    if (between[0] == 'h')
+        printf("%snobody holds our connections%s", table_colour(stdout, TABLE_BAD),
+               table_colour(stdout, TABLE_PLAIN));
+    json_array_foreach(peers, i, p)
+    {
+        if (answer_number(p, "flows_held") > 0)
+            printf("; %lld of %s held here", answer_number(p, "flows_held"),
+                   answer_word(p, "name"));
+    }
+    printf("\n");
+}
+
 static void
 status_text(const json_t *j)
 {
@@ -434,6 +468,7 @@ status_text(const json_t *j)
            table_colour(stdout, TABLE_PLAIN));
     fit_line(j);
     cluster_line(json_object_get(j, "cluster"));
+    takeover_line(json_object_get(j, "takeover"));
     printf("connections  %lld open, %lld so far, %lld refused\n", answer_number(j, "connections"),
            answer_number(counters, "connections"), answer_number(counters, "connections_refused"));
     printf("requests     %lld under way, %lld so far, %lld retried, %lld with 5xx\n",

@@ -14,6 +14,7 @@
 #include "control/learned.h"
 #include "control/member.h"
 #include "control/view.h"
+#include "control/takeover_metrics.h"
 #include "control/vip.h"
 
 #ifndef MEERCAT_VERSION
@@ -506,4 +507,5 @@ metrics_text(const struct node *n, struct buf *b)
     member_metrics(n, b);
     fit_metrics(n, b);
     vip_metrics(n, b);
+    takeover_metrics(n, b);
 }

@@ -542,6 +542,7 @@ start_workers(struct node *n, struct errbuf *e)
             .on_released = on_released,
             .on_drained = on_drained,
             .arg = n,
+            .takeover = n->takeover,
             .pipe = brains_pipe(fleet_brains(n->build.fleet), i),
         };
         enum mc_err rv;
