@@ -42,3 +42,18 @@ $(BENCH_DIR)/swim: bench/swim.c src/cluster/swim_harness.h $(SWIM_LIBS) bench/be
 	@echo "  LINK  $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -Isrc -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes \
 	    -Wno-unused-parameter $(CFLAGS) -o $@ $< -Wl,--start-group $(SWIM_LIBS) -Wl,--end-group -lm -pthread
+
+# What the guard costs: the figures of docs/high-availability.md; wants root.  make -f bench/bench.mk
+# guard-bench, after make.
+GUARD_LIBS := $(patsubst %,build/release/lib%.a,takeover cluster io base)
+
+.PHONY: guard-bench
+guard-bench: $(BENCH_DIR)/guard_server $(BENCH_DIR)/load
+	@bench/guard
+
+$(BENCH_DIR)/guard_server: bench/guard_server.c bench/tool.h $(GUARD_LIBS) bench/bench.mk
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -Isrc -Ibench -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes \
+	    -Wno-unused-parameter $(CFLAGS) -o $@ $< -Wl,--start-group $(GUARD_LIBS) -Wl,--end-group \
+	    $(shell pkg-config --libs libbpf libcap liburing libcrypto libssl libcares jansson) -lm -pthread
