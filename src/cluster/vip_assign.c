@@ -154,6 +154,13 @@ vip_assign_slept(struct vip_assign *v, mc_ns now)
     v->claim = VIP_FREE;
 }
 
+void
+vip_assign_inherit(struct vip_assign *v, mc_ns now)
+{
+    v->quiet_until_ns = now;
+    v->claim = VIP_HOLD;
+}
+
 static uint64_t
 score(const struct vip_assign *v, uint64_t id)
 {

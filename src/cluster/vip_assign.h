@@ -69,6 +69,8 @@ void vip_assign_hear(struct vip_assign *, uint64_t id, unsigned claim, unsigned 
 void vip_assign_set_level(struct vip_assign *, enum vip_rank level, mc_ns now);
 /* This process did not run for a while: what it knows is old.  It carries nothing. */
 void vip_assign_slept(struct vip_assign *, mc_ns now);
+/* The process before this one has left the address to it, carried. */
+void vip_assign_inherit(struct vip_assign *, mc_ns now);
 /* Another member announces the address: if the membership does not see it, one of the two yields.
  */
 void vip_assign_conflict(struct vip_assign *, uint64_t id, mc_ns now);

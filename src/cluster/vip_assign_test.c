@@ -411,6 +411,29 @@ of_two_that_do_not_see_each_other_one_yields(void **state)
     world_fini(&w);
 }
 
+/* An upgrade: another process of the same member. */
+static void
+an_heir_goes_on_where_it_was(void **state)
+{
+    struct world w;
+    unsigned first;
+
+    world_init(&w, 3, 1);
+    run(&w, 12 * MC_SEC);
+    first = the_carrier(&w);
+    w.longest_none = 0;
+    start(&w.node[first]);
+    vip_assign_inherit(w.node[first].v, w.mesh.now);
+    for (unsigned i = 0; i < 3; i++)
+        w.node[first].sees[i] = i != first;
+    set_members(&w.node[first]);
+    run(&w, 10 * MC_SEC);
+    assert_int_equal(the_carrier(&w), first);
+    assert_int_equal(w.most_carriers, 1);
+    assert_int_equal(w.longest_none, 0);
+    world_fini(&w);
+}
+
 static void
 who_is_seen_may_announce_it(void **state)
 {
@@ -561,6 +584,7 @@ main(void)
         cmocka_unit_test(a_slow_network_makes_no_second_carrier),
         cmocka_unit_test(when_nobody_is_fit_somebody_carries_it),
         cmocka_unit_test(of_two_that_do_not_see_each_other_one_yields),
+        cmocka_unit_test(an_heir_goes_on_where_it_was),
         cmocka_unit_test(who_is_seen_may_announce_it),
         cmocka_unit_test(nonsense_is_taken_for_nothing),
         cmocka_unit_test(changes_of_fitness_never_make_two_carriers),

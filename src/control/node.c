@@ -595,6 +595,7 @@ node_start(struct node *n, const struct node_options *o, struct buf *text)
         .options = *o,
         .started_wall_ns = units_wall_ns(),
         .wake_lock = PTHREAD_MUTEX_INITIALIZER,
+        .vip_news.lock = PTHREAD_MUTEX_INITIALIZER,
     };
     fit_open(&n->fit);
     rv = conf_load(o->conf_file, &n->conf, &faults);
@@ -665,6 +666,7 @@ node_stop(struct node *n)
     conf_free(&n->conf);
     tickets_close(n);
     fit_close(&n->fit);
+    pthread_mutex_destroy(&n->vip_news.lock);
     pthread_mutex_destroy(&n->wake_lock);
 }
 

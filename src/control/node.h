@@ -16,6 +16,7 @@
 #include "control/leave.h"
 #include "control/privs.h"
 #include "control/tickets.h"
+#include "control/vip.h"
 #include "io/dns.h"
 #include "io/loop.h"
 #include "proxy/worker.h"
@@ -65,8 +66,9 @@ struct node {
     struct node_reload reload;
     struct admin *admin;
     struct tickets tickets;
-    struct member *member;     /* NULL: this balancer is alone */
-    struct vip *vip;           /* NULL: it carries no addresses */
+    struct member *member; /* NULL: this balancer is alone */
+    struct vip *vip;       /* NULL: it carries no addresses */
+    struct vip_news vip_news;
     struct takeover *takeover; /* NULL: its connections are lost with it */
 };
 

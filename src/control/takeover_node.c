@@ -13,6 +13,7 @@
 #include "control/fit.h"
 #include "control/member_priv.h"
 #include "control/view.h"
+#include "control/vip.h"
 #include "takeover/takeover.h"
 
 /* --- what the configuration wants ---------------------------------------------------------------
@@ -76,6 +77,13 @@ on_fit(void *arg, bool fit, const char *why)
     fit_say(arg, FIT_FENCED, fit, why);
 }
 
+/* On the takeover's thread. */
+static void
+on_peer(void *arg, uint64_t id, bool alive)
+{
+    vip_member_lost(arg, id, !alive);
+}
+
 static void
 open_with(struct node *n, const struct ports *ports)
 {
@@ -93,6 +101,7 @@ open_with(struct node *n, const struct ports *ports)
         .replicas = c->replicas,
         .arg = n,
         .on_fit = on_fit,
+        .on_peer = on_peer,
     };
     struct errbuf e;
     char at[ADDR_TEXT];

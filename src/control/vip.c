@@ -123,17 +123,32 @@ vip_take_in_no_more(struct vip_addr *a)
     keeper_drop_local(a->vip->keeper, a->slot);
 }
 
-/* What a process of ours left behind that had no time to remove it, and should not be there. */
-static void
-sweep(struct vip *v, struct vip_addr *a)
+static bool
+left_behind(struct vip *v, const struct vip_addr *a)
 {
     unsigned ifindex = if_nametoindex(a->interface);
     enum netlink_owner owner;
 
-    if (ifindex != 0 && netlink_addr_owner(&v->nl, ifindex, &a->addr, &owner, NULL) == MC_OK &&
-        owner == NETLINK_OURS && netlink_addr_del(&v->nl, ifindex, &a->addr, NULL) == MC_OK)
+    return ifindex != 0 && netlink_addr_owner(&v->nl, ifindex, &a->addr, &owner, NULL) == MC_OK &&
+           owner == NETLINK_OURS;
+}
+
+/* What a process of ours left behind that had no time to remove it, and should not be there. */
+static void
+sweep(struct vip *v, const struct vip_addr *a)
+{
+    if (left_behind(v, a) &&
+        netlink_addr_del(&v->nl, if_nametoindex(a->interface), &a->addr, NULL) == MC_OK)
         log_warn("vip %s: %s on %s was left behind by an earlier process: removed", a->name,
                  a->text, a->interface);
+}
+
+/* In a cluster a process goes on with what the one before it carried, which has handed it over. */
+static void
+inherit(struct vip *v, struct vip_addr *a)
+{
+    if (a->mode == VIP_CLUSTER && left_behind(v, a))
+        carry(v, a);
 }
 
 /* --- all of them -------------------------------------------------------------------------------
@@ -208,6 +223,7 @@ vip_settle(struct node *n)
     if (v == NULL || !v->started)
         return;
     note_taken(v);
+    vip_share_hear_news(v);
     fit = fit_now(n, &why);
     settle_route(v, fit, why.p != NULL ? why.p : "");
     settle_shares(v);
@@ -441,10 +457,12 @@ vip_start(struct node *n)
     if (v == NULL)
         return;
     v->started = true;
-    vip_share_open(v);
-    if (!fit_now(n, NULL))
-        for (unsigned i = 0; i < v->n; i++)
+    for (unsigned i = 0; i < v->n; i++)
+        if (fit_now(n, NULL))
+            inherit(v, v->v[i]);
+        else
             sweep(v, v->v[i]);
+    vip_share_open(v);
     on_tick(&v->tick_timer);
     on_check(&v->check_timer);
 }

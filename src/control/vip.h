@@ -14,6 +14,9 @@
 #define MC_CONTROL_VIP_H
 
 #include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -26,8 +29,21 @@ enum mc_err vip_open(struct node *, struct errbuf *);
 void vip_start(struct node *);
 /* Another configuration is in force. */
 void vip_reloaded(struct node *);
-/* A faster voice than the membership says that a member is lost, or that it is not: its addresses
- * are given to others at once. */
+#define VIP_NEWS_MAX 64
+
+/* What a faster voice than the membership says of members, until the control thread has heard it.
+ */
+struct vip_news {
+    pthread_mutex_t lock;
+    unsigned n;
+    struct {
+        uint64_t member;
+        bool lost;
+    } v[VIP_NEWS_MAX];
+};
+
+/* That voice: a member is lost, or it is not; the addresses of a lost one are given to others at
+ * once.  Any thread, from node_start() to node_stop(). */
 void vip_member_lost(struct node *, uint64_t member, bool lost);
 /* Carries what it should and removes what it should not, now. */
 void vip_settle(struct node *);

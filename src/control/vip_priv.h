@@ -87,6 +87,8 @@ void vip_take_in_no_more(struct vip_addr *);
 
 /* --- vip_share.c --- */
 
+/* What vip_member_lost() has said. */
+void vip_share_hear_news(struct vip *);
 /* Of every address with mode = cluster that has none yet: its part in the cluster. */
 void vip_share_open(struct vip *);
 /* Takes back what was told. */

@@ -143,16 +143,37 @@ vip_members(struct node *n, const uint64_t *others, unsigned n_others)
         }
 }
 
+/* Of what was said of a member, the last counts.  One too many is the membership's to find. */
 void
 vip_member_lost(struct node *n, uint64_t member, bool lost)
 {
-    struct vip *v = n->vip;
+    struct vip_news *news = &n->vip_news;
+    unsigned i = 0;
 
-    for (unsigned i = 0; v != NULL && i < v->n; i++)
-        if (v->v[i]->share.assign != NULL) {
-            vip_assign_lost(v->v[i]->share.assign, member, lost);
-            loop_defer(n->loop, &v->settle_task);
-        }
+    pthread_mutex_lock(&news->lock);
+    while (i < news->n && news->v[i].member != member)
+        i++;
+    if (i < VIP_NEWS_MAX) {
+        news->v[i].member = member;
+        news->v[i].lost = lost;
+        news->n = i == news->n ? i + 1 : news->n;
+    }
+    pthread_mutex_unlock(&news->lock);
+    loop_wake(n->loop);
+}
+
+void
+vip_share_hear_news(struct vip *v)
+{
+    struct vip_news *news = &v->node->vip_news;
+
+    pthread_mutex_lock(&news->lock);
+    for (unsigned i = 0; i < news->n; i++)
+        for (unsigned k = 0; k < v->n; k++)
+            if (v->v[k]->share.assign != NULL)
+                vip_assign_lost(v->v[k]->share.assign, news->v[i].member, news->v[i].lost);
+    news->n = 0;
+    pthread_mutex_unlock(&news->lock);
 }
 
 /* --- the network -------------------------------------------------------------------------------
@@ -403,6 +424,8 @@ open_one(struct vip_addr *a)
     s->assign = vip_assign_new(&conf, now_of(a));
     vip_assign_members(s->assign, others, n, now_of(a));
     s->broken = !open_network(a);
+    if (a->state == VIP_CARRIED)
+        vip_assign_inherit(s->assign, now_of(a));
     read_again(a);
 }
 

@@ -39,6 +39,13 @@ ask_witness(void *arg)
 }
 
 static void
+tell_peer(struct takeover *t, uint64_t id, bool alive)
+{
+    if (t->on_peer != NULL)
+        t->on_peer(t->arg, id, alive);
+}
+
+static void
 on_life(void *arg, struct life who, bool alive)
 {
     struct takeover *t = arg;
@@ -53,6 +60,7 @@ on_life(void *arg, struct life who, bool alive)
         adopt_forget(t, who);
         dial_begin(m);
         log_info("takeover: peer %s is there", addr_text(&m->addr, at));
+        tell_peer(t, who.id, true);
         return;
     }
     adopt_probe(t, who);
@@ -62,6 +70,7 @@ on_life(void *arg, struct life who, bool alive)
     m->claims_told_ns = 0;
     dial_end(m);
     log_warn("takeover: peer %s is dead or cut off", addr_text(&m->addr, at));
+    tell_peer(t, who.id, false);
 }
 
 static void

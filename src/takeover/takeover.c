@@ -508,6 +508,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     t->magic = TAKEOVER_MAGIC;
     t->arg = c->arg;
     t->on_fit = c->on_fit;
+    t->on_peer = c->on_peer;
     list_init(&t->guests);
     pthread_mutex_init(&t->lock, NULL);
     t->roster.on_news = on_news;

@@ -52,6 +52,8 @@ struct takeover_conf {
     /* On the takeover's thread.  Not fit: this balancer hears neither a peer nor a witness, has
      * fenced itself and must attract no traffic. */
     void (*on_fit)(void *arg, bool fit, const char *why);
+    /* On the takeover's thread.  A peer's beats have ended, or are there (again).  May be NULL. */
+    void (*on_peer)(void *arg, uint64_t id, bool alive);
 };
 
 /* Another member, whether it lives or not: that is found out by its beats. */

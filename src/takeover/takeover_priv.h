@@ -91,6 +91,7 @@ struct takeover {
     unsigned n_interfaces;
     void *arg;
     void (*on_fit)(void *arg, bool fit, const char *why);
+    void (*on_peer)(void *arg, uint64_t id, bool alive);
     struct loop *loop;
     struct keyring *keys;
     struct guard *guard;

@@ -50,9 +50,9 @@ class Site:
             self.client = net.host("client")
             self.client.ip(f"route add {VIP}/32 dev eth0")
 
-    def balancer(self, i, vip=None, **more):
+    def balancer(self, i, vip=None, listen=None, **more):
         with self.hosts[i]:
-            c = self.lab.conf(self.origins[i], listen={"bind": [f"*:{PORT}", f"[::]:{PORT}"]}, node=f"lb{i + 1}", drain_timeout="1s",
+            c = self.lab.conf(self.origins[i], listen=dict({"bind": [f"*:{PORT}", f"[::]:{PORT}"]}, **(listen or {})), node=f"lb{i + 1}", drain_timeout="1s",
                               **more)
             c.port = PORT
             if vip:
@@ -219,12 +219,13 @@ def test_vrrp_goes_where_a_balancer_is_fit(lab, net, measured, advert, how, at_m
 V6 = "2001:db8::10"
 
 
-def shared(lab, net, n=3, return_after="2s", addresses=(VIP,)):
+def shared(lab, net, n=3, return_after="2s", addresses=(VIP,), takeover=False):
     site = Site(lab, net, routed=False, n=n)
     key = Cluster.write_key(lab, None)
     for i, h in enumerate(site.hosts):
-        site.balancer(i, vip={"address": list(addresses), "mode": "cluster", "interface": "eth0",
-                              "return_after": return_after},
+        site.balancer(i, listen={"takeover": {}} if takeover else {},
+                      vip={"address": list(addresses), "mode": "cluster", "interface": "eth0",
+                           "return_after": return_after},
                       cluster={"bind": f"{h.address}:7707", "key_file": key,
                                "join": [f"{o.address}:7707" for o in site.hosts if o is not h]})
     wait_until(lambda: len(carriers(site)) == 1, 30, "one has the address")
@@ -253,6 +254,27 @@ def test_a_member_carries_the_address_and_another_when_it_is_lost(lab, net, meas
         wait_until(lambda: len(carriers(site)) == 1, 10, "one has it")
         gap, bad = probe.gap(since)
         measured(f"built in, back after {how}: {bad} attempts went wrong until {gap * 1000:.0f} ms later")
+    finally:
+        probe.__exit__()
+
+
+@pytest.mark.parametrize("how, at_most", [("cut", 20), ("kill", 20), ("stop", 20)])
+def test_the_heart_beats_of_takeover_find_a_loss_sooner(lab, net, measured, how, at_most):
+    site = shared(lab, net, takeover=True)
+    if any("connections are lost with this balancer" in lb.stderr for lb in site.lbs):
+        pytest.skip("takeover is not possible here")
+    first = carriers(site)[0]
+    for lb in site.lbs:
+        wait_until(lambda: sum("peer" in x and "is there" in x for x in lb.lines) >= 2, 20, "both peers are there")
+    probe = site.probe()
+    try:
+        since = lose(site, first, how)
+        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
+        gap, bad = probe.gap(since)
+        measured(f"built in, with takeover, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
+        assert gap < at_most
+        if how == "stop":
+            regain(site, first, how)
     finally:
         probe.__exit__()
 
