@@ -84,11 +84,14 @@ peers_witness(struct peers *p, mc_ns now)
     peers_settle(p, now);
 }
 
-/* It says that it is cut off, and does not hear us. */
+/* It says that it is cut off, and does not hear us, though we beat. */
 static bool
 is_deaf(const struct peers *p, const struct peer *l, mc_ns now)
 {
-    return (l->flags & (LIFE_FENCED | LIFE_ALONE)) && hearing_of(p, l) <= now + p->conf.margin_ns;
+    uint64_t next = l->word.echo + 1;
+
+    return (l->flags & (LIFE_FENCED | LIFE_ALONE)) && hearing_of(p, l) <= now + p->conf.margin_ns &&
+           next <= p->seq && p->sent_at[next % PEERS_SENT_MAX] + 2 * p->conf.beat_ns <= now;
 }
 
 /* It is silent, or cut off; but is it us that hear nothing?  When a cable is pulled all fall silent
@@ -337,7 +340,7 @@ wants_more(const struct peers *p)
 static void
 choose_more(struct peers *p, mc_ns now)
 {
-    while (wants_more(p)) {
+    while (!p->fenced && wants_more(p)) {
         const struct peer *l = best_holder(p, now);
 
         if (!l)

@@ -2,6 +2,7 @@
 """TLS towards clients: versions, names, kinds of keys, sessions, client certificates, reload, ends."""
 
 import base64
+import contextlib
 import os
 import shutil
 import signal
@@ -231,6 +232,29 @@ def test_another_balancer_resumes(lab, pki, version):
     assert second.request().status == 200 and second.reused
     stranger = connect(alone, pki, ctx=ctx, session=first.session)
     assert stranger.request().status == 200 and not stranger.reused
+
+
+@pytest.mark.bound(60)
+@pytest.mark.parametrize("version", [V12, V13])
+@pytest.mark.parametrize("end", ["said", "reset", "killed"])
+def test_another_balancer_resumes_what_ended(lab, pki, version, end):
+    """What a client of TLS has of takeover: however its connection ended, the next one is cheap."""
+    c = Cluster(lab, 2, {"s1": lab.origin(ok("x")).address}, listen={"tls": {"certificate": [pki.a_ec]}})
+    ctx = context(pki, versions=(version, version))
+    first = connect(c[0], pki, ctx=ctx)
+    assert first.request(fields=[("Connection", "close")] if end == "said" else []).status == 200
+    session = first.session
+    if end == "said":
+        assert first.sock.recv(10) == b""
+    elif end == "reset":
+        first.rst()
+    else:
+        c.kill(0)
+        with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
+            assert first.sock.recv(10) == b""
+    second = connect(c[1], pki, ctx=ctx, session=session)
+    assert second.request().status == 200 and second.reused
+    assert handshakes(c[1], resumed="true") == 1
 
 
 # --- client certificates -----------------------------------------------------------------------------------------
