@@ -120,10 +120,11 @@ take_ask(struct guest *g, const struct wire_frame *f)
         answer_owner(g, q->ask, t->self); /* it sends us the packet, and we take the flow */
     else if (found.whose == REPLICA_FREE)
         answer_give(g, q->ask, &found);
-    else if (found.whose == REPLICA_ALIVE && peers_is_alive(t->peers, found.who))
-        answer_owner(g, q->ask, found.who);
-    else
+    else if (found.whose == REPLICA_UNKNOWN)
         answer_none(g, q->ask);
+    else if (peers_is_alive(t->peers, found.who))
+        answer_owner(g, q->ask, found.who);
+    /* else it is known, and not ours to give away just now: "none" would have it reset */
     return true;
 }
 

@@ -31,8 +31,9 @@
  * answer; without any witness it goes on.
  *
  * **What is guaranteed.**  While a holder gives away a flow, its owner has no valid lease; unless
- * the balancers are cut into sides that do not hear each other at all, and each goes on (hears
- * other peers, or a witness).  peers_test.c plays random faults against exactly this.
+ * the balancers are cut into sides of which one does not hear the other at all (a cut, or all beats
+ * lost for 80 ms), and each goes on (hears other peers, or a witness).  peers_test.c plays random
+ * faults against exactly this.
  */
 #ifndef MC_TAKEOVER_PEERS_H
 #define MC_TAKEOVER_PEERS_H

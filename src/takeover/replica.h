@@ -150,7 +150,7 @@ void replica_plan(const struct replica *, uint32_t client_ack, uint32_t client_s
 
 /* Zeros mean the defaults named. */
 struct replica_conf {
-    size_t flow_bytes;   /* 128 KiB: kept of a flow, input and output */
+    size_t flow_bytes;   /* 1280 KiB: kept of a flow; more than any owner keeps of it itself */
     size_t total_bytes;  /* 256 MiB: of all flows, their structs included */
     unsigned flows_max;  /* 262144 */
     unsigned lines_max;  /* 1024 */

@@ -76,7 +76,7 @@ struct replica_store {
 static void
 set_defaults(struct replica_conf *c)
 {
-    c->flow_bytes = c->flow_bytes ? c->flow_bytes : (size_t)128 << 10;
+    c->flow_bytes = c->flow_bytes ? c->flow_bytes : (size_t)1280 << 10;
     c->total_bytes = c->total_bytes ? c->total_bytes : (size_t)256 << 20;
     c->flows_max = c->flows_max ? c->flows_max : 262144;
     c->lines_max = c->lines_max ? c->lines_max : 1024;

@@ -46,7 +46,7 @@
 #define WIRE_LIVES_MAX   17         /* in a beat */
 #define WIRE_HOLDERS_MAX 3          /* of an owner */
 #define WIRE_BYTES_MAX   65536      /* in an IN, HEAD or OUT */
-#define WIRE_REPLICA_MAX (1u << 20) /* in a GIVE */
+#define WIRE_REPLICA_MAX (3u << 20) /* in a GIVE */
 #define WIRE_CLAIMS_MAX  256        /* in a CLAIMED */
 #define WIRE_PLACES_MAX  16         /* in a WHERE */
 #define WIRE_NETS_MAX    16         /* of a place */
