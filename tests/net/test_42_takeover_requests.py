@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What becomes of requests in flight when their balancer is killed."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from instruments.origin import chunked, ok
+from instruments.steady import body_of
+from instruments.vipcluster import HTTP, VIP, VipCluster
+from instruments.wait import wait_until
+
+pytestmark = pytest.mark.bound(90)
+
+LARGE = 400_000
+
+
+class Client:
+    """A connection of the client's host, and who serves it."""
+
+    def __init__(self, c, rcvbuf=None):
+        self.c = c
+        with c.client:
+            self.s = socket.socket()
+            if rcvbuf:
+                self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+            self.s.settimeout(30)
+            self.s.connect((VIP, HTTP))
+        self.port = self.s.getsockname()[1]
+        self.got = b""
+
+    def owner(self):
+        """The balancer that has the connection."""
+        local = f"{int.from_bytes(socket.inet_aton(VIP), 'little'):08X}:{HTTP:04X}"
+        remote = f"{int.from_bytes(socket.inet_aton(self.c.client.address), 'little'):08X}:{self.port:04X}"
+        for i, h in enumerate(self.c.hosts):
+            with h, open("/proc/thread-self/net/tcp") as f:
+                rows = [line.split() for line in f]
+            if any(r[1:3] == [local, remote] and r[3] == "01" for r in rows):
+                return i
+        raise AssertionError("nobody has the connection")
+
+    def send(self, text):
+        self.s.sendall(text.encode() if isinstance(text, str) else text)
+
+    def read(self, n):
+        """Until n bytes are there in all."""
+        while len(self.got) < n:
+            data = self.s.recv(min(65536, n - len(self.got)))
+            if not data:
+                raise EOFError(f"after {len(self.got)} bytes: {self.got[:300]!r}")
+            self.got += data
+
+    def answer(self):
+        """(status, fields, body) of the next response."""
+        while b"\r\n\r\n" not in self.got:
+            self.read(len(self.got) + 1)
+        head, _, rest = self.got.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        fields = {k.lower(): v for k, _, v in (x.partition(": ") for x in lines[1:])}
+        length = int(fields.get("content-length", 0))
+        self.read(len(head) + 4 + length)
+        body, self.got = self.got[len(head) + 4:len(head) + 4 + length], self.got[len(head) + 4 + length:]
+        return int(lines[0].split()[1]), fields, body
+
+    def get(self, target):
+        self.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+
+    def post(self, target, body=b"", length=None):
+        self.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body) if length is None else length}"
+                  "\r\n\r\n")
+        self.send(body)
+
+
+class Stage:
+    """Origins whose answers to /slow... wait for self.go; each request is counted by its target."""
+
+    def __init__(self, lab, net, **kw):
+        self.go, self.lock, self.seen = threading.Event(), threading.Lock(), {}
+        self.c = VipCluster(lab, net, answer=self.answer, **kw)
+        self.c.wait_together()
+
+    def answer(self, conn, r):
+        with self.lock:
+            self.seen[r.target] = self.seen.get(r.target, 0) + 1
+        if r.target.startswith("/slow"):
+            self.go.wait(60)
+        if "chunked" in r.target:
+            return chunked(b"one", b"two")
+        size = LARGE if "large" in r.target else 400
+        return ok(body_of(r.target, size), fields=[("ETag", '"1"')])
+
+    def count(self, target):
+        with self.lock:
+            return self.seen.get(target, 0)
+
+    def wait_seen(self, target, n=1):
+        wait_until(lambda: self.count(target) >= n, 20, f"{n} deliveries of {target}")
+
+    def connect(self, **kw):
+        client = Client(self.c, **kw)
+        client.get("/first")
+        assert client.answer()[0] == 200
+        return client
+
+
+@pytest.fixture
+def stage(lab, net):
+    s = Stage(lab, net)
+    yield s
+    s.go.set()
+
+
+def test_a_request_at_a_slow_server_is_sent_again(stage):
+    client = stage.connect()
+    client.get("/slow")
+    stage.wait_seen("/slow")
+    stage.c.kill(client.owner())
+    stage.wait_seen("/slow", 2)
+    stage.go.set()
+    status, _, body = client.answer()
+    assert (status, body) == (200, body_of("/slow", 400))
+    client.get("/next")
+    assert client.answer()[2] == body_of("/next", 400)
+
+
+@pytest.mark.parametrize("read", [100, 50_000, 200_000])
+def test_a_long_response_is_carried_on_where_it_was_cut(stage, read):
+    client = stage.connect(rcvbuf=4096)
+    client.get("/large")
+    client.read(read)
+    stage.c.kill(client.owner())
+    status, _, body = client.answer()
+    assert status == 200 and body == body_of("/large", LARGE)
+    client.get("/next")
+    assert client.answer()[2] == body_of("/next", 400)
+
+
+def test_a_post_that_was_sent_is_delivered_once(stage):
+    client = stage.connect()
+    client.post("/slow/post")
+    stage.wait_seen("/slow/post")
+    stage.c.kill(client.owner())
+    status, fields, body = client.answer()
+    assert status == 502 and b"may not be sent again" in body
+    assert "connection_terminated" in fields["proxy-status"]
+    stage.go.set()
+    client.get("/next")
+    assert client.answer()[0] == 200
+    assert stage.count("/slow/post") == 1
+
+
+def test_a_post_that_was_not_sent_is_served(lab, net):
+    stage = Stage(lab, net, origins=1, pool={"max_concurrent": 1})
+    with contextlib.ExitStack() as ends:
+        ends.callback(stage.go.set)
+        # the only place at the server is taken, by a request over the same balancer
+        others = [stage.connect() for _ in range(12)]
+        client = stage.connect()
+        owner = client.owner()
+        holder = next(x for x in others if x.owner() == owner)
+        holder.get("/slow")
+        stage.wait_seen("/slow")
+        client.post("/post", b"y" * 100)
+        wait_until(lambda: stage.c[owner].cli_json("pools")["pools"][0]["queued"] == 1, 5, "it waits")
+        stage.c.kill(owner)
+        stage.go.set()
+        assert client.answer()[0] == 200
+        assert stage.count("/post") == 1
+
+
+def test_pipelined_requests_are_all_answered(stage):
+    client = stage.connect()
+    client.send("".join(f"GET /slow/{i} HTTP/1.1\r\nHost: h\r\n\r\n" for i in range(3)))
+    stage.wait_seen("/slow/0")
+    stage.c.kill(client.owner())
+    stage.wait_seen("/slow/0", 2)
+    stage.go.set()
+    for i in range(3):
+        assert client.answer()[2] == body_of(f"/slow/{i}", 400)
+
+
+def test_a_chunked_response_of_which_nothing_was_sent_is_fetched_again(stage):
+    client = stage.connect()
+    client.get("/slow/chunked")
+    stage.wait_seen("/slow/chunked")
+    stage.c.kill(client.owner())
+    stage.wait_seen("/slow/chunked", 2)
+    stage.go.set()
+    while not client.got.endswith(b"0\r\n\r\n"):
+        client.read(len(client.got) + 1)
+    assert b"Transfer-Encoding: chunked" in client.got and b"onetwo" in client.got
+
+
+def test_an_upload_beyond_the_buffer_is_reset(stage):
+    client = stage.connect()
+    client.post("/upload", b"z" * 200_000, length=1_000_000)
+    owner = client.owner()
+    stage.c.kill(owner)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        for _ in range(300):
+            client.send(b"z" * 1000)
+            with contextlib.suppress(TimeoutError):
+                client.s.settimeout(0.1)
+                client.answer()
+    assert stage.count("/upload") == 0
+
+
+def test_a_logged_response_is_said_again(lab, net):
+    stage = Stage(lab, net, listen={"takeover": {"replicate": "responses"}})
+    with contextlib.ExitStack() as ends:
+        ends.callback(stage.go.set)
+        client = stage.connect()
+        owner = client.owner()
+        client.post("/slow/post", b"x" * 100)
+        stage.wait_seen("/slow/post")
+        # what the balancer says does not arrive, its peers hear it
+        net.deafen(stage.c.client, to=stage.c.hosts[owner])
+        stage.go.set()
+        wait_until(lambda: stage.c.counted("frames_in", [i for i in range(3) if i != owner]) > 0, 5, "told")
+        stage.c.kill(owner)
+        status, _, body = client.answer()
+        assert (status, body) == (200, body_of("/slow/post", 400))
+        assert stage.count("/slow/post") == 1
+
+
+def test_connections_are_handed_over_by_who_leaves(lab, net, measured):
+    c = VipCluster(lab, net)
+    c.wait_together()
+    s = c.steady(60)
+    c.route(0, 2)
+    c[1].stop()
+    s.wait_for(20 * 60)
+    report = c.end_steady(s)
+    assert c.counted("adopted", (0, 2)) > 0
+    measured(f"{report['done']} requests, the longest took {report['longest_s']} s")
