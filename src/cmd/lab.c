@@ -3,6 +3,7 @@
  * lab.c - `meercat lab`: laboratories of namespaces from a topology file.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <limits.h>
@@ -468,20 +469,36 @@ pass_on(int sig)
     kill(child_pid, sig);
 }
 
+/* A child in a PID namespace.  The process itself stays where it is, and so do its later children.
+ */
+static pid_t
+fork_into(int pid_ns)
+{
+    int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    pid_t pid = -1;
+
+    fflush(NULL);
+    if (own >= 0 && setns(pid_ns, CLONE_NEWPID) == 0) {
+        pid = fork();
+        if (pid != 0 && setns(own, CLONE_NEWPID) < 0)
+            complain(strerror(errno));
+    }
+    if (own >= 0)
+        close(own);
+    return pid;
+}
+
 /* Runs a command on a host; its exit status, or 128 and the signal that ended it. */
 static int
 run_on(const struct lab_reply *r, char **argv)
 {
+    pid_t pid = fork_into(r->fds[3]);
     int status;
-    pid_t pid;
 
-    /* the process itself stays: only what it forks from now on is in the PID namespace */
-    if (setns(r->fds[3], CLONE_NEWPID) < 0)
-        return complain(strerror(errno));
-    fflush(NULL);
-    pid = fork();
-    if (pid < 0)
-        return complain(strerror(errno));
+    if (pid < 0) {
+        complain(strerror(errno));
+        return 125;
+    }
     if (pid == 0)
         become(r, argv);
     child_pid = pid;

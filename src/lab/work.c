@@ -381,6 +381,9 @@ work_signal(struct warden *w, struct warden_host *h, const char *name, int sig, 
         err_set(e, "nothing runs on %s%s%s", h->conf->name, name ? " as " : "", name ? name : "");
         return MC_ENOENT;
     }
+    /* what a control group holds cannot even be killed; of what is dying nothing runs on */
+    if (sig == SIGKILL && h->is_frozen && work_freeze(w, h, false, e) != MC_OK)
+        return MC_ESYS;
     while (ends && signal_meant(w, h, p, sig == SIGKILL ? SIGKILL : 0) > 0) {
         if (warden_pause(w, 2, e) != MC_OK)
             return MC_ESYS;

@@ -270,6 +270,9 @@ def test_what_is_frozen_does_not_answer_until_it_is_thawed(pair, whole):
     pair.freeze("b", whole=whole)
     pair.heal()
     assert answers(pair, "10")
+    pair.freeze("b", whole=whole)
+    pair.kill("b")
+    assert pair.program("b", "web")["state"] == "killed by 9" and not pair.host("b")["frozen"]
 
 
 # A CPU of whom everybody wants some is no measure of a quota: the kernel's own count of how often it held
@@ -293,6 +296,7 @@ def test_what_is_slow_is_held_back(pair):
     assert pair.host("b")["cpu_percent"] == 0
     p.kill()
     p.wait()
+    wait_until(lambda: len(pair.host("b")["pids"]) == 1, TLIMIT, "what was run there ends with who ran it")
 
 
 # --- networks -------------------------------------------------------------------------------------
