@@ -20,8 +20,8 @@
 
 #define QUESTIONS_MAX   8192 /* at a time; the number of a question has its place in the low bits */
 /* As many as probes of a dead balancer's clients bring answers, and clients for themselves. */
-#define QUESTIONS_PER_S 40000.0
-#define BURST           10000.0
+#define QUESTIONS_PER_S 20000.0
+#define BURST           5000.0
 #define FIRST_WAIT_NS   (10 * MC_MS) /* doubled for each try */
 #define TRIES           4
 #define PAYLOAD_MAX     65536
