@@ -146,10 +146,19 @@ static void
 on_fit(void *arg, bool fit)
 {
     struct takeover *t = arg;
-    const char *why = fit ? NULL : peers_why(t->peers, loop_now(t->loop));
+
+    t->fenced = !fit;
+    pulse_say_fit(t);
+}
+
+void
+pulse_say_fit(struct takeover *t)
+{
+    const char *why = t->fenced ? peers_why(t->peers, loop_now(t->loop)) : "it looks for its peers";
+    bool fit = t->settled && !t->fenced;
 
     if (t->on_fit != NULL)
-        t->on_fit(t->arg, fit, why != NULL ? why : "");
+        t->on_fit(t->arg, fit, fit || why == NULL ? "" : why);
 }
 
 /* --- the lease ----------------------------------------------------------------------------------

@@ -19,6 +19,9 @@
 #define SLOW_NS          (200 * MC_MS)
 /* What was taken from a peer is told again if it asks again; it does within a beat or two. */
 #define CLAIMS_NS        MC_SEC
+/* Peers are found within some tenths of a second: one contact to the cluster, some beats. */
+#define SETTLE_NS        (400 * MC_MS)
+#define ALONE_NS         MC_SEC
 #define PACKETS_PER_TURN 256 /* so that a flood cannot keep beats waiting */
 /* A thread that waits for a core for 80 ms is found dead by its peers, wherever workers and
  * whatever else keep all cores busy. */
@@ -219,6 +222,22 @@ look_who_leaves(struct takeover *t)
     }
 }
 
+/* A balancer that has just begun knows nobody whose connections it may be brought: it attracts no
+ * traffic before it has found who does, or nobody. */
+static void
+look_whether_settled(struct takeover *t, mc_ns now)
+{
+    bool found = false;
+
+    if (t->settled)
+        return;
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        found |= t->member[i].alive && t->member[i].placed;
+    t->settled = now >= t->started_ns + (found ? SETTLE_NS : ALONE_NS);
+    if (t->settled)
+        pulse_say_fit(t);
+}
+
 static void
 on_slow(struct timer *timer)
 {
@@ -229,6 +248,7 @@ on_slow(struct timer *timer)
     replica_tick(t->store, now);
     forget_claims(t, now);
     look_who_leaves(t);
+    look_whether_settled(t, now);
     dial_tell_where(t);
     refresh_view(t);
     loop_timer_set(t->loop, timer, now + SLOW_NS);
@@ -553,6 +573,7 @@ run(void *arg)
     watch_arm(&t->held, POLLIN);
     door_start(t);
     pulse_start(t);
+    pulse_say_fit(t);
     on_slow(&t->slow);
     on_wake(t); /* what was told before there was anybody to wake */
     loop_run(t->loop);

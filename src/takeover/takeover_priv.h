@@ -108,6 +108,7 @@ struct takeover {
     unsigned n_holders;
     bool voiding; /* workers are dropping all flows */
     bool leaving;
+    bool fenced, settled; /* settled: it knows its peers, or there are none */
     struct link_roster roster;
     struct replica_store *store;
     struct list guests;
@@ -155,6 +156,8 @@ void pulse_members(struct takeover *, const uint64_t *ids, unsigned n);
 void pulse_news(struct takeover *);
 /* After each call that may change it: the lease and the heir, for the guard. */
 void pulse_settle(struct takeover *);
+/* Whether this balancer should attract traffic. */
+void pulse_say_fit(struct takeover *);
 /* Peers' clocks are late: they are to look at them before anything of others is heard. */
 void pulse_catch_up(struct takeover *);
 
