@@ -376,9 +376,9 @@ on_claimed(void *arg, const struct flow_key *keys, unsigned n)
         map_put(&claimed, (struct str){(const char *)&keys[i], sizeof(keys[i])}, fs);
     LIST_FOREACH_SAFE (it, next, &fs->all) {
         struct flow *f = LIST_ENTRY(it, struct flow, link);
+        struct str key = {(const char *)&f->key, sizeof(f->key)};
 
-        if (f->gone ||
-            map_get(&claimed, (struct str){(const char *)&f->key, sizeof(f->key)}) == NULL)
+        if (f->gone || (keys == NULL ? f->bare : map_get(&claimed, key) == NULL))
             continue;
         stat_add(&fs->stats.claimed, 1);
         vanish(f);

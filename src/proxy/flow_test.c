@@ -44,7 +44,7 @@ struct link {
     bool alone;     /* no holder */
     uint64_t acks_due;
     struct adopted *adopted;
-    bool snapshot_due, claim_due;
+    bool snapshot_due, claim_due, claim_all;
     struct flow_key claimed;
     unsigned n_handed_over;
 };
@@ -108,7 +108,7 @@ static void
 on_event(struct watch *w, unsigned revents)
 {
     struct link *l = container_of(w, struct link, watch);
-    bool snapshot, claim, acked;
+    bool snapshot, claim, all, acked;
     struct adopted *a;
     uint64_t n;
 
@@ -120,6 +120,7 @@ on_event(struct watch *w, unsigned revents)
     a = l->adopted;
     snapshot = l->snapshot_due;
     claim = l->claim_due;
+    all = l->claim_all;
     l->adopted = NULL;
     pthread_mutex_unlock(&lock);
     if (acked)
@@ -131,7 +132,7 @@ on_event(struct watch *w, unsigned revents)
         finish_snapshot(l->second_line);
     }
     if (claim)
-        l->hooks.on_claimed(l->hooks.arg, &l->claimed, 1);
+        l->hooks.on_claimed(l->hooks.arg, all ? NULL : &l->claimed, all ? 0 : 1);
     pthread_mutex_lock(&lock);
     l->snapshot_due = l->claim_due = false;
     pthread_mutex_unlock(&lock);
@@ -1037,8 +1038,9 @@ a_half_closed_connection_ends_as_ever(void **state)
 /* --- tests: giving up
  * ----------------------------------------------------------------------------- */
 
+/* all: nobody knows any more which. */
 static void
-what_others_have_taken_goes_without_a_word(void **state)
+take_and_expect_silence(bool all)
 {
     char buf[4096];
     struct link *l;
@@ -1051,6 +1053,7 @@ what_others_have_taken_goes_without_a_word(void **state)
     l = &links[owner_of(fd)];
     pthread_mutex_lock(&lock);
     l->claimed = key_of(fd);
+    l->claim_all = all;
     l->claim_due = true;
     pthread_mutex_unlock(&lock);
     kick(l);
@@ -1059,6 +1062,18 @@ what_others_have_taken_goes_without_a_word(void **state)
     assert_int_equal(frames(WIRE_CLOSE), 0);
     close(fd);
     finish();
+}
+
+static void
+what_others_have_taken_goes_without_a_word(void **state)
+{
+    take_and_expect_silence(false);
+}
+
+static void
+all_go_when_nobody_knows_what_was_taken(void **state)
+{
+    take_and_expect_silence(true);
 }
 
 static void
@@ -1116,6 +1131,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(an_expected_100_is_said_once),
         cmocka_unit_test(a_half_closed_connection_ends_as_ever),
         cmocka_unit_test(what_others_have_taken_goes_without_a_word),
+        cmocka_unit_test(all_go_when_nobody_knows_what_was_taken),
         cmocka_unit_test(a_drain_hands_over),
     };
 
