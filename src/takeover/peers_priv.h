@@ -66,6 +66,7 @@ struct peers {
 
     bool leaving, fenced, fit, voiding;
     bool alone, had_company; /* nobody is heard; somebody that heard us was */
+    mc_ns first_at;          /* since when that was so */
     mc_ns alone_at;          /* since when nobody is heard */
     mc_ns company_at;        /* since when somebody is heard (again) */
     mc_ns steady_at;         /* from then on, who is not heard is silent */

@@ -337,9 +337,12 @@ wants_more(const struct peers *p)
            p->n_choices < PEERS_HOLDERS_MAX;
 }
 
+/* Not before all that live have been heard: who came first would hold everything. */
 static void
 choose_more(struct peers *p, mc_ns now)
 {
+    if (now < p->first_at + STEADY * p->conf.beat_ns)
+        return;
     while (!p->fenced && wants_more(p)) {
         const struct peer *l = best_holder(p, now);
 
@@ -578,7 +581,10 @@ peers_decide(struct peers *p, mc_ns now)
     }
     p->urgent |= alone && !p->alone;
     p->alone = alone;
-    p->had_company |= has_company(p, now);
+    if (!p->had_company && has_company(p, now)) {
+        p->had_company = true;
+        p->first_at = now;
+    }
     look_at_choices(p, now);
     drop_leaving(p);
     choose_more(p, now);

@@ -76,23 +76,16 @@ who_is_alone_from_the_start_speaks(void **state)
 }
 
 static void
-all_agree_on_holders_by_their_ids_alone(void **state)
+an_owner_chooses_the_same_holder_again(void **state)
 {
     unsigned first;
 
     begin(5);
     first = holder_of(2);
-    world_fini(&w);
-    world_init(&w, 5, 99);
-    for (unsigned i = 5; i-- > 0;) {
-        node_start(&w.node[i]);
-        world_for(&w, MC_MS);
-    }
-    /* those that came up first were chosen first; but among the same it is the same */
+    node_kill(&w.node[2]);
     world_for(&w, 300 * MC_MS);
-    assert_well(MC_SEC);
-    world_fini(&w);
-    begin(5);
+    node_start(&w.node[2]);
+    world_for(&w, 300 * MC_MS);
     assert_int_equal(holder_of(2), first);
     world_fini(&w);
 }
@@ -137,19 +130,16 @@ the_last_one_goes_on_when_its_witness_answers(void **state)
 }
 
 static void
-a_dead_owners_flows_may_be_given_within_100_ms(void **state)
+a_dead_owners_flows_may_be_given_after_80_ms(void **state)
 {
-    unsigned h;
     mc_ns killed;
 
     begin(3);
-    h = holder_of(0);
     node_kill(&w.node[0]);
     killed = w.mesh.now;
     while (w.n_gives == 0 && w.mesh.now < killed + MC_SEC)
         world_for(&w, MC_MS);
     assert_in_range(w.mesh.now - killed, 60 * MC_MS, 130 * MC_MS);
-    assert_int_equal(w.node[h].n_given, w.node[h].n_given);
     world_fini(&w);
 }
 
@@ -564,10 +554,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everybody_finds_a_holder_and_speaks),
         cmocka_unit_test(who_is_alone_from_the_start_speaks),
-        cmocka_unit_test(all_agree_on_holders_by_their_ids_alone),
+        cmocka_unit_test(an_owner_chooses_the_same_holder_again),
         cmocka_unit_test(the_death_of_a_holder_costs_its_owners_nothing),
         cmocka_unit_test(the_last_one_goes_on_when_its_witness_answers),
-        cmocka_unit_test(a_dead_owners_flows_may_be_given_within_100_ms),
+        cmocka_unit_test(a_dead_owners_flows_may_be_given_after_80_ms),
         cmocka_unit_test(who_comes_back_is_another_life),
         cmocka_unit_test(who_slept_asks_what_was_taken_before_it_speaks),
         cmocka_unit_test(who_slept_while_its_taker_died_takes_all_for_taken),

@@ -562,11 +562,8 @@ replica_find(struct replica_store *s, const struct flow_key *key, struct life as
             (w == out->whose && h->serial < newest))
             continue;
         newest = h->serial;
-        *out = (struct replica_found){w, life_is_none(h->given_to) ? who : h->line->owner, NULL};
-        if (w == REPLICA_FREE)
-            out->replica = h->r;
-        else
-            out->who = who;
+        *out = w == REPLICA_FREE ? (struct replica_found){w, h->line->owner, h->r}
+                                 : (struct replica_found){w, who, NULL};
     }
 }
 
