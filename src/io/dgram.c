@@ -37,7 +37,7 @@ struct out_slot {
 
 struct dgram {
     unsigned magic;
-    bool delivering;
+    bool delivering, deaf;
     struct loop *loop;
     struct watch watch;
     struct task flush;
@@ -132,9 +132,10 @@ on_readable(struct watch *w, unsigned revents)
         wanted = left < BATCH ? left : BATCH;
         got = receive_batch(d, wanted);
         left -= got;
-    } while (got == wanted && left > 0);
+    } while (got == wanted && left > 0 && !d->deaf);
     d->delivering = false;
-    watch_arm(w, POLLIN); /* fires at once when something is left */
+    if (!d->deaf)
+        watch_arm(w, POLLIN); /* fires at once when something is left */
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
@@ -223,6 +224,16 @@ set_options(int fd, const struct dgram_conf *conf, struct errbuf *eb)
 }
 
 static int
+inherit_socket(const struct dgram_conf *conf, struct addr *bound, struct errbuf *eb)
+{
+    bound->len = sizeof(bound->u);
+    if (getsockname(*conf->inherited, &bound->u.sa, &bound->len) == 0)
+        return *conf->inherited;
+    err_sys(eb, "inherited udp socket");
+    return -1;
+}
+
+static int
 open_socket(const struct dgram_conf *conf, struct addr *bound, struct errbuf *eb)
 {
     const struct addr *a = &conf->bind;
@@ -263,7 +274,7 @@ struct dgram *
 dgram_new(struct loop *l, const struct dgram_conf *conf, struct errbuf *eb)
 {
     struct addr bound;
-    int fd = open_socket(conf, &bound, eb);
+    int fd = conf->inherited ? inherit_socket(conf, &bound, eb) : open_socket(conf, &bound, eb);
     struct dgram *d;
 
     if (fd < 0)
@@ -282,8 +293,22 @@ dgram_new(struct loop *l, const struct dgram_conf *conf, struct errbuf *eb)
     d->out_msg = mc_alloc(d->queue * sizeof(*d->out_msg));
     d->flush.fn = flush;
     watch_init(&d->watch, l, fd, on_readable);
-    watch_arm(&d->watch, POLLIN);
+    d->deaf = true;
+    dgram_listen(d, !conf->deaf);
     return d;
+}
+
+void
+dgram_listen(struct dgram *d, bool on)
+{
+    MC_CHECK(d, DGRAM_MAGIC);
+    if (on == !d->deaf)
+        return;
+    d->deaf = !on;
+    if (!on)
+        watch_drop(&d->watch);
+    else if (!d->delivering)
+        watch_arm(&d->watch, POLLIN);
 }
 
 void
@@ -297,13 +322,20 @@ dgram_free(struct dgram **dp)
     MC_ASSERT(!d->delivering);
     flush(&d->flush);
     loop_undefer(d->loop, &d->flush);
-    watch_drop(&d->watch);
+    dgram_listen(d, false);
     close(d->watch.fd);
     free(d->out);
     free(d->out_msg);
     d->magic = 0;
     free(d);
     *dp = NULL;
+}
+
+int
+dgram_fd(const struct dgram *d)
+{
+    MC_CHECK(d, DGRAM_MAGIC);
+    return d->watch.fd;
 }
 
 const struct addr *

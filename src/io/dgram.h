@@ -49,6 +49,8 @@ typedef void dgram_f(void *arg, const struct addr *from, uint8_t *p, size_t n);
 
 struct dgram_conf {
     struct addr bind;        /* IPv4 or IPv6 (then IPv6 only); port 0: any */
+    const int *inherited;    /* a socket that is bound to it already, taken over; NULL: none */
+    bool deaf;               /* nothing is received before dgram_listen() */
     unsigned queue;          /* datagrams to send in a turn; 0: 256 */
     unsigned per_turn;       /* datagrams to receive in a turn; 0: 256 */
     unsigned recv_buf_bytes; /* the kernel's, as far as net.core.rmem_max allows; 0: its default */
@@ -63,6 +65,10 @@ void dgram_free(struct dgram **);
 /* Copies and queues n <= DGRAM_BYTES_MAX bytes. */
 void dgram_send(struct dgram *, const struct addr *to, const void *p, size_t n);
 
+/* Receives, or leaves what comes in the socket: another process may have that, too. */
+void dgram_listen(struct dgram *, bool on);
+
+int dgram_fd(const struct dgram *);
 const struct addr *dgram_addr(const struct dgram *);         /* as bound, with its port */
 const struct dgram_stats *dgram_stats(const struct dgram *); /* counters */
 unsigned dgram_recv_buf_bytes(const struct dgram *);         /* what the kernel gave */

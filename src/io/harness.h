@@ -106,7 +106,7 @@ uring_works(void)
 struct end {
     struct sock s;
     struct buf in;
-    unsigned n_recv, n_eof, n_drained, n_connected, n_error, n_closed, n_accepted;
+    unsigned n_recv, n_eof, n_drained, n_quiet, n_connected, n_error, n_closed, n_accepted;
     int err, connect_err;
     int accepted[64];
     bool told_after_close;
@@ -148,6 +148,12 @@ end_eof(struct sock *s)
     end_of(s)->told_after_close |= !sock_is_open(s);
     end_of(s)->n_eof++;
     end_event(end_of(s));
+}
+
+static void
+end_quiet(struct sock *s)
+{
+    container_of(s, struct end, s)->n_quiet++;
 }
 
 static void
@@ -203,6 +209,7 @@ static const struct sock_ops end_ops = {
     .on_recv = end_recv,
     .on_eof = end_eof,
     .on_drained = end_drained,
+    .on_quiet = end_quiet,
     .on_connect = end_connect,
     .on_accept = end_accept,
     .on_error = end_error,

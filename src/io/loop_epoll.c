@@ -400,13 +400,16 @@ epoll_stop(struct loop *l)
     l->state = NULL;
 }
 
-/* Closing the last reference of a socket takes it out of epoll; an event of it that is still in the
- * batch finds SF_CLOSED, since the struct lives until the end of the turn. */
+/* Only closing the last reference of a socket takes it out of epoll, and another process may hold
+ * one: who was given the descriptor, or a child between its fork and its exec.  An event of it that
+ * is in the batch already finds SF_CLOSED, since the struct lives until the end of the turn. */
 static void
 epoll_close(struct sock *s)
 {
     if (s->flags & SF_ACCEPT)
-        epoll_accept(s, false); /* another process may hold the listening socket too */
+        epoll_accept(s, false);
+    else if (s->flags & SF_EP_IN)
+        (void)epoll_ctl(state_of(s)->fd, EPOLL_CTL_DEL, s->fd, NULL);
     close(s->fd);
     s->fd = -1;
 }

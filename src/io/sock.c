@@ -171,6 +171,10 @@ sock_run(struct sock *s)
         splice_run(s->sink_of);
     if (s->flags & SF_RECV)
         more = sock_tell_held(s) && s->loop->engine->receive(s);
+    if ((s->flags & (SF_QUIET | SF_CLOSED)) == SF_QUIET && s->loop->engine->quiesce(s)) {
+        s->flags &= ~(uint32_t)SF_QUIET;
+        s->ops->on_quiet(s);
+    }
     if ((s->flags & (SF_ERROR_DUE | SF_CLOSED | SF_WAITS)) == SF_ERROR_DUE && !more)
         tell_error(s);
 }
@@ -209,8 +213,34 @@ sock_recv(struct sock *s, bool on)
     }
     if ((s->flags & (SF_DEAD | SF_ERROR_DUE)) == SF_DEAD)
         return; /* its end was told already */
+    s->flags &= ~(uint32_t)SF_QUIET;
     s->flags |= SF_RECV;
     sock_queue(s);
+}
+
+void
+sock_quiet(struct sock *s)
+{
+    MC_CHECK(s, SOCK_MAGIC);
+    MC_ASSERT(!(s->flags & SF_CLOSED) && s->ops->on_quiet != NULL);
+    s->flags &= ~(uint32_t)SF_RECV;
+    s->flags |= SF_QUIET;
+    sock_queue(s);
+}
+
+bool
+sock_rest(const struct sock *s, void *p, size_t max, size_t *n)
+{
+    uint8_t *out = p;
+
+    *n = 0;
+    for (const struct block *b = s->held; b; b = b->next) {
+        if (b->len > max - *n)
+            return false;
+        memcpy(out + *n, b->data + b->off, b->len);
+        *n += b->len;
+    }
+    return !(s->flags & (SF_EOF | SF_DEAD | SF_ERROR_DUE | SF_RECV_ERROR | SF_CLOSED));
 }
 
 /* hot: once per received block */

@@ -32,6 +32,8 @@ struct sock_ops {
      * from a later turn when the kernel was full); not while a splice runs.  NULL: not interested.
      */
     void (*on_drained)(struct sock *);
+    /* After sock_quiet(), once.  NULL: it is not called. */
+    void (*on_quiet)(struct sock *);
     /* sock_connect() has ended: 0 or an errno. */
     void (*on_connect)(struct sock *, int err);
     /* A connection was accepted: fd is nonblocking, close-on-exec, and the callee's.  After
@@ -103,6 +105,14 @@ sock_unsent(const struct sock *s)
 /* While on, nothing of the queue is handed to the kernel, nor what is spliced to s; what the kernel
  * was given before may still leave.  Off: the queue is flushed at the end of this turn. */
 void sock_hold(struct sock *, bool on);
+
+/* Reception goes off, and on_quiet tells when the kernel brings nothing any more, so that the
+ * descriptor can be given to another process: sock_close() is then no end to the peer.  Or
+ * sock_recv(s, true), and it goes on as before. */
+void sock_quiet(struct sock *);
+/* In on_quiet: what was received and not delivered is copied to p.  False: it is more than max, or
+ * the connection has ended or is broken behind it, which sock_recv(s, true) tells. */
+bool sock_rest(const struct sock *, void *p, size_t max, size_t *n);
 
 /* Sends FIN once the queue has drained. */
 void sock_shutdown(struct sock *);

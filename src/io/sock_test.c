@@ -730,6 +730,93 @@ a_held_socket_still_receives_and_can_be_closed(void **state)
     close(fd[1]);
 }
 
+static void
+a_quiet_socket_loses_nothing_to_who_takes_its_descriptor(void **state)
+{
+    struct end e;
+    int fd[2], other;
+    char got[16];
+    size_t n;
+    ssize_t more;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    for (int i = 1; i <= 10; i++) { /* calm enough for a receive that stays */
+        put(fd[1], "x");
+        UNTIL(e.in.n == (size_t)i);
+    }
+    put(fd[1], "late");
+    sock_quiet(&e.s);
+    assert_int_equal(e.n_quiet, 0); /* never from inside a call */
+    UNTIL(e.n_quiet == 1);
+    assert_int_equal(e.in.n, 10);
+    put(fd[1], "r");
+    assert_true(sock_rest(&e.s, got, sizeof(got), &n));
+    other = dup(e.s.fd);
+    end_close(&e);
+    while (n < 5) {
+        struct pollfd p = {.fd = other, .events = POLLIN};
+
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        more = recv(other, got + n, sizeof(got) - n, 0);
+        assert_true(more > 0);
+        n += (size_t)more;
+    }
+    assert_memory_equal(got, "later", 5);
+    put(fd[1], "!");
+    assert_int_equal(recv(other, got, sizeof(got), 0), 1); /* closing was no end */
+    assert_int_equal(send(other, "?", 1, 0), 1);
+    assert_int_equal(recv(fd[1], got, sizeof(got), 0), 1);
+    close(other);
+    close(fd[1]);
+}
+
+static void
+a_closed_socket_that_somebody_else_holds_is_not_heard_of(void **state)
+{
+    struct end *e = test_malloc(sizeof(*e));
+    int fd[2], other;
+
+    tcp_pair(fd);
+    end_open(e, fd[0]);
+    sock_recv(&e->s, true);
+    put(fd[1], "x");
+    UNTIL(e->in.n == 1);
+    settle();             /* registered */
+    other = dup(e->s.fd); /* as a child has it between its fork and its exec */
+    end_close(e);
+    test_free(e);
+    put(fd[1], "y");
+    settle();
+    close(other);
+    close(fd[1]);
+}
+
+static void
+a_quiet_socket_can_go_on(void **state)
+{
+    struct end e;
+    int fd[2];
+    char got[4];
+    size_t n;
+
+    tcp_pair(fd);
+    end_open(&e, fd[0]);
+    sock_recv(&e.s, true);
+    put(fd[1], "one");
+    UNTIL(e.in.n == 3);
+    sock_quiet(&e.s);
+    UNTIL(e.n_quiet == 1);
+    close(fd[1]);
+    sock_recv(&e.s, true);
+    UNTIL(e.n_eof == 1);
+    sock_quiet(&e.s);
+    UNTIL(e.n_quiet == 2);
+    assert_false(sock_rest(&e.s, got, sizeof(got), &n)); /* it has ended: nobody should have it */
+    end_close(&e);
+}
+
 int
 main(void)
 {
@@ -738,6 +825,9 @@ main(void)
         LOOP_TEST(what_is_written_reaches_the_peer_and_drains),
         LOOP_TEST(what_is_held_leaves_when_it_is_released),
         LOOP_TEST(a_held_socket_still_receives_and_can_be_closed),
+        LOOP_TEST(a_quiet_socket_loses_nothing_to_who_takes_its_descriptor),
+        LOOP_TEST(a_quiet_socket_can_go_on),
+        LOOP_TEST(a_closed_socket_that_somebody_else_holds_is_not_heard_of),
         LOOP_TEST(blocks_can_be_echoed_without_copying),
         LOOP_TEST(a_left_block_is_used_again),
         LOOP_TEST(a_slow_reader_gets_everything_and_memory_stays_bounded),
