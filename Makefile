@@ -271,7 +271,7 @@ install: all
 	$(INSTALL) -d $(SBIN) $(SHARE)/doc/meercat $(PKG_LIB)/systemd/system $(PKG_LIB)/sysusers.d
 	$(INSTALL) -m 755 $(BIN) $(SBIN)/meercat
 	for m in $(MAN); do $(INSTALL) -D -m 644 $$m $(SHARE)/man/man$${m##*.}/$${m##*/} || exit 1; done
-	for f in $(wildcard README.md CHANGELOG.md LICENSE packaging/meercat.logrotate packaging/meercat-vip.conf packaging/meercat-takeover.conf); do \
+	for f in $(wildcard README.md CHANGELOG.md LICENSE packaging/meercat.logrotate packaging/meercat.sysctl packaging/meercat-vip.conf packaging/meercat-takeover.conf); do \
 	    $(INSTALL) -m 644 $$f $(SHARE)/doc/meercat/ || exit 1; done
 	for f in $$(find examples -type f); do \
 	    $(INSTALL) -D -m 644 $$f $(SHARE)/doc/meercat/$$f || exit 1; done

@@ -103,8 +103,8 @@ static struct {
 
 static int ep;
 static SSL_CTX *tls;
-static unsigned n_busy; /* connections with a request under way */
-static int64_t stop_ns; /* no request begins after this */
+static unsigned n_busy;          /* connections with a request under way */
+static volatile int64_t stop_ns; /* no request begins after this */
 static char scratch[256 * 1024];
 
 static int64_t
@@ -419,17 +419,28 @@ conn_run(struct conn *c)
 
 /* ---- a run ----------------------------------------------------------------------------------- */
 
+/* SIGTERM: the phase is over, and is reported. */
+static void
+on_term(int signo)
+{
+    (void)signo;
+    stop_ns = 0;
+}
+
 /* Loads for so long, then waits until every request under way has ended. */
 static void
 phase(struct conn *conns, int64_t ns)
 {
     struct epoll_event evs[BATCH];
+    int64_t now, end = now_ns() + ns;
     int n;
 
-    stop_ns = now_ns() + ns;
+    stop_ns = end;
     for (unsigned i = 0; i < cfg.n_conns; i++)
         conn_run(&conns[i]);
-    while (n_busy > 0 && now_ns() < stop_ns + DRAIN_NS) {
+    while (n_busy > 0 && (now = now_ns()) < end + DRAIN_NS) {
+        if (end > now && stop_ns == 0)
+            end = now;
         n = epoll_wait(ep, evs, BATCH, 100);
         for (int i = 0; i < n; i++)
             conn_run(evs[i].data.ptr);
@@ -608,6 +619,7 @@ main(int argc, char **argv)
     if (cfg.tls)
         build_tls();
     signal(SIGPIPE, SIG_IGN); /* OpenSSL's sends raise it */
+    signal(SIGTERM, on_term);
     raise_descriptor_limit();
     ep = epoll_create1(EPOLL_CLOEXEC);
     conns = calloc(cfg.n_conns, sizeof *conns);

@@ -564,6 +564,25 @@ cluster_reload_keys(struct cluster *c, struct errbuf *e)
 }
 
 void
+cluster_hush(struct cluster *c)
+{
+    c->left = true;
+    loop_timer_clear(c->loop, &c->timer);
+    dgram_listen(c->dgram, false);
+    sync_stop(c);
+}
+
+void
+cluster_bequeath(const struct cluster *c, struct cluster_heritage *out)
+{
+    *out = (struct cluster_heritage){
+        .udp = dgram_fd(c->dgram),
+        .tcp = sync_fd(c),
+        .incarnation = swim_self(c->swim)->incarnation,
+    };
+}
+
+void
 cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg)
 {
     c->on_left = done;
@@ -609,13 +628,22 @@ get_keys(struct cluster *c, const struct cluster_conf *conf, struct errbuf *e)
     return MC_OK;
 }
 
+/* What we say must beat what was said before, also when clocks were set back. */
+static uint64_t
+first_incarnation(const struct cluster_heritage *h)
+{
+    uint64_t now = (uint64_t)(units_wall_ns() / MC_SEC);
+
+    return h != NULL && h->incarnation >= now ? h->incarnation + 1 : now;
+}
+
 static enum mc_err
 make_swim(struct cluster *c, const struct cluster_conf *conf, struct errbuf *e)
 {
     struct swim_conf sc = {
         .name = conf->name,
         .addr = conf->advertise.len > 0 ? conf->advertise : conf->bind,
-        .incarnation = (uint64_t)(units_wall_ns() / MC_SEC),
+        .incarnation = first_incarnation(conf->heritage),
         .meta = conf->meta,
         .meta_n = conf->meta_n,
         .seed = rng_next(&c->rng),
@@ -661,14 +689,17 @@ make_cores(struct cluster *c, const struct cluster_conf *conf)
 static enum mc_err
 make_sockets(struct cluster *c, const struct cluster_conf *conf, struct errbuf *e)
 {
+    const struct cluster_heritage *h = conf->heritage;
     struct dgram_conf dc = {.bind = conf->bind,
+                            .inherited = h != NULL ? &h->udp : NULL,
+                            .deaf = true,
                             .queue = QUEUE,
                             .recv_buf_bytes = RECV_BUF,
                             .fn = on_datagram,
                             .arg = c};
 
     c->dgram = dgram_new(c->loop, &dc, e);
-    return c->dgram ? sync_listen(c, &conf->bind, e) : MC_ESYS;
+    return c->dgram ? sync_listen(c, &conf->bind, h != NULL ? h->tcp : -1, e) : MC_ESYS;
 }
 
 enum mc_err
@@ -706,6 +737,7 @@ cluster_start(struct cluster *c)
 {
     c->started = true;
     c->members_changed = true;
+    dgram_listen(c->dgram, true);
     sync_accept(c);
     cluster_plan(c);
 }

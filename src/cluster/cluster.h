@@ -41,11 +41,18 @@ struct cluster_hooks {
     void (*on_load)(void *arg, uint64_t from, const void *bytes, size_t n);
 };
 
+/* Of the process before, in whose place this one comes: nobody misses it in between. */
+struct cluster_heritage {
+    int udp, tcp; /* sockets that are bound to `bind`; taken over when cluster_new() succeeds */
+    uint64_t incarnation; /* its own */
+};
+
 struct cluster_conf {
     struct str name;
-    struct addr bind;      /* UDP and TCP */
-    struct addr advertise; /* what the others are told; len 0: bind */
-    char *const *join;     /* [n_join] "address:port" or "name:port" */
+    const struct cluster_heritage *heritage; /* NULL: none */
+    struct addr bind;                        /* UDP and TCP */
+    struct addr advertise;                   /* what the others are told; len 0: bind */
+    char *const *join;                       /* [n_join] "address:port" or "name:port" */
     unsigned n_join;
     const char *key_file; /* NULL: none, and bind is on loopback */
     const void *meta;     /* see swim.h */
@@ -90,6 +97,12 @@ enum mc_err cluster_reload_keys(struct cluster *, struct errbuf *);
 void cluster_set_meta(struct cluster *, const void *, size_t n);
 /* Says goodbye; done(arg) when the others know, or have had a second for it. */
 void cluster_leave(struct cluster *, void (*done)(void *arg), void *arg);
+
+/* Falls silent at once and for good, without goodbye: another process goes on in our place.  What
+ * is known stays readable. */
+void cluster_hush(struct cluster *);
+/* What that process needs; the sockets stay ours. */
+void cluster_bequeath(const struct cluster *, struct cluster_heritage *out);
 
 /* To one live member, by id; leaves at the end of the turn.  n <= CLUSTER_LOAD_MAX. */
 #define CLUSTER_LOAD_MAX 1150

@@ -68,7 +68,9 @@ void cluster_plan(struct cluster *);
 void cluster_refused(struct cluster *, const struct addr *from, const char *why);
 
 /* cluster_sync.c */
-enum mc_err sync_listen(struct cluster *, const struct addr *, struct errbuf *);
+/* fd: a socket that listens there already; -1: none. */
+enum mc_err sync_listen(struct cluster *, const struct addr *, int fd, struct errbuf *);
+int sync_fd(const struct cluster *);
 void sync_accept(struct cluster *);
 void sync_open(struct cluster *, const struct addr *to);
 void sync_stop(struct cluster *);

@@ -323,11 +323,12 @@ static const struct sock_ops door_ops = {
     .on_accept = on_accept, .on_error = on_door_error, .on_closed = on_door_closed};
 
 enum mc_err
-sync_listen(struct cluster *c, const struct addr *addr, struct errbuf *e)
+sync_listen(struct cluster *c, const struct addr *addr, int fd, struct errbuf *e)
 {
     struct sock_listen_opts opts = {0};
-    int fd = sock_listen_fd(addr, &opts, e);
 
+    if (fd < 0)
+        fd = sock_listen_fd(addr, &opts, e);
     if (fd < 0)
         return MC_ESYS;
     c->door = mc_alloc(sizeof(*c->door));
@@ -335,6 +336,12 @@ sync_listen(struct cluster *c, const struct addr *addr, struct errbuf *e)
     c->door->timer.fn = on_door_timer;
     sock_open(&c->door->sock, c->loop, fd, &door_ops);
     return MC_OK;
+}
+
+int
+sync_fd(const struct cluster *c)
+{
+    return c->door->sock.fd;
 }
 
 void

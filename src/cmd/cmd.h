@@ -16,7 +16,7 @@ typedef int cmd_f(int argc, char **argv);
 
 /* X(name, function, arguments, one line of help); a NULL help hides the command. */
 #define COMMANDS(X)                                                                               \
-    X("serve", cmd_serve, "[-c FILE] [--engine auto|epoll|uring] [-t | --check]",                 \
+    X("serve", cmd_serve, "[-c FILE] [--engine auto|epoll|uring] [--binary FILE] [-t | --check]", \
       "run the balancer")                                                                         \
     X("agent", cmd_agent, "[--once] [OPTION ...]",                                                \
       "tell balancers how busy this server is; see meercat-agent(8)")                             \
@@ -58,6 +58,8 @@ typedef int cmd_f(int argc, char **argv);
       "read the configuration again, tell its faults")                                            \
     X("guard", cmd_guard, "show [INTERFACE] | clear [INTERFACE]",                                 \
       "what protects connections in the kernel; remove it by hand")                               \
+    X("upgrade", cmd_upgrade, "[--socket PATH] [--json]",                                         \
+      "let a new process take over, of the program as it is on the disk now")                     \
     X("keygen", cmd_keygen, "[FILE | --add FILE]", "make a key for the balancers of a cluster")   \
     X("lab-keys", cmd_lab_keys, "", NULL)                                                         \
     X("conf-keys", cmd_conf_keys, "", NULL)                                                       \
@@ -67,6 +69,9 @@ typedef int cmd_f(int argc, char **argv);
 #define X(name, fn, args, help) cmd_f fn;
 COMMANDS(X)
 #undef X
+
+/* Of the process, as it was started. */
+extern char **cmd_argv;
 
 /* "usage: meercat NAME ARGS" to f. */
 void cmd_usage(FILE *f, const char *name);

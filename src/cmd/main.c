@@ -20,6 +20,8 @@ static const struct command {
 #undef X
 };
 
+char **cmd_argv;
+
 static const struct command *
 find(const char *name)
 {
@@ -114,6 +116,7 @@ main(int argc, char **argv)
 {
     const struct command *c;
 
+    cmd_argv = argv;
     if (argc < 2) {
         list(stderr);
         return 2;

@@ -14,16 +14,20 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/explained.h"
+#include "control/heritage.h"
 #include "control/learned.h"
 #include "control/member.h"
 #include "control/metrics.h"
+#include "control/upgrade.h"
 #include "control/view.h"
 #include "control/vip.h"
 #include "httpd/httpd.h"
 
 struct admin {
     struct httpd *httpd;
-    char *socket; /* file to remove; NULL: none was made */
+    char *socket;      /* file to remove; NULL: none was made */
+    struct addr at[2]; /* [n_at] where it listens, in the order of httpd_fd() */
+    unsigned n_at;
 };
 
 /* --- reading
@@ -148,11 +152,13 @@ get_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
 /* What a browser on this machine can be made to send must change nothing, so the address for
  * reading takes no orders, not even from loopback. */
 static bool
-may_order(const struct httpd_request *q, struct httpd_response *r)
+may_order(const struct node *n, const struct httpd_request *q, struct httpd_response *r)
 {
     if (!q->by_unix)
         httpd_fail(r, 403, "orders are taken from the unix socket only");
-    return q->by_unix;
+    else if (upgrade_is_over(n))
+        httpd_fail(r, 503, "process %ld has just taken over", (long)n->upgrade.pid);
+    return r->status == 200;
 }
 
 struct order {
@@ -281,7 +287,7 @@ post_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
     struct errbuf e;
     char *pool_z, *server_z;
 
-    if (!may_order(q, r))
+    if (!may_order(arg, q, r))
         return;
     if (!cut_server(q->rest, &pool, &server)) {
         httpd_fail(r, 404, "no server " STR_FMT, STR_ARG(q->rest));
@@ -304,7 +310,7 @@ post_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
 static void
 post_reload(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
-    if (!may_order(q, r))
+    if (!may_order(arg, q, r))
         return;
     r->type = "text/plain; charset=utf-8";
     r->status = node_reload(arg, &r->body) ? 200 : 409;
@@ -314,7 +320,7 @@ post_reload(void *arg, const struct httpd_request *q, struct httpd_response *r)
 static void
 order_traffic(struct node *n, const struct httpd_request *q, struct httpd_response *r, bool wanted)
 {
-    if (!may_order(q, r))
+    if (!may_order(n, q, r))
         return;
     log_info("operator: traffic is %s", wanted ? "wanted again" : "not wanted");
     fit_say(n, FIT_OPERATOR, wanted, "withdrawn");
@@ -339,11 +345,26 @@ post_leave(void *arg, const struct httpd_request *q, struct httpd_response *r)
 {
     struct node *n = arg;
 
-    if (!may_order(q, r))
+    if (!may_order(arg, q, r))
         return;
     reply_json(r, json_pack("{s:b}", "leaving", 1));
     if (!n->ending)
         leave_begin(n);
+}
+
+/* Answers before the new process is there; the status tells what becomes of it. */
+static void
+post_upgrade(void *arg, const struct httpd_request *q, struct httpd_response *r)
+{
+    struct node *n = arg;
+    struct errbuf e;
+
+    if (!may_order(arg, q, r))
+        return;
+    if (upgrade_begin(n, &e) == MC_OK)
+        reply_json(r, json_pack("{s:b, s:i}", "upgrading", 1, "pid", (int)n->upgrade.pid));
+    else
+        httpd_fail(r, 409, "%s", e.text);
 }
 
 /* --- listening
@@ -359,7 +380,7 @@ static const struct httpd_route routes[] = {
     {HTTP_M_POST, "/v1/reload", post_reload}, {HTTP_M_GET, "/v1/members", get_members},
     {HTTP_M_POST, "/v1/leave", post_leave},   {HTTP_M_GET, "/v1/vips", get_vips},
     {HTTP_M_GET, "/v1/fit", get_fit},         {HTTP_M_POST, "/v1/withdraw", post_withdraw},
-    {HTTP_M_POST, "/v1/resume", post_resume},
+    {HTTP_M_POST, "/v1/resume", post_resume}, {HTTP_M_POST, "/v1/upgrade", post_upgrade},
 };
 
 /* /run is empty after each boot; a service manager makes the directory, a shell does not. */
@@ -372,6 +393,37 @@ make_default_dir(const struct node *n)
     if (mkdir(dir, 0755) == 0)
         privs_give_file(&n->privs, dir);
     free(dir);
+}
+
+static enum mc_err
+listen_at(struct node *n, const struct addr *a, unsigned unix_mode, struct errbuf *e)
+{
+    struct admin *admin = n->admin;
+    int fd = heritage_admin(n->options.heritage, a);
+    enum mc_err rv = MC_OK;
+
+    if (fd >= 0)
+        httpd_inherit(admin->httpd, fd, a->u.sa.sa_family == AF_UNIX);
+    else
+        rv = httpd_listen(admin->httpd, a, unix_mode, e);
+    if (rv == MC_OK)
+        admin->at[admin->n_at++] = *a;
+    return rv;
+}
+
+void
+admin_accept(struct node *n, bool on)
+{
+    httpd_accept(n->admin->httpd, on);
+}
+
+int
+admin_socket(const struct node *n, unsigned i, struct addr *a)
+{
+    if (i >= n->admin->n_at)
+        return -1;
+    *a = n->admin->at[i];
+    return httpd_fd(n->admin->httpd, i);
 }
 
 static enum mc_err
@@ -388,7 +440,7 @@ listen_unix(struct node *n, struct errbuf *e)
     rv = addr_parse(str_of(text), &a, NULL, NULL, e);
     free(text);
     if (rv == MC_OK)
-        rv = httpd_listen(n->admin->httpd, &a, c->socket_mode, e);
+        rv = listen_at(n, &a, c->socket_mode, e);
     if (rv != MC_OK)
         return rv;
     n->admin->socket = mc_strdup(c->socket);
@@ -409,7 +461,7 @@ listen_all(struct node *n, struct errbuf *e)
         rv = MC_OK;
     }
     if (rv == MC_OK && c->http.len != 0)
-        rv = httpd_listen(n->admin->httpd, &c->http, 0, e);
+        rv = listen_at(n, &c->http, 0, e);
     if (rv != MC_OK)
         err_wrap(e, "admin");
     return rv;
@@ -419,10 +471,14 @@ enum mc_err
 admin_start(struct node *n, struct errbuf *e)
 {
     struct httpd_conf conf = {.routes = routes, .n_routes = MC_COUNT(routes), .arg = n};
+    enum mc_err rv;
 
     n->admin = mc_alloc(sizeof(*n->admin));
     n->admin->httpd = httpd_new(n->loop, &conf);
-    return listen_all(n, e);
+    rv = listen_all(n, e);
+    if (n->options.heritage != NULL)
+        admin_accept(n, false);
+    return rv;
 }
 
 void
@@ -431,7 +487,7 @@ admin_stop(struct node *n)
     if (n->admin == NULL)
         return;
     httpd_free(&n->admin->httpd);
-    if (n->admin->socket != NULL)
+    if (n->admin->socket != NULL && !upgrade_is_over(n))
         unlink(n->admin->socket);
     free(n->admin->socket);
     free(n->admin);

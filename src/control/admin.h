@@ -14,5 +14,9 @@
  */
 enum mc_err admin_start(struct node *, struct errbuf *);
 void admin_stop(struct node *);
+/* Another process answers in our place, or we in another's: from now on, or not. */
+void admin_accept(struct node *, bool on);
+/* The i-th socket that it listens on, from 0, with its address; -1: there are no more. */
+int admin_socket(const struct node *, unsigned i, struct addr *);
 
 #endif

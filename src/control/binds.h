@@ -9,6 +9,8 @@
 #ifndef MC_CONTROL_BINDS_H
 #define MC_CONTROL_BINDS_H
 
+#include <sys/types.h>
+
 #include "base/err.h"
 #include "proxy/snapshot.h"
 
@@ -34,5 +36,18 @@ void binds_give_up(struct binds *);
  * descriptors stay taken, by sockets that lead nowhere, until binds_close_retired(). */
 void binds_let_go(struct binds *);
 void binds_close_retired(struct binds *);
+
+/* --- from one process to the next: both have the same sockets, and nobody who queues there is lost
+ * when one of them closes its own ---------------------------------------------------------------
+ */
+
+/* n >= 1 sockets that are bound to the address already, taken over; for the first set. */
+void binds_inherit(struct binds *, const struct addr *, const int *fds, unsigned n);
+/* What is bound, i counted from 0: how many sockets, 0 when there is no such address. */
+unsigned binds_show(const struct binds *, unsigned i, struct addr *, const int **fds);
+/* The files of unix sockets are another's from here on. */
+void binds_hand_over(struct binds *);
+/* The kernel lets only who owns the sockets of an address open more of them. */
+void binds_give(const struct binds *, uid_t, gid_t);
 
 #endif

@@ -79,7 +79,7 @@ struct conf {
     char *pid_file;
     char *state_dir; /* NULL: nothing is kept */
     enum log_level log_level;
-    mc_ns drain_timeout_ns, leave_grace_ns;
+    mc_ns drain_timeout_ns, leave_grace_ns, upgrade_timeout_ns;
     unsigned max_connections;
     char *resolvers;
     uint64_t splice_bytes;

@@ -100,6 +100,8 @@ const struct conf_key conf_keys[] = {
         "how long a graceful end waits for requests under way"),
     KEY(TOP, "leave-grace", DURATION, conf, leave_grace_ns, "0", "0..1h",
         "how long clients are still served, and asked to come back by another connection, before that"),
+    KEY(TOP, "upgrade-timeout", DURATION, conf, upgrade_timeout_ns, "10m", "0..7d",
+        "how long the process before an upgrade serves connections that cannot go on in the next one"),
     KEY(TOP, "max-connections", UINT, conf, max_connections, "0", "0..10000000",
         "client connections of the process; 0 is what the limit of descriptors allows"),
     {.name = "resolvers", .kind = CONF_RESOLVER, .place = CONF_TOP, .list = true,

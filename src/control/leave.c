@@ -14,6 +14,10 @@
 /* For one more request of an idle connection.  A client that asks less often meets the end of the
  * connection instead, which breaks a request only if that crosses it on the wire. */
 #define IDLE_NS      MC_SEC
+/* Clients repeat a SYN after a second (RFC 6298 2.1): addresses are to be elsewhere by then. */
+#define WITHDRAW_NS  (800 * MC_MS)
+/* Until a withdrawn address has gone for everybody; SYNs are dropped meanwhile. */
+#define GONE_NS      (100 * MC_MS)
 /* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
 #define END_GRACE_NS (2 * MC_SEC)
 
@@ -37,6 +41,30 @@ enter(struct node *n, enum leave_step step, mc_ns at_most)
     loop_timer_set(n->loop, &n->leave.timer, loop_now(n->loop) + at_most);
 }
 
+/* Whoever connects from now on is refused by the kernel, and can go elsewhere. */
+static void
+on_gone(struct timer *t)
+{
+    node_close_binds(container_of(t, struct node, leave.withdraw_timer));
+}
+
+static void
+withdraw(struct node *n)
+{
+    if (n->leave.withdrawn)
+        return;
+    n->leave.withdrawn = true;
+    fit_say(n, FIT_STOPPING, false, NULL);
+    n->leave.withdraw_timer.fn = on_gone;
+    loop_timer_set(n->loop, &n->leave.withdraw_timer, loop_now(n->loop) + GONE_NS);
+}
+
+static void
+on_withdraw(struct timer *t)
+{
+    withdraw(container_of(t, struct node, leave.withdraw_timer));
+}
+
 static void
 drain(struct node *n)
 {
@@ -47,14 +75,17 @@ drain(struct node *n)
     log_info("ending: requests under way have %s", units_duration_text(bound, text));
     for (unsigned i = 0; i < n->n_workers; i++)
         worker_drain(n->workers[i], loop_now(n->loop) + bound, IDLE_NS);
-    /* whoever connects from now on is refused by the kernel, and can go elsewhere */
-    node_close_binds(n);
+    if (!n->leave.late) {
+        node_close_binds(n);
+        return;
+    }
+    n->leave.withdraw_timer.fn = on_withdraw;
+    loop_timer_set(n->loop, &n->leave.withdraw_timer, loop_now(n->loop) + WITHDRAW_NS);
 }
 
 static void
-part(struct node *n)
+part(struct node *n, mc_ns grace)
 {
-    mc_ns grace = n->conf->leave_grace_ns;
     char text[UNITS_TEXT];
 
     enter(n, LEAVE_PART, grace);
@@ -79,18 +110,24 @@ on_timer(struct timer *t)
 void
 leave_begin(struct node *n)
 {
+    mc_ns grace = n->conf->leave_grace_ns;
+
     if (n->ending) {
         log_warn("told to end a second time: ending at once");
         loop_stop(n->loop);
         return;
     }
+    upgrade_abort(n, "the balancer is ending");
     n->ending = true;
     n->leave.timer.fn = on_timer;
-    fit_say(n, FIT_STOPPING, false, NULL);
+    n->leave.late = n->vip != NULL && n->takeover == NULL && grace > 0;
+    n->leave.withdrawn = !n->leave.late;
+    if (n->leave.withdrawn)
+        fit_say(n, FIT_STOPPING, false, NULL);
     takeover_node_leave(n);
     notify_stopping();
-    if (n->conf->leave_grace_ns > 0)
-        part(n);
+    if (grace > 0)
+        part(n, grace);
     else
         drain(n);
 }
@@ -102,11 +139,28 @@ stop(struct node *n)
 }
 
 void
+leave_to_heir(struct node *n, int heir)
+{
+    mc_ns bound = n->conf->upgrade_timeout_ns;
+
+    n->ending = true;
+    n->leave.timer.fn = on_timer;
+    enter(n, LEAVE_HANDED_OVER, bound + END_GRACE_NS);
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_hand_over(n->workers[i], heir, loop_now(n->loop) + bound);
+}
+
+void
 leave_look(struct node *n)
 {
-    if (n->leave.step != LEAVE_DRAIN || atomic_load(&n->n_drained) != n->n_workers)
+    if (atomic_load(&n->n_drained) != n->n_workers)
+        return;
+    if (n->leave.step == LEAVE_HANDED_OVER)
+        loop_stop(n->loop);
+    if (n->leave.step != LEAVE_DRAIN)
         return;
     log_info("all requests have ended");
+    withdraw(n);
     n->leave.step = LEAVE_GOODBYE; /* the timer still bounds it */
     member_leave(n, stop);
 }

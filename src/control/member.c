@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pack.h"
+#include "control/heritage.h"
 #include "control/member_priv.h"
 #include "control/takeover_node.h"
 #include "control/vip.h"
@@ -268,17 +269,23 @@ save_words(struct timer *t)
 }
 
 static void
+take_words(struct member *m, struct buf *text, const char *from)
+{
+    unsigned bad = cluster_load_words(m->cluster, (struct str){text->p, text->n});
+
+    if (bad > 0)
+        log_warn("%s: %u lines make no sense and are passed over", from, bad);
+    buf_free(text);
+}
+
+static void
 load_words(struct member *m)
 {
     struct buf text = {0};
-    unsigned bad;
 
-    if (!m->words_file || !file_load(m->words_file, WORDS_FILE_MAX, &text))
-        return;
-    bad = cluster_load_words(m->cluster, (struct str){text.p, text.n});
-    if (bad > 0)
-        log_warn("%s: %u lines make no sense and are passed over", m->words_file, bad);
-    buf_free(&text);
+    if (m->words_file && file_load(m->words_file, WORDS_FILE_MAX, &text))
+        take_words(m, &text, m->words_file);
+    take_words(m, &m->inherited_words, "words of the process before");
 }
 
 /* "ann on lb1" */
@@ -440,18 +447,34 @@ open_company(struct member *m, uint64_t bytes_per_s)
     company_join(m->node->build.fleet, &conf);
 }
 
+/* Those of the configuration, and whom the process before knew: nobody need have us in his own. */
+static char **
+join_list(const struct node *n, unsigned *n_out)
+{
+    const struct conf_cluster *cc = &n->conf->cluster;
+    char **list = mc_alloc((SWIM_JOIN_MAX + 1) * sizeof(char *));
+    const char *member;
+
+    *n_out = 0;
+    for (unsigned i = 0; i < cc->n_join && *n_out < SWIM_JOIN_MAX; i++)
+        list[(*n_out)++] = cc->join[i];
+    for (unsigned i = 0; (member = heritage_member(n->options.heritage, i)) != NULL; i++)
+        if (*n_out < SWIM_JOIN_MAX)
+            list[(*n_out)++] = (char *)member;
+    return list;
+}
+
 enum mc_err
 member_open(struct node *n, struct errbuf *e)
 {
     const struct conf_cluster *cc = &n->conf->cluster;
     struct member *m;
     uint8_t card[MEMBER_CARD_MAX];
+    struct cluster_heritage heritage;
     struct cluster_conf conf = {
         .name = str_of(n->conf->node),
         .bind = cc->bind,
         .advertise = cc->advertise,
-        .join = cc->join,
-        .n_join = cc->n_join,
         .key_file = cc->key_file,
         .meta = card,
         .meta_n = own_card(n, card),
@@ -465,19 +488,26 @@ member_open(struct node *n, struct errbuf *e)
                   .on_load = on_load},
     };
     enum mc_err rv;
+    char **join;
 
     if (!cc->given)
         return MC_OK;
+    if (heritage_cluster(n->options.heritage, &cc->bind, &heritage))
+        conf.heritage = &heritage;
     m = mc_alloc(sizeof(*m));
     m->node = n;
     m->words_timer.fn = save_words;
     conf.hooks.arg = m;
+    join = join_list(n, &conf.n_join);
+    conf.join = join;
     rv = cluster_new(&conf, &m->cluster, e);
+    free(join);
     if (rv != MC_OK) {
         err_wrap(e, "cluster");
         free(m);
         return rv;
     }
+    heritage_words(n->options.heritage, &m->inherited_words);
     if (n->conf->state_dir)
         m->words_file = mc_printf("%s/words", n->conf->state_dir);
     n->member = m;
@@ -534,6 +564,19 @@ on_left(void *arg)
 }
 
 void
+member_hush(struct node *n)
+{
+    struct member *m = n->member;
+
+    if (!m)
+        return;
+    loop_timer_clear(n->loop, &m->words_timer);
+    free(m->words_file);
+    m->words_file = NULL;
+    cluster_hush(m->cluster);
+}
+
+void
 member_leave(struct node *n, void (*done)(struct node *))
 {
     if (!n->member) {
@@ -556,6 +599,7 @@ member_stop(struct node *n)
     loop_timer_clear(n->loop, &m->words_timer);
     member_caps_close(m);
     cluster_free(&m->cluster);
+    buf_free(&m->inherited_words);
     free(m->words_file);
     free(m);
     n->member = NULL;

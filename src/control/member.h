@@ -22,6 +22,8 @@ void member_start(struct node *);
 void member_reloaded(struct node *, struct buf *text);
 /* What this one says of itself has changed. */
 void member_tell_card(struct node *);
+/* Another process goes on in our place: nothing is said any more, nor written down. */
+void member_hush(struct node *);
 /* Says goodbye to the others, then calls done. */
 void member_leave(struct node *, void (*done)(struct node *));
 /* After dns_free(), before fleet_free(). */

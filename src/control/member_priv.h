@@ -14,9 +14,10 @@ struct member_caps;
 struct member {
     struct node *node;
     struct cluster *cluster;
-    char *words_file;         /* NULL: they are not kept */
-    struct timer words_timer; /* when new words are written down */
-    bool words_failed;        /* which was said */
+    char *words_file;           /* NULL: they are not kept */
+    struct timer words_timer;   /* when new words are written down */
+    bool words_failed;          /* which was said */
+    struct buf inherited_words; /* until member_start() */
     void (*on_left)(struct node *);
     uint64_t n_pieces; /* of load that went out */
     struct log_limit no_room;

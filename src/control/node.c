@@ -25,10 +25,12 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/admin.h"
+#include "control/heritage.h"
 #include "control/member.h"
 #include "control/notify.h"
 #include "control/takeover_node.h"
 #include "control/vip.h"
+#include "fleet/carry.h"
 
 #define DNS_TIMEOUT_NS (2 * MC_SEC)
 /* A snapshot was certainly looked at by every worker this long after the next one was handed out:
@@ -268,6 +270,10 @@ node_reload(struct node *n, struct buf *text)
         buf_printf(text, "the balancer is ending\n");
         return false;
     }
+    if (n->upgrade.state == UPGRADE_COMING) {
+        buf_printf(text, "an upgrade is under way\n");
+        return false;
+    }
     notify_reloading();
     vip_busy(n, true);
     n->reload.ok = reload(n, text);
@@ -301,6 +307,15 @@ reopen_log(struct node *n)
 }
 
 static void
+upgrade(struct node *n)
+{
+    struct errbuf e;
+
+    if (upgrade_begin(n, &e) != MC_OK)
+        log_error("upgrade: %s", e.text);
+}
+
+static void
 on_signal(struct node *n, unsigned signo)
 {
     struct buf text = {0};
@@ -308,6 +323,7 @@ on_signal(struct node *n, unsigned signo)
     switch (signo) {
     case SIGHUP: node_reload(n, &text); break;
     case SIGUSR1: reopen_log(n); break;
+    case SIGUSR2: upgrade(n); break;
     case SIGTERM:
     case SIGINT:
     case SIGQUIT: leave_begin(n); break;
@@ -330,14 +346,13 @@ on_signals(struct watch *w, unsigned revents)
 static sigset_t
 block_signals(void)
 {
-    static const int signals[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGQUIT};
+    static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGQUIT};
     sigset_t set;
 
     sigemptyset(&set);
     for (size_t i = 0; i < MC_COUNT(signals); i++)
         sigaddset(&set, signals[i]);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR2, SIG_IGN); /* kept for handing over to a new binary; must not kill */
     sigprocmask(SIG_BLOCK, &set, NULL);
     return set;
 }
@@ -440,6 +455,14 @@ start_timers(struct node *n)
         on_status_timer(&n->status_timer);
 }
 
+void
+node_stop_timers(struct node *n)
+{
+    loop_timer_clear(n->loop, &n->alive_timer);
+    loop_timer_clear(n->loop, &n->status_timer);
+    loop_timer_clear(n->loop, &n->fit.timer);
+}
+
 /* --- birth
  * --------------------------------------------------------------------------------------------- */
 
@@ -477,9 +500,15 @@ static enum mc_err
 open_access_log(struct node *n, struct errbuf *e)
 {
     const struct conf_access_log *c = &n->conf->access_log;
+    int fd;
 
     if (c->file == NULL)
         return MC_OK;
+    fd = heritage_access_log(n->options.heritage, c->file);
+    if (fd >= 0) {
+        n->build.access_log = access_log_inherit(c->file, c->format, fd);
+        return MC_OK;
+    }
     n->build.access_log = access_log_open(c->file, c->format, e);
     if (n->build.access_log == NULL) {
         err_wrap(e, "access-log");
@@ -513,9 +542,15 @@ start_as_root(struct node *n, struct errbuf *e)
         return rv;
     put_in_force(n, s);
     takeover_node_open(n);
+    heritage_servers(n->options.heritage, n->build.fleet);
+    carry_costs_done(fleet_brains(n->build.fleet));
+    if (n->options.heritage != NULL)
+        let_go(n); /* what was inherited and is not wanted */
     rv = admin_start(n, e);
-    if (rv == MC_OK && n->conf->pid_file != NULL)
+    if (rv == MC_OK && n->conf->pid_file != NULL && n->options.heritage == NULL)
         rv = privs_write_pid(n->conf->pid_file, e);
+    if (rv == MC_OK && n->privs.wanted)
+        binds_give(n->build.binds, n->privs.uid, n->privs.gid);
     if (rv == MC_OK)
         rv = privs_drop(&n->privs, e);
     return rv;
@@ -557,6 +592,44 @@ start_workers(struct node *n, struct errbuf *e)
     return MC_OK;
 }
 
+/* What there can be only one of. */
+static void
+be_the_balancer(struct node *n)
+{
+    start_timers(n);
+    member_start(n);
+    fit_start(n);
+    vip_start(n);
+}
+
+void
+node_take_place(struct node *n)
+{
+    struct errbuf e;
+
+    if (n->conf->pid_file != NULL && privs_write_pid(n->conf->pid_file, &e) != MC_OK)
+        log_warn("pid-file: %s", e.text);
+    be_the_balancer(n);
+    admin_accept(n, true);
+    notify_ready();
+}
+
+/* What the process before has left, before anything is made anew. */
+static void
+inherit(struct node *n)
+{
+    struct heritage *h = n->options.heritage;
+    struct keyfile secret;
+    bool known = heritage_secret(h, &secret);
+
+    tickets_open(n, known ? &secret : NULL);
+    keyfile_wipe(&secret);
+    heritage_binds(h, n->build.binds);
+    heritage_costs(h, n->build.fleet);
+    if (heritage_withdrawn(h))
+        fit_put(&n->fit, FIT_OPERATOR, false, "withdrawn");
+}
+
 static enum mc_err
 start(struct node *n, struct errbuf *e)
 {
@@ -566,21 +639,17 @@ start(struct node *n, struct errbuf *e)
         return rv;
     n->n_workers = worker_count(n->conf);
     n->build.binds = binds_new(n->n_workers);
-    tickets_open(n);
-    n->build.tickets = n->tickets.shared;
     n->build.fleet = fleet_new(n->n_workers, n->loop, n->dns, on_open, n);
     brains_set_dir(fleet_brains(n->build.fleet), n->conf->state_dir);
+    inherit(n);
+    n->build.tickets = n->tickets.shared;
     rv = start_as_root(n, e);
     if (rv == MC_OK)
         rv = takeover_node_start(n, e);
     if (rv == MC_OK)
         rv = start_workers(n, e);
-    if (rv == MC_OK) {
-        start_timers(n);
-        member_start(n);
-        fit_start(n);
-        vip_start(n);
-    }
+    if (rv == MC_OK && n->options.heritage == NULL)
+        be_the_balancer(n);
     return rv;
 }
 
@@ -605,6 +674,7 @@ node_start(struct node *n, const struct node_options *o, struct buf *text)
         return rv;
     log_setup(n->conf->log_level, notify_has_journal());
     rv = start(n, &e);
+    heritage_free(&n->options.heritage);
     if (rv != MC_OK) {
         buf_printf(text, "%s\n", e.text);
         node_stop(n);
@@ -624,9 +694,11 @@ stop_workers(struct node *n)
 static void
 stop_loop(struct node *n)
 {
-    struct timer *timers[] = {&n->retire_timer, &n->alive_timer,   &n->status_timer,
-                              &n->leave.timer,  &n->tickets.timer, &n->fit.timer};
+    struct timer *timers[] = {&n->retire_timer,        &n->alive_timer,   &n->status_timer,
+                              &n->leave.timer,         &n->tickets.timer, &n->fit.timer,
+                              &n->leave.withdraw_timer};
 
+    upgrade_stop(n);
     admin_stop(n);
     if (n->dns != NULL)
         dns_free(&n->dns);
@@ -650,7 +722,7 @@ node_stop(struct node *n)
     vip_stop(n);
     stop_workers(n);
     takeover_node_stop(n);
-    if (n->build.fleet != NULL)
+    if (n->build.fleet != NULL && !upgrade_is_over(n))
         brains_save(fleet_brains(n->build.fleet));
     build_free_snapshot(&n->current);
     for (unsigned i = 0; i < n->n_old; i++)
@@ -661,7 +733,7 @@ node_stop(struct node *n)
     binds_free(&n->build.binds);
     access_log_close(&n->build.access_log);
     build_fini(&n->build);
-    if (n->conf != NULL && n->conf->pid_file != NULL)
+    if (n->conf != NULL && n->conf->pid_file != NULL && !upgrade_is_over(n))
         unlink(n->conf->pid_file);
     conf_free(&n->conf);
     tickets_close(n);
@@ -680,29 +752,62 @@ say_serving(const struct node *n)
              worker_engine(n->workers[0]), n->current->n_listeners, n->current->n_pools);
 }
 
-int
-node_run(const struct node_options *o)
+/* Tells whoever started us. */
+static int
+cannot(int from, const char *why)
 {
-    sigset_t signals = block_signals();
+    fputs(why, stderr);
+    if (from >= 0)
+        upgrade_fail(from, why);
+    return 1;
+}
+
+static int
+run(struct node *n, int from)
+{
+    say_serving(n);
+    if (from >= 0)
+        upgrade_ready(n, from);
+    else
+        notify_ready();
+    loop_run(n->loop);
+    node_stop(n);
+    log_info("ended");
+    return 0;
+}
+
+static int
+start_and_run(struct node_options *o, int from, const sigset_t *signals)
+{
     struct buf text = {0};
     struct errbuf e;
     struct node n;
     bool ok = node_start(&n, o, &text) == MC_OK;
 
-    if (text.n > 0)
+    if (!ok) {
+        cannot(from, text.p != NULL ? text.p : "");
+    } else if (text.n > 0) {
         fputs(text.p, stderr);
+    }
     buf_free(&text);
     if (!ok)
         return 1;
-    if (watch_signals(&n, &signals, &e) != MC_OK) {
-        log_error("%s", e.text);
-        node_stop(&n);
-        return 1;
-    }
-    say_serving(&n);
-    notify_ready();
-    loop_run(n.loop);
+    if (watch_signals(&n, signals, &e) == MC_OK)
+        return run(&n, from);
+    log_error("%s", e.text);
     node_stop(&n);
-    log_info("ended");
-    return 0;
+    return cannot(from, e.text);
+}
+
+int
+node_run(const struct node_options *options)
+{
+    sigset_t signals = block_signals();
+    struct node_options o = *options;
+    struct errbuf e;
+    int from;
+
+    if (upgrade_inherit(&from, &o.heritage, &e) == MC_OK)
+        return start_and_run(&o, from, &signals);
+    return cannot(from, e.text);
 }

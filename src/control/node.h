@@ -16,6 +16,7 @@
 #include "control/leave.h"
 #include "control/privs.h"
 #include "control/tickets.h"
+#include "control/upgrade.h"
 #include "control/vip.h"
 #include "io/dns.h"
 #include "io/loop.h"
@@ -30,7 +31,10 @@ struct vip;
 
 struct node_options {
     const char *conf_file;
-    bool engine_given; /* on the command line: goes before the configuration */
+    char *const *argv;         /* of the process, for the next one */
+    const char *binary;        /* what that is started of; NULL: not known */
+    struct heritage *heritage; /* of the process before, for node_start(), which frees it */
+    bool engine_given;         /* on the command line: goes before the configuration */
     enum loop_engine engine;
 };
 
@@ -62,6 +66,7 @@ struct node {
     struct timer retire_timer, alive_timer, status_timer;
     bool ending; /* leave_begin() was called */
     struct leave leave;
+    struct upgrade upgrade;
     int64_t started_wall_ns;
     struct node_reload reload;
     struct admin *admin;
@@ -79,6 +84,10 @@ int node_run(const struct node_options *);
  * what is wrong, or what is noteworthy. */
 bool node_reload(struct node *, struct buf *text);
 
+/* The process before has said that everything is ours now. */
+void node_take_place(struct node *);
+/* The service manager hears nothing of us any more. */
+void node_stop_timers(struct node *);
 /* Nobody new is let in from now on; workers have been told to stop accepting. */
 void node_close_binds(struct node *);
 

@@ -31,6 +31,24 @@ notify_stopping(void)
 }
 
 void
+notify_main_pid(pid_t pid)
+{
+    sd_notifyf(0, "MAINPID=%ld", (long)pid);
+}
+
+/* sd_watchdog_enabled(3) looks whether the variable names the caller. */
+void
+notify_take_watchdog(void)
+{
+    char text[24];
+
+    if (getenv("WATCHDOG_PID") == NULL)
+        return;
+    snprintf(text, sizeof(text), "%ld", (long)getpid());
+    setenv("WATCHDOG_PID", text, 1);
+}
+
+void
 notify_status(const char *fmt, ...)
 {
     char text[256];

@@ -92,6 +92,60 @@ privs_drop(const struct privs *p, struct errbuf *e)
     return keep_caps(p, e);
 }
 
+/* Inheritable, which ambient ones have to be. */
+static bool
+set_inheritable(bool on)
+{
+    cap_t caps = cap_get_proc();
+    bool ok = caps != NULL;
+
+    for (cap_value_t c = 0; ok && c <= CAP_LAST_CAP; c++) {
+        cap_flag_value_t has = CAP_CLEAR;
+
+        if (cap_get_flag(caps, c, CAP_PERMITTED, &has) == 0)
+            ok = cap_set_flag(caps, CAP_INHERITABLE, 1, &c, on ? has : CAP_CLEAR) == 0;
+    }
+    ok = ok && cap_set_proc(caps) == 0;
+    if (caps != NULL)
+        cap_free(caps);
+    return ok;
+}
+
+static bool
+set_ambient(void)
+{
+    cap_t caps = cap_get_proc();
+    bool ok = caps != NULL;
+
+    for (cap_value_t c = 0; ok && c <= CAP_LAST_CAP; c++) {
+        cap_flag_value_t has = CAP_CLEAR;
+
+        if (cap_get_flag(caps, c, CAP_PERMITTED, &has) == 0 && has == CAP_SET)
+            ok = cap_set_ambient(c, CAP_SET) == 0;
+    }
+    if (caps != NULL)
+        cap_free(caps);
+    return ok;
+}
+
+/* Of root they are the program's anyway.  Rights are the thread's: others do not have them. */
+enum mc_err
+privs_lend(bool on, struct errbuf *e)
+{
+    if (geteuid() == 0)
+        return MC_OK;
+    if (on ? set_inheritable(true) && set_ambient()
+           : cap_reset_ambient() == 0 && set_inheritable(false))
+        return MC_OK;
+    return err_sys(e, "capabilities");
+}
+
+enum mc_err
+privs_keep_lent(struct errbuf *e)
+{
+    return privs_lend(false, e);
+}
+
 void
 privs_raise_fd_limit(void)
 {

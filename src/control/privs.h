@@ -34,6 +34,11 @@ void privs_keep(struct privs *, cap_value_t);
  * inherit.  A warning and no more when we are not root. */
 enum mc_err privs_drop(const struct privs *, struct errbuf *);
 
+/* While on, a program that this thread starts has our rights, too. */
+enum mc_err privs_lend(bool on, struct errbuf *);
+/* The program was started so: keeps them for itself. */
+enum mc_err privs_keep_lent(struct errbuf *);
+
 /* The soft limit of descriptors becomes the hard one. */
 void privs_raise_fd_limit(void);
 

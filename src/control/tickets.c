@@ -77,16 +77,17 @@ on_timer(struct timer *t)
 }
 
 void
-tickets_open(struct node *n)
+tickets_open(struct node *n, const struct keyfile *secret)
 {
     static const uint8_t no_boot[KEYRING_BOOT_BYTES]; /* nothing is sealed with it */
-    struct keyfile f = {0};
 
-    keyfile_draw(&f);
-    n->tickets.own = keyring_new(&f, no_boot);
+    if (secret != NULL)
+        n->tickets.secret = *secret;
+    else
+        keyfile_draw(&n->tickets.secret);
+    n->tickets.own = keyring_new(&n->tickets.secret, no_boot);
     n->tickets.shared = tls_tickets_new();
     n->tickets.timer.fn = on_timer;
-    keyfile_wipe(&f);
 }
 
 void
@@ -103,4 +104,5 @@ tickets_close(struct node *n)
         return;
     tls_tickets_free(&n->tickets.shared);
     keyring_free(&n->tickets.own);
+    keyfile_wipe(&n->tickets.secret);
 }

@@ -17,6 +17,7 @@ struct node;
 struct tickets {
     struct tls_tickets *shared; /* what listeners are given */
     struct keyring *own;        /* of a balancer without secret keys of a cluster */
+    struct keyfile secret;      /* what `own` is made of; an upgrade carries it on */
     int64_t hour;               /* for which keys were made; 0: none yet */
     struct timer timer;
 };
@@ -26,8 +27,8 @@ struct tickets {
 unsigned tickets_derive(const struct keyring *, int64_t hour,
                         struct tls_ticket_key out[TLS_TICKET_KEYS_MAX]);
 
-/* Before the first snapshot is built. */
-void tickets_open(struct node *);
+/* Before the first snapshot is built.  secret: that of the process before; NULL: one is drawn. */
+void tickets_open(struct node *, const struct keyfile *secret);
 /* When the loop runs, and after the cluster's keys may have changed. */
 void tickets_refresh(struct node *);
 /* After the last snapshot. */

@@ -293,6 +293,21 @@ worker_counts(const struct node *n)
     return j;
 }
 
+static json_t *
+view_upgrade(const struct upgrade *u)
+{
+    static const char *const words[] = {[UPGRADE_NONE] = "none",
+                                        [UPGRADE_COMING] = "coming",
+                                        [UPGRADE_FAILED] = "failed",
+                                        [UPGRADE_OVER] = "over"};
+
+    return json_pack("{s:s, s:o, s:i, s:o, s:o}", "state", words[u->state], "why",
+                     u->state == UPGRADE_FAILED ? view_text(u->why.text) : json_null(), "failed",
+                     (int)u->n_failed, "at",
+                     u->wall_ns != 0 ? view_wall_time(u->wall_ns) : json_null(), "before",
+                     u->before != 0 ? json_integer(u->before) : json_null());
+}
+
 json_t *
 view_status(const struct node *n)
 {
@@ -312,6 +327,7 @@ view_status(const struct node *n)
                   worker_engine(n->workers[0]), "started", view_wall_time(n->started_wall_ns),
                   "uptime_s", (double)(units_wall_ns() - n->started_wall_ns) / (double)MC_SEC);
     json_object_set_new(j, "step", json_string(leave_step_text(n)));
+    json_object_set_new(j, "upgrade", view_upgrade(&n->upgrade));
     json_object_set_new(j, "config", view_config(n));
     json_object_set_new(j, "fit", json_boolean(fit_now(n, &why)));
     json_object_set_new(j, "unfit_because", view_text(why.p));

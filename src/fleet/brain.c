@@ -251,6 +251,7 @@ brains_free(struct brains **bp)
         ring_fini(&bs->pipes[i].shapes);
         ring_fini(&bs->pipes[i].words);
     }
+    brains_drop_carried(bs);
     free(bs->pipes);
     free(bs->others);
     free(bs->dir);

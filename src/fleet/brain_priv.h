@@ -6,6 +6,7 @@
 #define MC_FLEET_BRAIN_PRIV_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "fleet/brain.h"
 #include "fleet/live.h"
 #include "fleet/watch.h"
@@ -20,7 +21,8 @@ struct brains {
     struct list all; /* struct mind */
     struct timer timer;
     mc_ns wall_ns;
-    char *dir; /* where costs are kept over a restart; NULL: nowhere */
+    char *dir;          /* where costs are kept over a restart; NULL: nowhere */
+    struct map carried; /* name of a pool to char *: what another process had learned of it */
     mc_ns next_save;
     bool save_failed; /* which was said */
     uint64_t *others; /* [n_others] live members of the cluster besides us */
@@ -90,8 +92,9 @@ void brain_follow_agents(struct mind *);
 
 /* brain_save.c */
 
-/* Begins with what the file says. */
+/* Begins with what the process before, or the file says. */
 void brain_remember(struct mind *);
+void brains_drop_carried(struct brains *);
 
 /* brain_agent.c */
 

@@ -66,23 +66,45 @@ note_names(struct mind *m, struct str text)
     }
 }
 
+static void
+take_text(struct mind *m, struct str text, const char *from)
+{
+    unsigned bad;
+
+    note_names(m, text);
+    brain_give_classes(m);
+    bad = know_load(m->know, text, brain_class_named, m);
+    if (bad > 0)
+        log_warn("%s: %u lines make no sense and are passed over", from, bad);
+}
+
 void
 brain_remember(struct mind *m)
 {
+    const char *carried = map_get(&m->of->carried, str_of(m->pool_name));
     struct buf text = {0};
-    unsigned bad;
     char *path;
 
+    if (carried) {
+        take_text(m, str_of(carried), "costs of the process before");
+        return;
+    }
     if (!m->of->dir)
         return;
     path = mc_printf("%s/costs-%s", m->of->dir, m->pool_name);
-    if (file_load(path, FILE_MOST, &text)) {
-        note_names(m, (struct str){text.p, text.n});
-        brain_give_classes(m);
-        bad = know_load(m->know, (struct str){text.p, text.n}, brain_class_named, m);
-        if (bad > 0)
-            log_warn("%s: %u lines make no sense and are passed over", path, bad);
-    }
+    if (file_load(path, FILE_MOST, &text))
+        take_text(m, (struct str){text.p, text.n}, path);
     buf_free(&text);
     free(path);
+}
+
+void
+brains_drop_carried(struct brains *bs)
+{
+    size_t at = 0;
+    void *text;
+
+    while (map_next(&bs->carried, &at, &(struct str){0}, &text))
+        free(text);
+    map_free(&bs->carried);
 }

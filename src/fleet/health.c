@@ -262,6 +262,56 @@ health_set_agent(struct health *h, enum health_admin agent, bool down, const cha
     return settle_words(h, was, why, now, wall_ns);
 }
 
+/* What others had agreed on is a presumption here, as it is before a first check. */
+static void
+carry_verdict(struct health *h, const struct health *was)
+{
+    if (!h->conf.check)
+        return;
+    h->checked_up = was->shared ? was->agreed_up : was->checked_up;
+    h->proven = was->proven && !was->shared;
+    h->streak = was->streak;
+    set_text(h->down_why, sizeof(h->down_why), was->down_why);
+}
+
+static void
+carry_ejection(struct health *h, const struct health *was)
+{
+    if (h->conf.eject_after == 0)
+        return;
+    h->ejections = was->ejections;
+    h->ejected_until_ns = was->ejected_until_ns;
+    h->eject_span_ns = was->eject_span_ns;
+}
+
+static void
+carry_words(struct health *h, const struct health *was)
+{
+    h->admin = was->admin;
+    h->agent_overruled = was->agent_overruled;
+    set_text(h->admin_why, sizeof(h->admin_why), was->admin_why);
+}
+
+void
+health_carry(struct health *h, const struct health *was, bool words, mc_ns now, int64_t wall_ns)
+{
+    carry_verdict(h, was);
+    carry_ejection(h, was);
+    if (words)
+        carry_words(h, was);
+    h->agent = was->agent;
+    h->agent_down = was->agent_down;
+    set_text(h->agent_why, sizeof(h->agent_why), was->agent_why);
+    h->was_up = was->was_up;
+    settle(h, was->reason, now, wall_ns);
+    if (h->state != was->state)
+        return;
+    h->since_ns = was->since_ns;
+    h->since_wall_ns = was->since_wall_ns;
+    h->came_up_ns = h->conf.slow_start_ns > 0 ? was->came_up_ns : 0;
+    set_text(h->reason, sizeof(h->reason), was->reason);
+}
+
 bool
 health_set_resolved(struct health *h, bool resolved, const char *why, mc_ns now, int64_t wall_ns)
 {

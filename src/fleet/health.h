@@ -79,6 +79,10 @@ bool health_set_agent(struct health *, enum health_admin, bool down, const char 
                       int64_t wall_ns);
 /* The operator's word, or the agent's where the operator leaves it the choice. */
 enum health_admin health_admin_now(const struct health *);
+/* Begins where the same server was in another process, by whose clock it was; words: the
+ * operator's, too. */
+void health_carry(struct health *, const struct health *was, bool words, mc_ns now,
+                  int64_t wall_ns);
 bool health_set_resolved(struct health *, bool, const char *why, mc_ns now, int64_t wall_ns);
 /* Time passes: an ejection ends. */
 bool health_tick(struct health *, mc_ns now, int64_t wall_ns);

@@ -343,6 +343,62 @@ long_reasons_are_cut(void **state)
     assert_string_equal(h.reason, "");
 }
 
+static void
+what_another_process_knew_is_known_here(void **state)
+{
+    struct health was, fresh;
+
+    check(false);
+    health_set_admin(&h, HEALTH_ADMIN_DRAIN, "ann", now, 7);
+    eject();
+    was = h;
+    begin(NULL);
+    now = was.since_ns + 10 * MC_SEC;
+    health_carry(&h, &was, true, now, 9);
+    assert_int_equal(h.state, HEALTH_DRAIN);
+    assert_string_equal(h.reason, "ann");
+    assert_int_equal(h.since_wall_ns, was.since_wall_ns);
+    health_set_admin(&h, HEALTH_ADMIN_READY, "ann", now, 9);
+    assert_int_equal(h.state, HEALTH_DOWN);
+    assert_string_equal(h.reason, "connection refused");
+    check(true); /* one is enough as long as none succeeded */
+    assert_int_equal(h.state, HEALTH_UP);
+    assert_true(health_on_probation(&h));
+    health_init(&fresh, &usual, HEALTH_ADMIN_READY, true, now, 9);
+    health_carry(&fresh, &was, false, now, 9); /* the configuration said something new */
+    assert_int_equal(fresh.state, HEALTH_DOWN);
+}
+
+static void
+what_the_new_configuration_does_not_have_is_not_carried(void **state)
+{
+    struct health was, fresh;
+    struct health_conf none = {.check = false, .eject_after = 0};
+
+    check(false);
+    eject();
+    was = h;
+    health_init(&fresh, &none, HEALTH_ADMIN_READY, true, now, 9);
+    health_carry(&fresh, &was, true, now, 9);
+    assert_int_equal(fresh.state, HEALTH_UP);
+}
+
+static void
+what_members_had_agreed_on_is_presumed_until_a_check(void **state)
+{
+    struct health was;
+
+    check(true);
+    health_set_agreed(&h, false, "lb2: refused", now, 7);
+    was = h;
+    begin(NULL);
+    health_carry(&h, &was, true, now, 9);
+    assert_int_equal(h.state, HEALTH_DOWN);
+    assert_string_equal(h.reason, "lb2: refused");
+    check(true);
+    assert_int_equal(h.state, HEALTH_UP);
+}
+
 int
 main(void)
 {
@@ -369,6 +425,9 @@ main(void)
         cmocka_unit_test_setup(the_word_of_the_operator_is_above_the_agents, begin),
         cmocka_unit_test_setup(maintenance_by_the_agent_ends_as_the_operators, begin),
         cmocka_unit_test_setup(long_reasons_are_cut, begin),
+        cmocka_unit_test_setup(what_another_process_knew_is_known_here, begin),
+        cmocka_unit_test_setup(what_the_new_configuration_does_not_have_is_not_carried, begin),
+        cmocka_unit_test_setup(what_members_had_agreed_on_is_presumed_until_a_check, begin),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

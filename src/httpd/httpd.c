@@ -636,20 +636,47 @@ httpd_listen(struct httpd *h, const struct addr *a, unsigned unix_mode, struct e
 {
     struct sock_listen_opts opts = {.unix_mode = unix_mode};
     int fd = sock_listen_fd(a, &opts, e);
-    struct door *d;
 
-    MC_CHECK(h, HTTPD_MAGIC);
     if (fd < 0)
         return MC_ESYS;
-    d = mc_alloc(sizeof(*d));
+    httpd_inherit(h, fd, a->u.sa.sa_family == AF_UNIX);
+    return MC_OK;
+}
+
+void
+httpd_inherit(struct httpd *h, int fd, bool is_unix)
+{
+    struct door *d = mc_alloc(sizeof(*d));
+
+    MC_CHECK(h, HTTPD_MAGIC);
     d->magic = HTTPD_DOOR_MAGIC;
     d->httpd = h;
-    d->is_unix = a->u.sa.sa_family == AF_UNIX;
+    d->is_unix = is_unix;
     d->timer.fn = on_door_timer;
     list_push_back(&h->doors, &d->link);
     sock_open(&d->sock, h->loop, fd, &door_ops);
     sock_accept(&d->sock, true);
-    return MC_OK;
+}
+
+void
+httpd_accept(struct httpd *h, bool on)
+{
+    LIST_FOREACH (it, &h->doors) {
+        struct door *d = LIST_ENTRY(it, struct door, link);
+
+        loop_timer_clear(h->loop, &d->timer);
+        sock_accept(&d->sock, on);
+    }
+}
+
+int
+httpd_fd(const struct httpd *h, unsigned i)
+{
+    LIST_FOREACH (it, &h->doors) {
+        if (i-- == 0)
+            return LIST_ENTRY(it, struct door, link)->sock.fd;
+    }
+    return -1;
 }
 
 void

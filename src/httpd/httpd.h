@@ -61,6 +61,12 @@ struct httpd;
 
 struct httpd *httpd_new(struct loop *, const struct httpd_conf *);
 enum mc_err httpd_listen(struct httpd *, const struct addr *, unsigned unix_mode, struct errbuf *);
+/* From now on, or not: another process may accept on the same sockets. */
+void httpd_accept(struct httpd *, bool on);
+/* The same on a socket that listens already, taken over. */
+void httpd_inherit(struct httpd *, int fd, bool is_unix);
+/* The i-th socket that it listens on, from 0; -1: there are no more. */
+int httpd_fd(const struct httpd *, unsigned i);
 /* Who connects by TCP from now on speaks TLS, with a reference of the httpd's own; NULL: not. */
 void httpd_set_tls(struct httpd *, struct tls_domain *);
 /* Closes everything; the loop brings it home. */

@@ -48,19 +48,31 @@ struct access_log *
 access_log_open(const char *path, enum access_format format, struct errbuf *e)
 {
     int fd = open_path(path);
-    struct access_log *l;
 
     if (fd < 0) {
         err_sys(e, path);
         return NULL;
     }
-    l = mc_alloc(sizeof(*l));
+    return access_log_inherit(path, format, fd);
+}
+
+struct access_log *
+access_log_inherit(const char *path, enum access_format format, int fd)
+{
+    struct access_log *l = mc_alloc(sizeof(*l));
+
     l->magic = ACCESS_LOG_MAGIC;
     l->format = format;
     l->fd = fd;
     l->is_file = strcmp(path, "stderr") != 0 && strcmp(path, "stdout") != 0;
     l->path = mc_strdup(path);
     return l;
+}
+
+int
+access_log_fd(const struct access_log *l)
+{
+    return l->fd;
 }
 
 void

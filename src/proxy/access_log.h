@@ -20,6 +20,9 @@ struct access_log;
 
 /* path: a file, or "stderr"/"stdout".  Control thread. */
 struct access_log *access_log_open(const char *path, enum access_format, struct errbuf *);
+/* The same with the file of that path open already; fd is taken over. */
+struct access_log *access_log_inherit(const char *path, enum access_format, int fd);
+int access_log_fd(const struct access_log *);
 void access_log_close(struct access_log **);
 /* Opens the path again (after a rotation); the old file stays in use when that fails. Control
  * thread. */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "proxy/down_h2.h"
 #include "proxy/flow.h"
+#include "proxy/pass.h"
 #include "proxy/tcp.h"
 #include "proxy/tunnel.h"
 #include "proxy/untaken.h"
@@ -296,11 +297,18 @@ on_closed(struct sock *s)
     worker_check_drained(w);
 }
 
+static void
+on_quiet(struct sock *s)
+{
+    pass_send(conn_of(s));
+}
+
 const struct sock_ops conn_ops = {
     .on_connect = on_connect,
     .on_recv = on_recv,
     .on_eof = on_eof,
     .on_drained = on_drained,
+    .on_quiet = on_quiet,
     .on_error = on_error,
     .on_closed = on_closed,
 };
@@ -379,6 +387,8 @@ conn_next(struct conn *c)
         conn_run(c);
     else
         stream_recv(&c->stream, true);
+    if (c->worker->heir >= 0)
+        pass_begin(c);
 }
 
 /* --- birth and end of the worker ----------------------------------------------------------------
@@ -435,10 +445,10 @@ conn_drain_all(struct worker *w)
 {
     LIST_FOREACH (it, &w->conns) {
         struct conn *c = LIST_ENTRY(it, struct conn, link);
-        mc_ns end = worker_now(w) + w->drain_idle_ns;
+        mc_ns left = c->deadline_ns - worker_now(w);
 
-        if ((c->state == CONN_IDLE || c->state == CONN_FIRST) && end < c->deadline_ns)
-            conn_set_deadline(c, end);
+        if ((c->state == CONN_IDLE || c->state == CONN_FIRST) && left > w->drain_idle_ns)
+            conn_set_deadline(c, worker_now(w) + w->drain_idle_ns);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "proxy/conn.h"
 #include "proxy/flow.h"
+#include "proxy/pass.h"
 #include "proxy/tcp.h"
 
 static void await_handshake(struct conn *);
@@ -158,6 +159,8 @@ conn_await_first(struct conn *c)
     c->state = c->listener->conf.protocol == LISTENER_AUTO && c->stream.tls == NULL ? CONN_FIRST
                                                                                     : CONN_IDLE;
     conn_set_deadline(c, worker_now(w) + conn_idle_span(c));
+    if (w->heir >= 0)
+        pass_begin(c);
 }
 
 static void

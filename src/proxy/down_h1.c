@@ -7,6 +7,7 @@
 #include "proxy/conn.h"
 #include "proxy/flow.h"
 #include "proxy/h1_frame.h"
+#include "proxy/pass.h"
 #include "proxy/txn.h"
 #include "proxy/untaken.h"
 
@@ -61,7 +62,7 @@ write_required(struct conn *c, const struct down_head *d, struct h1_write *w)
 static bool
 stays(const struct conn *c)
 {
-    return c->flow != NULL && flow_may_leave(c->flow);
+    return c->flow != NULL ? flow_may_leave(c->flow) : pass_may(c);
 }
 
 /* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */

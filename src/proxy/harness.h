@@ -222,6 +222,7 @@ make_snapshot(struct stage *s, uint64_t generation)
     snap->listeners[0].live = &s->live;
     snap->binds = mc_alloc(sizeof(*snap->binds));
     snap->binds[0].fds = s->fds;
+    snap->binds[0].n_fds = snap->binds[0].n_workers = N_WORKERS;
     snap->binds[0].id = 1;
     snap->binds[0].addr.len = sizeof(struct sockaddr_in);
     snap->binds[0].addr.u.in.sin_family = AF_INET;

@@ -31,11 +31,13 @@ struct listen_port {
     struct worker *worker;
     struct list link; /* worker's ports */
     uint64_t bind_id;
+    unsigned slot; /* of the fds of that bind */
     struct listener_live *live;
     struct tls_domain *tls;   /* a reference; NULL: plain */
     uint32_t max_connections; /* of the listener; 0: no limit */
     uint16_t port;
     bool paused, closing;
+    bool leaving; /* closing, and what queues there is another process's */
     struct timer timer;
     int *held; /* accepted, but not taken in yet: from at_held on */
     unsigned at_held, n_held, cap_held;
@@ -101,6 +103,13 @@ claim(const struct listen_port *p)
         return true;
     listen_conn_closed(p->live);
     return false;
+}
+
+void
+listen_claim(struct listener_live *live)
+{
+    atomic_fetch_add_explicit(&live->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&process_connections, 1, memory_order_relaxed);
 }
 
 void
@@ -242,7 +251,12 @@ on_timer(struct timer *t)
         resume_port(p);
         return;
     }
-    take_queued(p, true);
+    if (!p->leaving) {
+        take_queued(p, true);
+    } else if (!take_held(p, true)) { /* no room for all */
+        loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
+        return;
+    }
     stat_add(&p->worker->stats.connections_refused, p->n_held - p->at_held);
     sock_close(&p->sock, false);
 }
@@ -253,7 +267,9 @@ on_accept(struct sock *s, int fd)
     struct listen_port *p = port_of(s);
 
     hold(p, fd);
-    if (!p->paused && !p->closing && !sock_awaits_turn(s))
+    if (p->leaving)
+        take_held(p, true);
+    else if (!p->paused && !p->closing && !sock_awaits_turn(s))
         take_held(p, false);
 }
 
@@ -318,9 +334,9 @@ port_configure(struct listen_port *p, const struct bind_fd *b)
 }
 
 static void
-port_open(struct worker *w, const struct bind_fd *b)
+port_open(struct worker *w, const struct bind_fd *b, unsigned slot)
 {
-    int fd = fcntl(b->fds[w->conf.index], F_DUPFD_CLOEXEC, 3);
+    int fd = fcntl(b->fds[slot], F_DUPFD_CLOEXEC, 3);
     struct listen_port *p;
 
     if (fd < 0) {
@@ -334,6 +350,7 @@ port_open(struct worker *w, const struct bind_fd *b)
     p->magic = PORT_MAGIC;
     p->worker = w;
     p->bind_id = b->id;
+    p->slot = slot;
     p->port = addr_port(&b->addr);
     p->timer.fn = on_timer;
     list_push_back(&w->ports, &p->link);
@@ -385,15 +402,23 @@ bind_by_id(const struct snapshot *s, uint64_t id)
 }
 
 static struct listen_port *
-port_by_id(struct worker *w, uint64_t id)
+port_of_slot(struct worker *w, uint64_t id, unsigned slot)
 {
     LIST_FOREACH (it, &w->ports) {
         struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
 
-        if (p->bind_id == id && !p->closing)
+        if (p->bind_id == id && p->slot == slot && !p->closing)
             return p;
     }
     return NULL;
+}
+
+static void
+open_missing(struct worker *w, const struct bind_fd *b)
+{
+    for (unsigned i = w->conf.index % b->n_fds; i < b->n_fds; i += b->n_workers)
+        if (port_of_slot(w, b->id, i) == NULL)
+            port_open(w, b, i);
 }
 
 void
@@ -413,8 +438,7 @@ listen_update(struct worker *w)
             port_configure(p, b);
     }
     for (unsigned i = 0; i < s->n_binds; i++)
-        if (port_by_id(w, s->binds[i].id) == NULL)
-            port_open(w, &s->binds[i]);
+        open_missing(w, &s->binds[i]);
 }
 
 void
@@ -425,6 +449,23 @@ listen_stop(struct worker *w)
 
         if (!p->closing)
             port_close(p);
+    }
+}
+
+/* What has been accepted already, or is about to be, is ours. */
+void
+listen_leave(struct worker *w)
+{
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        if (p->closing)
+            continue;
+        p->closing = p->leaving = true;
+        p->paused = false;
+        sock_accept(&p->sock, false);
+        take_held(p, true);
+        loop_timer_set(w->loop, &p->timer, worker_now(w) + CLOSING_NS);
     }
 }
 

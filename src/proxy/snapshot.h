@@ -112,12 +112,14 @@ struct listener_live {
     alignas(64) _Atomic int32_t connections;
 };
 
-/* A bound address: one fd per worker, on it arrive the connections of one listener. */
+/* A bound address: on its sockets arrive the connections of one listener.  Worker i of n accepts on
+ * fds[i % n_fds], and on each n-th behind it. */
 struct bind_fd {
     struct addr addr;
     unsigned listener; /* index */
-    int *fds;          /* [n_workers]; owned by control, which keeps them over reloads */
-    uint64_t id;       /* same id = same sockets as in the previous snapshot */
+    int *fds;          /* [n_fds]; owned by control, which keeps them over reloads */
+    unsigned n_fds, n_workers;
+    uint64_t id; /* same id = same sockets as in the previous snapshot */
 };
 
 struct snapshot {

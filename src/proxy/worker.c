@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "proxy/down_h2_priv.h"
 #include "proxy/flow.h"
+#include "proxy/pass.h"
 #include "proxy/tcp.h"
 #include "proxy/txn.h"
 #include "proxy/up_h2.h"
@@ -111,14 +112,20 @@ begin_parting(struct worker *w)
 }
 
 static void
-begin_drain(struct worker *w, mc_ns deadline_ns, mc_ns idle_ns)
+begin_drain(struct worker *w, mc_ns deadline_ns, mc_ns idle_ns, int heir)
 {
+    w->heir = heir;
     if (!w->parting)
         begin_parting(w);
     w->draining = true;
     w->drain_idle_ns = idle_ns;
-    listen_stop(w);
+    if (heir >= 0)
+        listen_leave(w);
+    else
+        listen_stop(w);
     conn_drain_all(w);
+    if (heir >= 0)
+        pass_all(w);
     w->drain_timer.fn = cut;
     loop_timer_set(w->loop, &w->drain_timer, deadline_ns);
     worker_check_drained(w);
@@ -136,12 +143,25 @@ adopt(struct worker *w, struct snapshot *s)
 }
 
 static void
+take_passed(struct worker *w, struct list *passed)
+{
+    while (!list_empty(passed)) {
+        struct passed *p = LIST_ENTRY(passed->next, struct passed, link);
+
+        list_remove(&p->link);
+        pass_take(w, &p);
+    }
+}
+
+static void
 on_wake(void *arg)
 {
     struct worker *w = arg;
     struct snapshot *s;
+    struct list passed;
     bool part, drain, stop;
     mc_ns deadline_ns, idle_ns;
+    int heir;
 
     atomic_store(&w->called_ns, 0);
     pthread_mutex_lock(&w->inbox_lock);
@@ -150,6 +170,9 @@ on_wake(void *arg)
     drain = w->inbox.drain;
     deadline_ns = w->inbox.drain_deadline_ns;
     idle_ns = w->inbox.drain_idle_ns;
+    heir = w->inbox.heir;
+    list_init(&passed);
+    list_splice(&passed, &w->inbox.passed);
     stop = w->inbox.stop;
     w->inbox.adopt = NULL;
     w->inbox.part = w->inbox.drain = false;
@@ -160,7 +183,8 @@ on_wake(void *arg)
     if (part && !w->parting)
         begin_parting(w);
     if (drain && !w->draining)
-        begin_drain(w, deadline_ns, idle_ns);
+        begin_drain(w, deadline_ns, idle_ns, heir);
+    take_passed(w, &passed);
     if (stop) {
         loop_stop(w->loop);
         return;
@@ -184,6 +208,8 @@ worker_new(const struct worker_conf *conf, struct errbuf *err)
     MC_ASSERT(w != NULL);
     memset(w, 0, sizeof(*w));
     w->conf = *conf;
+    w->heir = w->inbox.heir = -1;
+    list_init(&w->inbox.passed);
     list_init(&w->gens);
     list_init(&w->queues);
     list_init(&w->ports);
@@ -292,6 +318,7 @@ static void
 tear_down(struct worker *w)
 {
     w->parting = w->draining = w->drained_told = true;
+    w->heir = -1;
     loop_timer_clear(w->loop, &w->idle_timer);
     loop_timer_clear(w->loop, &w->drain_timer);
     listen_close(w);
@@ -402,10 +429,41 @@ worker_lag(struct worker *w, mc_ns now)
 }
 
 void
+worker_hand_over(struct worker *w, int heir, mc_ns deadline_ns)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    w->inbox.heir = heir;
+    pthread_mutex_unlock(&w->inbox_lock);
+    worker_drain(w, deadline_ns, MC_NEVER_NS);
+}
+
+void
+worker_pass(struct worker *w, struct passed **pp)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    list_push_back(&w->inbox.passed, &(*pp)->link);
+    pthread_mutex_unlock(&w->inbox_lock);
+    *pp = NULL;
+    loop_wake(w->loop);
+}
+
+void
 worker_wake(struct worker *w)
 {
     if (w != NULL)
         loop_wake(w->loop);
+}
+
+/* Those that came too late. */
+static void
+drop_passed(struct worker *w)
+{
+    while (!list_empty(&w->inbox.passed)) {
+        struct passed *p = LIST_ENTRY(w->inbox.passed.next, struct passed, link);
+
+        list_remove(&p->link);
+        pass_free(&p);
+    }
 }
 
 void
@@ -423,6 +481,7 @@ worker_stop(struct worker **wp)
         enlist(w->conf.index, NULL);
         loop_free(&w->loop);
     }
+    drop_passed(w);
     slab_fini(&w->conn_slab);
     slab_fini(&w->up_slab);
     slab_fini(&w->txn_slab);

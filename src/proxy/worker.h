@@ -93,6 +93,13 @@ void worker_part(struct worker *);
  * have idle_ns for one more request, whose answer says that it is the last.  At deadline_ns
  * (monotonic) the rest is cut. */
 void worker_drain(struct worker *, mc_ns deadline_ns, mc_ns idle_ns);
+/* Stops accepting: another process has the same sockets, and accepts there.  Idle connections that
+ * can go on in it are sent over `heir` (pass.h; the caller keeps it open until the worker has
+ * stopped); the others may ask once more, and have until deadline_ns. */
+void worker_hand_over(struct worker *, int heir, mc_ns deadline_ns);
+/* A connection that the process before was served on; taken. */
+struct passed;
+void worker_pass(struct worker *, struct passed **);
 /* Ends at once, joins the thread, frees. */
 void worker_stop(struct worker **);
 const struct worker_stats *worker_stats(const struct worker *);

@@ -97,6 +97,7 @@ struct worker {
     bool parting; /* clients are told to come back by other connections */
     bool draining, drained_told;
     mc_ns drain_idle_ns; /* how long a connection may be idle while draining */
+    int heir; /* unix socket of the process that gets idle connections, control's; -1: none */
     struct timer drain_timer;
 
     char date[40]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
@@ -109,6 +110,8 @@ struct worker {
         struct snapshot *adopt;
         bool part, drain, stop;
         mc_ns drain_deadline_ns, drain_idle_ns;
+        int heir;
+        struct list passed; /* struct passed: connections of the process before */
     } inbox;
 
     _Atomic mc_ns called_ns; /* by worker_lag(); 0: it has come */
@@ -137,6 +140,9 @@ void listen_update(struct worker *); /* ports follow the current snapshot */
 void listen_stop(struct worker *);   /* takes in what is queued, then closes all ports */
 void listen_close(struct worker *);  /* closes all ports at once */
 void listen_room(struct worker *);   /* a connection ended: paused ports may go on */
+void listen_leave(struct worker *);  /* lets go of all ports: others accept on these sockets */
+/* A connection that did not come by a port. */
+void listen_claim(struct listener_live *);
 void listen_conn_closed(struct listener_live *);
 /* Whose connections arrive at this address; one more is counted.  NULL: nobody's. */
 struct listener_live *listen_adopt(struct worker *, const struct addr *local);

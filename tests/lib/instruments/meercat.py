@@ -10,6 +10,7 @@ import subprocess
 
 from . import proc
 from .client import Client
+from .heir import Heir
 from .process import Process
 from .wait import SAN, SLOW, wait_until
 
@@ -40,7 +41,7 @@ class Meercat(Process):
     """conf: the text.  ports: TCP ports that must listen before it counts as ready."""
 
     def __init__(self, conf, directory, engine="auto", ports=(), socket_path=None, prefix=(), env=None,
-                 preexec=None, wait=True, pass_fds=()):
+                 preexec=None, wait=True, pass_fds=(), program=BINARY):
         self.conf_path = os.path.join(directory, "meercat.conf")
         self.write_conf(conf)
         self.ports, self.socket_path, self.engine = list(ports), socket_path, engine
@@ -48,8 +49,9 @@ class Meercat(Process):
         self.expect_reports = False
         self._was_stopped = self.hung = False
         self.clients = []
+        self.before = []  # processes whose place another has taken
         chosen = ["--engine", engine] if engine else []
-        super().__init__([*prefix, BINARY, "serve", "-c", self.conf_path, *chosen], env=dict(san_env(), **(env or {})), preexec=preexec, pass_fds=pass_fds)
+        super().__init__([*prefix, program, "serve", "-c", self.conf_path, *chosen], env=dict(san_env(), **(env or {})), preexec=preexec, pass_fds=pass_fds)
         if wait:
             self.wait_ready()
 
@@ -117,6 +119,32 @@ class Meercat(Process):
             self.ports = list(ports)
         self.signal(signal.SIGHUP)
 
+    # --- upgrade ---------------------------------------------------------------------------
+    def upgrade(self, signal=None):
+        """Another process takes over, which is this one from then on; the one before goes when it is done."""
+        Heir.adopt_orphans()
+        before = self.pid
+        if signal is None:
+            heir = self.cli_json("upgrade")["pid"]
+        else:
+            self.signal(signal)
+            wait_until(lambda: self._serving() not in (None, before), 30, f"another process serves\n{self.stderr[-2000:]}")
+            heir = self._serving()
+        self.before.append(self.child)
+        self.child = Heir(heir)
+        self.pid = heir
+
+    def _serving(self):
+        r = self.cli("status", "--json", ok=False)
+        return json.loads(r.stdout)["pid"] if r.stdout.startswith("{") else None
+
+    def wait_gone(self, timeout=10):
+        """The processes before have ended, all well."""
+        for child in self.before:
+            wait_until(lambda: child.poll() is not None, timeout, f"process {child.pid} ends\n{self.stderr[-2000:]}")
+            assert child.returncode == 0, f"process {child.pid} ended with {child.returncode}\n{self.stderr[-2000:]}"
+        self.before = []
+
     # --- the end ---------------------------------------------------------------------------
     def stop(self, timeout=15):
         """SIGTERM; killed when it does not end in time, which check() then reports."""
@@ -125,6 +153,10 @@ class Meercat(Process):
         self._was_stopped = True
         for c in self.clients:
             c.close()
+        for child in self.before:
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
         if self.running():
             self.child.send_signal(signal.SIGTERM)
             try:
