@@ -250,6 +250,8 @@ binds_take(struct binds *b, const struct addr *a, const struct binds_how *how, s
     } else if (is_unix(e) && chmod(e->addr.u.un.sun_path, how->unix_mode) != 0) {
         log_warn("%s: mode cannot be changed", e->addr.u.un.sun_path);
     }
+    for (unsigned i = 0; i < e->n_fds && !is_unix(e); i++)
+        sock_user_timeout(e->fds[i], how->user_timeout_ns);
     e->wanted = true;
     out->addr = e->addr;
     out->id = e->id;

@@ -18,6 +18,7 @@ struct binds;
 
 struct binds_how {
     unsigned unix_mode;
+    mc_ns user_timeout_ns;
     bool absent; /* the host may not have the address now: one that comes and goes */
 };
 

@@ -77,7 +77,10 @@ build_binds(struct build *b, const struct conf *c, struct snapshot *s, struct er
             struct bind_fd *out = &s->binds[s->n_binds];
 
             rv = binds_take(b->binds, &lc->binds[j],
-                            &(struct binds_how){lc->unix_mode, is_vip(c, &lc->binds[j])}, out, e);
+                            &(struct binds_how){.unix_mode = lc->unix_mode,
+                                                .user_timeout_ns = lc->user_timeout_ns,
+                                                .absent = is_vip(c, &lc->binds[j])},
+                            out, e);
             out->listener = i;
             s->n_binds += rv == MC_OK;
             if (rv != MC_OK)

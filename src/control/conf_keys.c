@@ -199,6 +199,9 @@ const struct conf_key conf_keys[] = {
         "1ms..1d", "idle before the first request and between requests"),
     KEY(LISTEN, "send-timeout", DURATION, listener_conf, send_timeout_ns, "30s", "1ms..1h",
         "while the client takes nothing of a response"),
+    KEY(LISTEN, "user-timeout", DURATION, listener_conf, user_timeout_ns, "60s", "0..1h",
+        "while the client's host acknowledges nothing of what was sent (TCP_USER_TIMEOUT); "
+        "0 is the kernel's quarter of an hour"),
     KEY(LISTEN, "requests-per-connection", UINT, listener_conf, requests_per_conn, "0",
         "0..1000000000", "then the connection is closed; 0 is no limit"),
     KEY(LISTEN, "body-max", SIZE, listener_conf, body_max_bytes, "0", "0..1TiB",
@@ -308,6 +311,9 @@ const struct conf_key conf_keys[] = {
         "how long to wait for a server to accept"),
     KEY(POOL, "first-byte-timeout", DURATION, pool_conf, first_byte_timeout_ns, "60s", "1ms..1d",
         "from the request to the head of its response; then 504"),
+    KEY(POOL, "user-timeout", DURATION, pool_conf, user_timeout_ns, "10s", "0..1h",
+        "while the server's host is not heard: acknowledges nothing (TCP_USER_TIMEOUT), does not answer "
+        "keep-alive probes; 0 is the kernel's quarter of an hour"),
     KEY(POOL, "idle-timeout", DURATION, pool_conf, idle_timeout_ns, "30s", "1ms..1d",
         "without progress of a response body"),
     KEY(POOL, "total-timeout", DURATION, pool_conf, total_timeout_ns, "0", "0..1d",

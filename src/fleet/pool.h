@@ -110,6 +110,7 @@ struct pool_conf {
     mc_ns connect_timeout_ns;      /* default 1 s */
     mc_ns first_byte_timeout_ns;   /* request sent to response head; default 60 s */
     mc_ns idle_timeout_ns;         /* no progress of a body; default 30 s */
+    mc_ns user_timeout_ns;         /* nothing is acknowledged by TCP; 0: as the kernel has it */
     mc_ns total_timeout_ns;        /* of a request with all its attempts; 0: none */
     mc_ns grpc_timeout_max_ns;     /* of what calls of gRPC ask for themselves; 0: not looked at */
     char *upgrade;              /* protocols that clients may switch to: "websocket,foo/2", "any";

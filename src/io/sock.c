@@ -52,6 +52,35 @@ sock_connect(struct sock *s, struct loop *l, const struct addr *a, const struct 
     return MC_OK;
 }
 
+void
+sock_user_timeout(int fd, mc_ns ns)
+{
+    mc_ns ms = (ns + MC_MS - 1) / MC_MS;
+    unsigned value = ms < INT32_MAX ? (unsigned)ms : INT32_MAX;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof(value));
+}
+
+/* The kernel counts in seconds here. */
+static int
+seconds(mc_ns ns)
+{
+    return ns < MC_SEC ? 1 : ns < 32767 * MC_SEC ? (int)(ns / MC_SEC) : 32767;
+}
+
+void
+sock_watch_peer(int fd, mc_ns ns)
+{
+    int on = 1, idle = seconds(ns / 2), every = seconds(ns / 4);
+
+    sock_user_timeout(fd, ns);
+    if (ns == 0)
+        return;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 bool
 sock_is_open(const struct sock *s)
 {

@@ -77,6 +77,14 @@ void sock_open(struct sock *, struct loop *, int fd, const struct sock_ops *);
 enum mc_err sock_connect(struct sock *, struct loop *, const struct addr *,
                          const struct sock_ops *);
 
+/* How long what was sent may stay unacknowledged until the connection is broken (ETIMEDOUT), see
+ * TCP_USER_TIMEOUT in tcp(7); 0: until the kernel gives up, a quarter of an hour.  What a listening
+ * socket accepts has its.  Nothing happens where it is no TCP. */
+void sock_user_timeout(int fd, mc_ns);
+/* The same, and when nothing was to be acknowledged for half of that, the peer's host is asked
+ * whether it is there (SO_KEEPALIVE): who waits for an answer waits for somebody. */
+void sock_watch_peer(int fd, mc_ns);
+
 /* For a listening socket: accept from now on, or stop. */
 void sock_accept(struct sock *, bool on);
 

@@ -47,6 +47,8 @@
     X(TLS_PROTOCOL, 502, UNAVAILABLE, "tls_protocol_error", "TLS with the server failed")          \
     X(SERVER_CLOSED, 502, UNAVAILABLE, "connection_terminated", "server closed before answering")  \
     X(SERVER_RESET, 502, UNAVAILABLE, "connection_terminated", "connection to the server broke")   \
+    X(SERVER_SILENT, 504, UNAVAILABLE, "connection_write_timeout",                                 \
+      "the server's host acknowledged nothing in time")                                            \
     X(UNPROCESSED, 502, UNAVAILABLE, "connection_terminated", "server gave the request back")      \
     X(WRONG_PROTOCOL, 502, UNAVAILABLE, "http_protocol_error", "server does not speak HTTP/2")     \
     X(BAD_RESPONSE, 502, INTERNAL, "http_protocol_error", "malformed response from the server")    \

@@ -77,6 +77,7 @@ struct listener_conf {
     mc_ns body_timeout_ns;       /* no progress of a request body; default 30 s */
     mc_ns keep_alive_timeout_ns; /* between requests, and for the first; default 60 s */
     mc_ns send_timeout_ns;       /* the client takes nothing of a response; default 30 s */
+    mc_ns user_timeout_ns;       /* its host acknowledges nothing; 0: as the kernel has it */
     unsigned requests_per_conn;  /* 0: no limit */
     uint64_t body_max_bytes;     /* 0: no limit; more is 413 */
     struct h1_limits limits;

@@ -145,7 +145,7 @@ up_drained(struct sock *s)
 static void
 up_error(struct sock *s, int err)
 {
-    tcp_server_failed(up_of(s)->tcp, END_SERVER_RESET);
+    tcp_server_failed(up_of(s)->tcp, err == ETIMEDOUT ? END_SERVER_SILENT : END_SERVER_RESET);
 }
 
 static void
@@ -204,6 +204,7 @@ dial(struct tcp *t)
         slab_give(&w->tcp_up_slab, u);
         return why;
     }
+    sock_watch_peer(u->stream.sock.fd, pool_of(t)->conf.user_timeout_ns);
     if (tell_wanted(pool_of(t), t->server_index))
         tell(u, t);
     sock_take_turns(&u->stream.sock, turns_line(&w->turns, t->listener->live));

@@ -453,6 +453,7 @@ txn_outcome(enum end_reason why)
     case END_TLS_PROTOCOL: return SERVER_TLS_FAILED;
     case END_FIRST_BYTE_TIMEOUT:
     case END_SERVER_READ_TIMEOUT:
+    case END_SERVER_SILENT:
     case END_SERVER_WRITE_TIMEOUT: return SERVER_TIMEOUT;
     default: return SERVER_BROKEN;
     }
@@ -483,7 +484,7 @@ may_repeat(const struct txn *t, enum end_reason why)
         return false;
     if (!t->head_sent)
         return true;
-    if (why != END_SERVER_CLOSED && why != END_SERVER_RESET)
+    if (why != END_SERVER_CLOSED && why != END_SERVER_RESET && why != END_SERVER_SILENT)
         return false;
     return !t->req_body_used && (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0;
 }

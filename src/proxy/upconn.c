@@ -280,6 +280,13 @@ reason_of(struct upconn *u, enum end_reason otherwise)
     return upconn_reason(&u->stream, otherwise, u->txn != NULL ? &u->txn->detail : &detail);
 }
 
+/* ETIMEDOUT is what user-timeout ends with. */
+static enum end_reason
+broken_by(int err)
+{
+    return err == ETIMEDOUT ? END_SERVER_SILENT : END_SERVER_RESET;
+}
+
 static void
 on_error(struct sock *s, int err)
 {
@@ -291,9 +298,9 @@ on_error(struct sock *s, int err)
     else if (u->state == UPCONN_BODY)
         fail(u, END_RESPONSE_INCOMPLETE);
     else if (u->h2 != NULL)
-        up_h2_broken(u, END_SERVER_RESET);
+        up_h2_broken(u, broken_by(err));
     else if (u->state != UPCONN_WHOLE || awaits_request(u))
-        fail(u, reason_of(u, END_SERVER_RESET));
+        fail(u, reason_of(u, broken_by(err)));
 }
 
 static void
@@ -482,6 +489,7 @@ upconn_make(struct txn *t, enum end_reason *why)
         slab_give(&w->up_slab, u);
         return NULL;
     }
+    sock_watch_peer(u->stream.sock.fd, t->pool->pool->conf.user_timeout_ns);
     if (tell_wanted(t->pool->pool, t->server_index))
         tell(u, t);
     list_push_back(&w->upconns, &u->link);

@@ -11,16 +11,16 @@ import time
 
 
 class FakeAgent:
-    def __init__(self, cores=4, busy=0.0, port=0):
+    def __init__(self, cores=4, busy=0.0, port=0, bind="127.0.0.1"):
         self.cores, self.busy = cores, busy
         self.line = None  # said instead
         self.reports = 0
         self.boot = int(time.time())
         self.seq, self.cpu_s, self.at = 0, 0.0, time.monotonic()
         self.stopping = threading.Event()
-        self.sock = socket.create_server(("127.0.0.1", port))
+        self.sock = socket.create_server((bind, port))
         self.port = self.sock.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{bind}:{self.port}"
         self.conns = []
         self.paces = {}  # seconds between reports, by connection
         threading.Thread(target=self._accept, daemon=True).start()
