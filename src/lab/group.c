@@ -53,6 +53,19 @@ has_word(const char *line, const char *word, char separator)
     return false;
 }
 
+/* The tree at a mount point, malloc'd; NULL when no groups can be made there, as in a container
+ * that sees its own read-only. */
+static char *
+tree_at(const char *root, const char *dir)
+{
+    char *path = mc_printf("%s%s", root, dir);
+
+    if (access(path, W_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
 /* Version 2: which controllers its root offers. */
 static void
 find_v2(const char *root, const char *dir, struct groups *g)
@@ -68,7 +81,7 @@ find_v2(const char *root, const char *dir, struct groups *g)
             /* freezing is no controller in version 2: every group can */
             if (g->tree[i].path != NULL || (i != GROUP_FREEZER && !has_word(line, names[i], ' ')))
                 continue;
-            g->tree[i].path = mc_printf("%s%s", root, dir);
+            g->tree[i].path = tree_at(root, dir);
             g->tree[i].v2 = true;
         }
         free(line);
@@ -90,7 +103,7 @@ groups_find(const char *root, struct groups *g)
             v2 = mc_strdup(m->mnt_dir);
         for (unsigned i = 0; strcmp(m->mnt_type, "cgroup") == 0 && i < GROUP_N_CONTROLLERS; i++)
             if (g->tree[i].path == NULL && has_word(m->mnt_opts, names[i], ','))
-                g->tree[i].path = mc_printf("%s%s", root, m->mnt_dir);
+                g->tree[i].path = tree_at(root, m->mnt_dir);
     }
     if (f != NULL)
         endmntent(f);

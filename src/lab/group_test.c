@@ -94,12 +94,12 @@ a_machine_with_version_1_is_understood(void **state)
                             "cgroup /c/memory cgroup rw,memory 0 0\n"
                             "cgroup2 /c/unified cgroup2 rw 0 0\n");
     put("c/unified/cgroup.controllers", "\n");
+    put("c/cpu,cpuacct/x", "");
+    put("c/memory/x", "");
     groups_find(root, &g);
     assert_false(g.tree[GROUP_CPU].v2);
     assert_false(g.tree[GROUP_MEMORY].v2);
     assert_true(g.tree[GROUP_FREEZER].v2); /* which is no controller there */
-    put("c/cpu,cpuacct/x", "");
-    put("c/memory/x", "");
     assert_int_equal(group_make(&g, "lab/a", &e), MC_OK);
     put("c/cpu,cpuacct/meercat-lab/lab/a/cpu.cfs_period_us", "");
     put("c/cpu,cpuacct/meercat-lab/lab/a/cpu.cfs_quota_us", "");
@@ -153,7 +153,8 @@ what_a_machine_lacks_is_refused(void **state)
     struct groups g;
     struct errbuf e = {""};
 
-    put("proc/self/mounts", "proc /proc proc rw 0 0\n");
+    /* mounted somewhere else than we can see */
+    put("proc/self/mounts", "proc /proc proc rw 0 0\ncgroup /gone cgroup rw,cpu 0 0\n");
     groups_find(root, &g);
     assert_int_equal(group_make(&g, "lab/a", &e), MC_OK);
     assert_int_equal(group_cpu(&g, "lab/a", 500000, &e), MC_ENOTSUP);

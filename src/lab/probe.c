@@ -68,7 +68,7 @@ try_group(const char *name, struct errbuf *why)
     }
     groups_free(&g);
     if (!found)
-        err_set(why, "no such control group is mounted");
+        err_set(why, "no such control groups that can be written to");
     return found;
 }
 

@@ -175,16 +175,14 @@ check_bounds(struct check *c)
 
 /* Names stand in commands, and as "HOST.NETWORK". */
 static void
-check_name(struct check *c, const struct topology_line *at, const char *what, const char *name)
+check_name(struct check *c, const struct topology_line *at, const char *what, const char *name,
+           const char *taken)
 {
-    static const char *const taken[] = {"host", "dir", "lab", "here", "meercat", "n", "lo"};
-
     if (strchr(name, '.') != NULL || name[0] < 'A')
         fault(c, at, "%s \"%s\": expected a name that begins with a letter and has no dot", what,
               name);
-    for (unsigned i = 0; i < MC_COUNT(taken); i++)
-        if (strcmp(name, taken[i]) == 0)
-            fault(c, at, "%s \"%s\": expected another name, this one has a meaning", what, name);
+    if (strcmp(name, taken) == 0)
+        fault(c, at, "%s \"%s\": expected another name, this one has a meaning", what, name);
 }
 
 static void
@@ -193,7 +191,7 @@ check_names(struct check *c)
     for (unsigned i = 0; i < c->t->n_networks; i++) {
         const struct topology_network *n = &c->t->networks[i];
 
-        check_name(c, &n->at, "network", n->name);
+        check_name(c, &n->at, "network", n->name, "lo"); /* an interface */
         if (strlen(n->name) > TOPOLOGY_IFNAME_MAX)
             fault(c, &n->at,
                   "network \"%s\": expected at most %d letters, interfaces have its name", n->name,
@@ -202,7 +200,7 @@ check_names(struct check *c)
     for (unsigned i = 0; i < c->t->n_hosts; i++) {
         const struct topology_host *h = &c->t->hosts[i];
 
-        check_name(c, &h->at, "host", h->name);
+        check_name(c, &h->at, "host", h->name, "host"); /* {host.front} */
         if (topology_network_find(c->t, str_of(h->name)) < TOPOLOGY_NETWORKS_MAX)
             fault(c, &h->at, "host \"%s\" has the name of a network, expected another", h->name);
     }
