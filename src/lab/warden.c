@@ -127,6 +127,8 @@ limit_host(struct warden *w, struct warden_host *h, struct errbuf *e)
         rv = group_cpu(&w->groups, h->group, h->cpu_ppm, e);
     if (rv == MC_OK && h->conf->memory_bytes > 0)
         rv = group_memory(&w->groups, h->group, h->conf->memory_bytes, e);
+    if (rv != MC_OK)
+        err_wrap(e, "%s:%u: host %s", h->conf->at.file, h->conf->at.line, h->conf->name);
     return rv;
 }
 
