@@ -180,6 +180,23 @@ def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
     assert carries(host)
 
 
+def test_an_upgrade_keeps_them(lab, host):
+    lb = start(lab, host, conf(lab, host, pid_file=os.path.join(lab.dir("pid"), "pid")))
+    wait_carries(host, V4, V6)
+    old, keepers = lb.child.pid, keeper_of(lb)
+    lb.signal(signal.SIGUSR2)
+    wait_until(lambda: lb.child.poll() is not None or not carries(host, V4, V6), 20, "the old process has ended")
+    assert carries(host, V4, V6)
+    lb.expect_status = None
+    wait_until(lambda: not os.path.exists(f"/proc/{keepers[0]}"), 5, "its keeper has ended, too")
+    with open(lb.conf.top["pid_file"]) as f:
+        new = int(f.read())
+    assert new != old
+    assert {v["state"] for v in vips(lb).values()} == {"carried"}
+    os.kill(new, signal.SIGKILL)
+    wait_carries(host)
+
+
 def test_without_a_server_it_is_not_fit(lab, host):
     c = conf(lab, host)
     lb = start(lab, host, c)
