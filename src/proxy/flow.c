@@ -278,7 +278,8 @@ flow_free(struct flow **fp)
     stat_add(&fs->stats.active, (uint64_t)-1);
     if (f->bare)
         stat_add(&fs->stats.bare, (uint64_t)-1);
-    give_id(fs, f->id);
+    if (!f->leaving) /* holders keep what is handed over by its number until somebody takes it */
+        give_id(fs, f->id);
     f->magic = 0;
     slab_give(&fs->slab, f);
 }

@@ -160,6 +160,12 @@ run(struct task *task)
         replay_free(&f->replay);
 }
 
+uint64_t
+replay_left(const struct flow *f)
+{
+    return f->replay != NULL && f->replay->rest != NULL ? f->replay->rest->len : 0;
+}
+
 bool
 replay_queue(struct flow *f, const char *p, size_t n)
 {

@@ -156,7 +156,7 @@ tell_done(struct flow *f)
     const struct conn *c = f->conn;
     struct wire_frame w = {.kind = WIRE_DONE};
 
-    r->in_end = f->next_start = f->in_pos - (c->in != NULL ? c->in->len : 0);
+    r->in_end = f->next_start = f->in_pos - (c->in != NULL ? c->in->len : 0) - replay_left(f);
     r->out_end = f->out_pos;
     r->close = c->close_after;
     r->begun = false;

@@ -146,6 +146,8 @@ void flow_on_adopted(void *flows, struct adopted **);
 void replay_free(struct replay **);
 /* Bytes that came behind those that are still to be read again; true: they were taken. */
 bool replay_queue(struct flow *, const char *, size_t n);
+/* Bytes that were received and are not read again yet. */
+uint64_t replay_left(const struct flow *);
 /* A request begins: tells it, when it is one of those that are read again. */
 bool replay_tell(struct flow *, bool repeatable);
 /* The same; false: it was answered here. */

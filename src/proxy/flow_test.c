@@ -904,6 +904,35 @@ pipelined_requests_are_carried_on(void **state)
     finish();
 }
 
+/* Both that the client lacks are said, behind one that could not have been. */
+static void
+logged_responses_follow_one_that_was_not(void **state)
+{
+    char whole[4096], buf[4096];
+    size_t n, have;
+    int fd, next;
+
+    begin("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n",
+          PROTECT_RESPONSES);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, whole, sizeof(whole), "0\r\n\r\n");
+    AWAIT(frames(WIRE_DONE) == 1);
+    play.s.origin.reply = HELLO;
+    say(fd, POST POST);
+    have = hear(fd, whole, sizeof(whole), "hello");
+    AWAIT(frames(WIRE_DONE) == 3);
+    next = die(fd, n + 10);
+    hear(next, buf, sizeof(buf), "hello");
+    assert_memory_equal(buf, whole + 10, have < 30 ? have : 20);
+    AWAIT(COUNT(&play.s, said) >= 1);
+    say(next, POST);
+    AWAIT(play.s.origin.requests == 4);
+    close(next);
+    close(fd);
+    finish();
+}
+
 static void
 a_new_holder_knows_as_much(void **state)
 {
@@ -1124,6 +1153,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(what_was_sent_and_may_not_be_repeated_is_refused),
         cmocka_unit_test(half_a_request_is_completed_elsewhere),
         cmocka_unit_test(pipelined_requests_are_carried_on),
+        cmocka_unit_test(logged_responses_follow_one_that_was_not),
         cmocka_unit_test(a_new_holder_knows_as_much),
         cmocka_unit_test(responses_without_a_body_are_carried_on),
         cmocka_unit_test(answers_of_our_own_are_carried_on),
