@@ -14,9 +14,9 @@ class Heir:
         self.pid, self.returncode = pid, None
 
     @staticmethod
-    def adopt_orphans():
-        """Whose parent ends becomes ours, so that how it ends can be asked."""
-        assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    def adopt_orphans(on=True):
+        """Whose parent ends becomes ours from now on, so that how it ends can be asked."""
+        assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0
 
     def poll(self):
         if self.returncode is None:

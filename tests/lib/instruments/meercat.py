@@ -165,6 +165,8 @@ class Meercat(Process):
                 self.hung = True
                 self.child.send_signal(signal.SIGKILL)
                 self.child.wait()
+        if isinstance(self.child, Heir):
+            Heir.adopt_orphans(False)
         self._reader.join(5)
         return self.child.returncode
 
