@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An upgrade in place of a balancer that carries addresses: they stay, and somebody keeps them."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from instruments.client import fetch
+from instruments.wait import stays, wait_until
+from test_55_vip import PORT, V4, V6, carries, conf, keeper_of, routes, start, wait_carries
+
+pytestmark = pytest.mark.bound(90)
+
+
+@pytest.fixture
+def host(net):
+    return net.host("lb")
+
+
+class Watch:
+    """Looks whether the addresses are there, all the time."""
+
+    def __init__(self, host):
+        self.host, self.missing, self.looks = host, 0, 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self.stopping.is_set():
+            self.missing += not carries(self.host, V4, V6)
+            self.looks += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_addresses_stay_while_processes_change(lab, host, user):
+    c = conf(lab, host, **({"user": user, "group": "nogroup"} if user else {}))
+    for d in (c.dir, os.path.dirname(c.dir)):
+        os.chmod(d, 0o777)
+    lb = start(lab, host, c)
+    wait_carries(host, V4, V6)
+    with Watch(host) as watch:
+        for _ in range(3):
+            before = keeper_of(lb)
+            with host:
+                lb.upgrade()
+                assert fetch((V4, PORT)).status == 200
+            wait_until(lambda: not any(os.path.exists(f"/proc/{p}") for p in before), 10, "its keeper has gone")
+            assert len(keeper_of(lb)) == 1
+        at = watch.looks
+        wait_until(lambda: watch.looks > at + 20)
+    assert watch.missing == 0
+    assert all(v["state"] == "carried" for v in lb.cli_json("vips")["vips"])
+    lb.wait_gone()
+    lb.signal(signal.SIGKILL)
+    wait_carries(host)
+    assert not routes(host)
+    lb.expect_status, lb.expect_reports = None, True
+
+
+def test_addresses_stay_with_the_old_process_when_the_new_one_fails(lab, host):
+    lb = start(lab, host, conf(lab, host))
+    wait_carries(host, V4, V6)
+    keepers = keeper_of(lb)
+    lb.write_conf("listen {")
+    assert lb.cli("upgrade", ok=False).returncode == 1
+    stays(lambda: carries(host, V4, V6), 0.5)
+    assert keeper_of(lb) == keepers
+    lb.stop()
+    assert carries(host)
