@@ -68,11 +68,16 @@ def vips(lb):
     return {v["address"]: v for v in lb.cli_json("vips")["vips"]}
 
 
-def keeper_of(lb):
+def keepers_of(lb):
     """Ids of the children of that process that are keepers."""
     with open(f"/proc/{lb.child.pid}/task/{lb.child.pid}/children") as f:
         children = f.read().split()
     return [int(p) for p in children if open(f"/proc/{p}/comm").read().strip() == "meercat-keeper"]
+
+
+def keeper_of(lb):
+    """The id of its keeper, which may have been forked a moment ago."""
+    return wait_until(lambda: keepers_of(lb), 5, "it has a keeper")[0]
 
 
 def test_addresses_are_carried_while_it_serves(lab, host, measured):
@@ -117,13 +122,12 @@ def test_one_that_dies_loses_them(lab, host, measured, sig):
     lb = start(lab, host, conf(lab, host))
     wait_carries(host, V4, V6)
     lb.expect_status, lb.expect_reports = None, True
-    keepers = keeper_of(lb)
-    assert len(keepers) == 1
+    keeper = keeper_of(lb)
     with Clock() as clock:
         lb.signal(sig)
         wait_carries(host)
     measured(f"removed {clock.s * 1000:.1f} ms after {sig.name}")
-    wait_until(lambda: not os.path.exists(f"/proc/{keepers[0]}"), 5, "the keeper ends with its balancer")
+    wait_until(lambda: not os.path.exists(f"/proc/{keeper}"), 5, "the keeper ends with its balancer")
     assert not routes(host)
     with host:
         assert command("status", "--quiet", "--socket", lb.socket_path).returncode > 1
@@ -169,8 +173,7 @@ def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
     lb = start(lab, host, c)
     wait_carries(host, V4, V6)
     lb.expect_status = None
-    for p in keeper_of(lb):
-        os.kill(p, signal.SIGKILL)
+    os.kill(keeper_of(lb), signal.SIGKILL)
     wait_until(lambda: any("keeper has ended" in x for x in lb.lines), 5)
     lb.kill()
     assert carries(host, V4, V6)
@@ -183,12 +186,12 @@ def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
 def test_an_upgrade_keeps_them(lab, host):
     lb = start(lab, host, conf(lab, host, pid_file=os.path.join(lab.dir("pid"), "pid")))
     wait_carries(host, V4, V6)
-    old, keepers = lb.child.pid, keeper_of(lb)
+    old, keeper = lb.child.pid, keeper_of(lb)
     lb.signal(signal.SIGUSR2)
     wait_until(lambda: lb.child.poll() is not None or not carries(host, V4, V6), 20, "the old process has ended")
     assert carries(host, V4, V6)
     lb.expect_status = None
-    wait_until(lambda: not os.path.exists(f"/proc/{keepers[0]}"), 5, "its keeper has ended, too")
+    wait_until(lambda: not os.path.exists(f"/proc/{keeper}"), 5, "its keeper has ended, too")
     with open(lb.conf.top["pid_file"]) as f:
         new = int(f.read())
     assert new != old
@@ -253,7 +256,7 @@ def test_who_starts_without_any_needs_a_restart_for_the_first(lab, host):
     lb.write_conf(c)
     assert "first vip has changed and needs a restart" in lb.cli("reload").stdout
     assert carries(host)
-    assert not keeper_of(lb)
+    assert not keepers_of(lb)
 
 
 def test_root_is_given_up_and_addresses_still_change(lab, host):
@@ -266,7 +269,7 @@ def test_root_is_given_up_and_addresses_still_change(lab, host):
     wait_carries(host, V4, V6)
     nobody = pwd.getpwnam("nobody").pw_uid
     assert os.stat(f"/proc/{lb.child.pid}").st_uid == nobody
-    assert [os.stat(f"/proc/{p}").st_uid for p in keeper_of(lb)] == [nobody]
+    wait_until(lambda: os.stat(f"/proc/{keeper_of(lb)}").st_uid == nobody, 5, "so does its keeper")
     lb.cli("maint", "app/s1")
     wait_carries(host)
     lb.cli("ready", "app/s1")
