@@ -6,6 +6,7 @@
 #   make test            unit, end-to-end and network tests make fuzz    every fuzz target, bounded
 #   make bench           against HAProxy and nginx          make lint    formatting, floors, man pages
 #   make bench-floods    what a flood on one listener does to another (as root)
+#   make bench-takeover  what replicating connections costs (as root)
 #   make bench-placement placement on real servers, beside HAProxy and nginx
 #   make bench-cluster   what a cluster of balancers costs, and how soon its members know
 #   make shape           how the source reads, in numbers   make install PREFIX=/usr/local DESTDIR=
@@ -84,7 +85,7 @@ SUBMAKE   = $(MAKE) --no-print-directory
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .SECONDARY:
-.PHONY: all run test unit units soak e2e chaos bench bench-placement bench-cluster bench-floods fuzz fuzzers lint \
+.PHONY: all run test unit units soak e2e chaos bench bench-placement bench-cluster bench-floods bench-takeover fuzz fuzzers lint \
         lint-format lint-floors lint-man lint-cppcheck format shape install deps clean floors
 
 all: floors $(BIN)
@@ -226,6 +227,12 @@ bench-floods:
 	+@$(SUBMAKE) all
 	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
 	@$(PYTHON) bench/floods --meercat $(BIN) $(BENCH_ARGS)
+
+bench-takeover:
+	@tools/deps build bench
+	+@$(SUBMAKE) all
+	+@$(SUBMAKE) -f bench/bench.mk bench-tools CC=$(CC)
+	@$(PYTHON) bench/takeover --meercat $(BIN) $(BENCH_ARGS)
 
 bench-cluster:
 	@tools/deps build bench

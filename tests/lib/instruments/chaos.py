@@ -87,7 +87,7 @@ host "lb@N@" {
 
 BALANCER = """
 node = "{host}"
-workers = 2
+workers = @WORKERS@
 drain-timeout = "5s"
 leave-grace = "500ms"
 
@@ -155,13 +155,13 @@ WAYS = {
 }
 
 
-def write_topology(directory, way, takeover, engine):
+def write_topology(directory, way, takeover, engine, workers):
     w = WAYS[way]
     words = {
         "TOOLS": tools(), "LISTS": directory, "ADDRESS": w.address, "VIP": w.vip, "ROUTES": w.routes, "ROOT": ROOT,
         "BIRD": "" if w.bird is None else BIRD % "; ".join(filter(None, (BIRD_SED, w.bird))),
         "ROUTER": "" if w.bird is None else BIRD_ROUTER % "; ".join(filter(None, (BIRD_SED, w.bird))),
-        "ENGINE": f"--engine {engine}" if engine else "", "TAKEOVER": TAKEOVER if takeover else "",
+        "WORKERS": str(workers), "ENGINE": f"--engine {engine}" if engine else "", "TAKEOVER": TAKEOVER if takeover else "",
         "PROTECT": f"takeover {{ replicate = {takeover} }}" if takeover else "",
     }
     site = SITE + "".join(HOST.replace("@N@", str(i + 1)) for i in range(len(LBS)))
@@ -179,10 +179,10 @@ def write_topology(directory, way, takeover, engine):
 class Stage:
     """A laboratory that serves."""
 
-    def __init__(self, way, takeover=None, engine=None):
+    def __init__(self, way, takeover=None, engine=None, workers=2):
         self.way, self.takeover = WAYS[way], takeover
         self.dir = tempfile.mkdtemp(prefix="chaos-", dir=os.environ.get("TMPDIR", "/tmp"))
-        self.lab = MeercatLab(write_topology(self.dir, way, takeover, engine), dir=os.path.join(self.dir, "lab"))
+        self.lab = MeercatLab(write_topology(self.dir, way, takeover, engine, workers), dir=os.path.join(self.dir, "lab"))
         self.out, self.notes, self.began = set(), [], None
         try:
             self.lab.up()
@@ -248,6 +248,11 @@ class Stage:
         if self.way.by_hand:
             time.sleep(DETECTION_S)
             self._tell_router()
+
+    def only(self, lb):
+        """The router sends everything to this one; the others stay."""
+        self.out = set(LBS) - {lb}
+        self._tell_router()
 
     def regain(self, lb):
         self.out.discard(lb)
@@ -352,6 +357,7 @@ class Result:
     told: str           # its failures, one a line
     notes: list         # what was done when
     logs: dict          # of the balancers
+    views: dict         # of those that live at the end: what they say of takeover
     repeated: list      # ids of POSTs that were delivered more than once
     unheard: list       # ids of POSTs that were answered, but not delivered
     gets_repeated: int
@@ -364,7 +370,8 @@ class Result:
     told_502 = property(lambda self: self.said.get("status_502", 0))
 
     def text(self):
-        return "\n".join([*self.notes, self.told.strip(), str(self.said)])
+        views = [f"{lb}: {json.dumps(v)}" for lb, v in self.views.items() if v]
+        return "\n".join([*self.notes, self.told.strip(), *views, str(self.said)])
 
 
 def read_ids(path):
@@ -409,12 +416,13 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
         out, told = client.communicate(timeout=seconds * 4 + 60)
         t.join()
         logs = {lb: stage.log(lb) for lb in LBS}
+        views = {lb: stage.status(lb).get("takeover") for lb in LBS}
         posts, gets_repeated = ledgers(stage.dir)
         answered = read_ids(os.path.join(stage.dir, "answered"))
         if faults:
             raise faults[0]
         assert out.strip(), f"the client said nothing: {told}"
-        return Result(json.loads(out), told, stage.notes, logs, [i for i, n in posts.items() if n > 1],
+        return Result(json.loads(out), told, stage.notes, logs, views, [i for i, n in posts.items() if n > 1],
                       [i for i in answered if i not in posts], gets_repeated)
 
 
