@@ -14,7 +14,8 @@
  * closed it in order while nothing was under way; with a connection for each request it is.
  *
  * Ends with a line of JSON; what failed is told on stderr when it fails, with the time since the
- * begin.  -L FILE: the numbers of the POSTs that were answered with 200, eight bytes each. */
+ * begin, and with -w MS what had to wait for longer, too.  -L FILE: the numbers of the POSTs that
+ * were answered with 200, eight bytes each. */
 #include <getopt.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -84,7 +85,7 @@ static struct {
     unsigned delay_ms;
     uint64_t first_id;
     bool fresh;
-    int64_t timeout_ns;
+    int64_t timeout_ns, tell_ns; /* a wait longer than that is told */
     unsigned n_sizes;
     uint64_t sizes[MAX_SIZES];
     const char *list;
@@ -92,11 +93,12 @@ static struct {
          .per_s = 1000,
          .seconds = 5,
          .timeout_ns = 10000000000ll,
+         .tell_ns = INT64_MAX,
          .n_sizes = 1,
          .sizes = {1000}};
 
 static struct {
-    uint64_t begun, done, posts, posts_done, bytes, dialled, closed_in_order, left_out;
+    uint64_t begun, done, posts, posts_done, bytes, dialled, closed_in_order, left_out, told_waits;
     uint64_t failed, failures[F_COUNT], posts_failed, statuses[600];
     int64_t longest_ns, longest_at_ns; /* the longest wait, and when the request was due */
     int64_t gap_ns, gap_at_ns;         /* the longest time in which nobody got an answer */
@@ -147,6 +149,20 @@ tell(const struct conn *c, enum failure why, int err)
 }
 
 static void
+tell_wait(const struct conn *c, int64_t wait)
+{
+    struct sockaddr_in sa = {0};
+    socklen_t len = sizeof sa;
+
+    if (wait < cfg.tell_ns || ++got.told_waits > MAX_TOLD)
+        return;
+    (void)getsockname(c->fd, (struct sockaddr *)&sa, &len);
+    fprintf(stderr, "%.3f s: port %u: %s %ju of %ju bytes was due %.3f s ago\n",
+            (double)(now_ns() - begun_ns) / 1e9, ntohs(sa.sin_port), c->post ? "POST" : "GET",
+            (uintmax_t)c->id, (uintmax_t)c->bytes, (double)wait / 1e9);
+}
+
+static void
 fail(struct conn *c, enum failure why, int err)
 {
     got.failed++;
@@ -175,6 +191,7 @@ note_wait(struct conn *c, int64_t now)
     int64_t wait = now - c->due_ns, since = got.last_done_ns ? got.last_done_ns : begun_ns;
 
     histogram_add(&got.waits, (uint64_t)(wait > 0 ? wait : 0));
+    tell_wait(c, wait);
     if (wait > c->longest_ns)
         c->longest_ns = wait;
     if (wait > got.longest_ns) {
@@ -539,6 +556,7 @@ usage(void)
     fputs("usage: steady [-a ADDRESS] -p PORT [-c CONNECTIONS] [-r REQUESTS_PER_S] [-t SECONDS]\n"
           "              [-s BYTES,BYTES,...] [-P PART_OF_POSTS (0 to 1)] [-d DELAY_MS (of GETs)]\n"
           "              [-i FIRST_ID] [-T TIMEOUT_S] [-L LIST_OF_POSTS]\n"
+          "              [-w MS (tell waits that are longer)]\n"
           "              [-f (a fresh connection each)]\n",
           stderr);
     exit(2);
@@ -550,7 +568,7 @@ read_options(int argc, char **argv)
     int o;
 
     cfg.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    while ((o = getopt(argc, argv, "a:p:c:r:t:s:P:d:i:T:L:f")) != -1)
+    while ((o = getopt(argc, argv, "a:p:c:r:t:s:P:d:i:T:L:w:f")) != -1)
         switch (o) {
         case 'a':
             if (inet_pton(AF_INET, optarg, &cfg.to.sin_addr) != 1)
@@ -566,6 +584,7 @@ read_options(int argc, char **argv)
         case 'i': cfg.first_id = strtoull(optarg, NULL, 10); break;
         case 'T': cfg.timeout_ns = (int64_t)(atof(optarg) * 1e9); break;
         case 'L': cfg.list = optarg; break;
+        case 'w': cfg.tell_ns = (int64_t)(atof(optarg) * 1e6); break;
         case 'f': cfg.fresh = true; break;
         default: usage();
         }

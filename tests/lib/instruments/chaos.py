@@ -34,6 +34,7 @@ from .wait import wait_until
 VIP = "192.0.2.10"
 LBS = ["lb1", "lb2", "lb3"]
 SERVERS = ["s1", "s2", "s3", "s4"]
+TOLD_MS = 300           # a longer wait is told with its connection
 DETECTION_S = 0.15      # what BFD takes with 50 ms x 3
 GET = 1 << 63           # in a ledger
 PART_OF_POSTS = 0.1
@@ -370,7 +371,8 @@ class Result:
     told_502 = property(lambda self: self.said.get("status_502", 0))
 
     def text(self):
-        views = [f"{lb}: {json.dumps(v)}" for lb, v in self.views.items() if v]
+        views = [f"{lb} counts " + ", ".join(f"{n} {k}" for k, n in v["counters"].items() if n)
+                 for lb, v in self.views.items() if v]
         return "\n".join([*self.notes, self.told.strip(), *views, str(self.said)])
 
 
@@ -392,8 +394,9 @@ def ledgers(directory):
 
 
 def traffic(stage, connections, per_s, seconds, fresh=False, sizes=SIZES, delay_ms=0, posts=PART_OF_POSTS):
-    args = ["-a", VIP, "-p", 80, "-c", connections, "-r", per_s, "-t", seconds, "-s", sizes, "-P", posts, "-L",
-            os.path.join(stage.dir, "answered"), *(["-f"] if fresh else []), *(["-d", delay_ms] if delay_ms else [])]
+    args = ["-a", VIP, "-p", 80, "-c", connections, "-r", per_s, "-t", seconds, "-s", sizes, "-P", posts,
+            "-w", TOLD_MS, "-L", os.path.join(stage.dir, "answered"), *(["-f"] if fresh else []),
+            *(["-d", delay_ms] if delay_ms else [])]
     return stage.lab.popen("client", os.path.join(tools(), "steady"), *map(str, args), stdout=-1, stderr=-1, text=True)
 
 
@@ -401,6 +404,9 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
     """One thing goes wrong a fifth of the time after the begin, or a little later."""
     rng = random.Random(f"{seed} {event}")
     with Stage(way, takeover, engine) as stage:
+        if os.environ.get("CHAOS_DUMP"):
+            stage.lab.popen("router", "tcpdump", "-i", "any", "-w", "/tmp/chaos.pcap", "-s", "96", "-B", "65536", stdout=-1, stderr=-1)
+            time.sleep(0.5)
         client = traffic(stage, connections, per_s, seconds, **kw)
         stage.began = time.monotonic()
         faults = []
