@@ -39,6 +39,10 @@ def test_nothing_fails_when_the_network_of_the_cluster_is_cut(allowed, measured)
     lossless(played(measured, "partition"))
 
 
+def test_nothing_fails_when_all_are_upgraded_in_place(allowed, measured):
+    lossless(played(measured, "upgrade"))
+
+
 @pytest.mark.parametrize("event", ["kill", "cut", "freeze"])
 def test_one_that_is_lost_takes_its_connections_along(allowed, measured, event):
     r = played(measured, event)
@@ -49,3 +53,15 @@ def test_one_that_is_lost_takes_its_connections_along(allowed, measured, event):
 def test_one_that_returns_serves_again(allowed, measured):
     r = played(measured, "return", fresh=True)
     assert r.said["done"] > r.requests / 2, r.text()
+
+
+# --- with takeover --------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave"])
+def test_nothing_fails_with_takeover(allowed, measured, event):
+    lossless(played(measured, event, takeover="requests", way="bgp"))
+
+
+@pytest.mark.parametrize("event", ["kill", "cut"])
+def test_nothing_fails_when_responses_are_replicated(allowed, measured, event):
+    lossless(played(measured, event, takeover="responses"))

@@ -151,8 +151,8 @@ WAYS = {
   route = "{VIP}/32 nhid 10\""""),
     "bgp": Way(vip=f'vip "web" {{ address = "{VIP}" }}'),
     "bgp-slow": Way(vip=f'vip "web" {{ address = "{VIP}" }}', bird="s/bfd on;//"),
-    "vip": Way(vip=f'vip "web" {{ address = "{VIP}"  interface = "front"  mode = "cluster" }}', bird=None, one_owner=True,
-               routes=f'route = "{VIP}/32 dev front"'),
+    "vip": Way(vip=f'vip "web" {{ address = "{VIP}"  interface = "front"  mode = "cluster" }}', bird=None,
+               one_owner=True, routes=f'route = "{VIP}/32 dev front"'),
 }
 
 
@@ -334,8 +334,14 @@ def _return(stage, rng):
 
 
 def _upgrade(stage, rng):
+    """In place, or with takeover, which forbids that, by leaving and starting anew."""
     for lb in rng.sample(LBS, len(LBS)):
-        stage.upgrade(lb)
+        if stage.takeover:
+            stage.leave(lb)
+            stage.restart(lb)
+            stage.settle()
+        else:
+            stage.upgrade(lb)
 
 
 def _leave(stage, rng):
@@ -404,9 +410,6 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
     """One thing goes wrong a fifth of the time after the begin, or a little later."""
     rng = random.Random(f"{seed} {event}")
     with Stage(way, takeover, engine) as stage:
-        if os.environ.get("CHAOS_DUMP"):
-            stage.lab.popen("router", "tcpdump", "-i", "any", "-w", "/tmp/chaos.pcap", "-s", "96", "-B", "65536", stdout=-1, stderr=-1)
-            time.sleep(0.5)
         client = traffic(stage, connections, per_s, seconds, **kw)
         stage.began = time.monotonic()
         faults = []
