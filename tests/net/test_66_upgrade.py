@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""An upgrade in place of a balancer that carries addresses: they stay, and somebody keeps them."""
+"""A balancer that carries addresses is upgraded in place: they stay, and somebody keeps them; or it leaves."""
 
 import os
 import signal
@@ -77,3 +77,20 @@ def test_addresses_stay_with_the_old_process_when_the_new_one_fails(lab, host):
     assert keeper_of(lb) == keepers
     lb.stop()
     assert carries(host)
+
+
+def test_with_a_grace_addresses_go_behind_the_requests(lab, host):
+    """Without one they go first, which test_55_vip.py shows."""
+    lb = start(lab, host, conf(lab, host, leave_grace="3s", drain_timeout="20s"))
+    wait_carries(host, V4, V6)
+    with host:
+        kept = lab.client((V4, PORT))
+        assert kept.request().status == 200
+        lb.cli("leave")
+        lb.wait_line("clients have 3s")
+        assert carries(host, V4, V6)
+        r = kept.request()
+        assert r.status == 200 and "close" in r.fields.list("connection")
+        kept.close()
+    wait_carries(host)
+    assert lb.wait_exit(20) == 0
