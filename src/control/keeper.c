@@ -84,17 +84,28 @@ monotonic_ns(void)
     return (mc_ns)t.tv_sec * MC_SEC + t.tv_nsec;
 }
 
+/* Not if the balancer has ticked since it was silent, as it does before it holds anything. */
+static bool
+may_take(struct shared *sh, struct slot *s, uint64_t tick)
+{
+    int held = SLOT_HELD, taking = SLOT_TAKING;
+
+    if (!atomic_compare_exchange_strong(&s->state, &held, SLOT_TAKING))
+        return false;
+    if (atomic_load(&sh->tick) == tick)
+        return true;
+    atomic_compare_exchange_strong(&s->state, &taking, SLOT_HELD);
+    return false;
+}
+
 /* Removes one address, and says so: the balancer cannot. */
 static void
 take(struct netlink *nl, struct slot *s, const char *why)
 {
-    int held = SLOT_HELD;
     char text[ADDR_TEXT];
     struct errbuf e;
     enum mc_err rv;
 
-    if (!atomic_compare_exchange_strong(&s->state, &held, SLOT_TAKING))
-        return;
     rv = netlink_addr_del(nl, s->ifindex, &s->addr, &e);
     atomic_store(&s->state, SLOT_TAKEN);
     addr_ip_text(&s->addr.base, text);
@@ -105,10 +116,11 @@ take(struct netlink *nl, struct slot *s, const char *why)
 }
 
 static void
-take_all(struct netlink *nl, struct shared *sh, const char *why)
+take_all(struct netlink *nl, struct shared *sh, uint64_t tick, const char *why)
 {
     for (unsigned i = 0; i < KEEPER_SLOTS; i++)
-        take(nl, &sh->slots[i], why);
+        if (may_take(sh, &sh->slots[i], tick))
+            take(nl, &sh->slots[i], why);
 }
 
 static void
@@ -132,11 +144,11 @@ keep(struct netlink *nl, struct shared *sh, mc_ns stall_ns)
         mc_ns silent_ns = keeper_look(&s, monotonic_ns(), atomic_load(&sh->tick), every_ns);
 
         if (silent_ns >= (atomic_load(&sh->busy) ? BUSY_NS : stall_ns))
-            take_all(nl, sh, "the balancer is hung or stopped");
+            take_all(nl, sh, s.tick, "the balancer is hung or stopped");
     }
     if (atomic_load(&sh->done))
         return;
-    take_all(nl, sh, "the balancer has died");
+    take_all(nl, sh, atomic_load(&sh->tick), "the balancer has died");
     take_locals(nl, sh);
 }
 
@@ -308,6 +320,7 @@ keeper_hold(struct keeper *k, unsigned slot, unsigned ifindex, const struct addr
     MC_ASSERT(slot < KEEPER_SLOTS && atomic_load(&s->state) != SLOT_HELD);
     s->ifindex = ifindex;
     s->addr = *addr;
+    atomic_fetch_add(&k->shared->tick, 1);
     atomic_store(&s->state, SLOT_HELD);
 }
 

@@ -40,7 +40,8 @@ bool keeper_tick(struct keeper *);
  * configuration is no hang. */
 void keeper_busy(struct keeper *, bool);
 
-/* To be called before the address is put there: from then on it is removed when it must. */
+/* To be called before the address is put there: from then on it is removed when it must.  Counts
+ * as a tick: who was silent before it held anything (it started) is no worse for that. */
 void keeper_hold(struct keeper *, unsigned slot, unsigned ifindex, const struct addr_net *);
 /* The address was removed, or is somebody else's. */
 void keeper_drop(struct keeper *, unsigned slot);

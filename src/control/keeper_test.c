@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "control/keeper.h"
 #include "io/netlink_harness.h"
@@ -154,6 +155,41 @@ the_process_learns_what_was_taken(void **state)
     keeper_stop(&k);
 }
 
+static mc_ns
+now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (mc_ns)t.tv_sec * MC_SEC + t.tv_nsec;
+}
+
+/* As a process that took its time to start: the keeper knows it as silent by then. */
+static void
+silence_before_something_is_held_does_not_count(void **state)
+{
+    struct addr_net net = netlink_harness_net(VIP);
+    const mc_ns stall_ns = 2 * MC_SEC;
+    bool there;
+    struct keeper *k;
+    mc_ns since;
+
+    if (!namespaces)
+        skip();
+    k = start(stall_ns);
+    wait_for_owner(NETLINK_NOBODY);
+    while (!keeper_took(k, 3))
+        poll(NULL, 0, 1);
+    since = now_ns();
+    keeper_hold(k, 3, if_nametoindex("lo"), &net);
+    add();
+    poll(NULL, 0, 500); /* in which the keeper looks twice */
+    there = owner() == NETLINK_OURS;
+    assert_true(there || now_ns() - since >= stall_ns);
+    wait_for_owner(NETLINK_NOBODY);
+    keeper_stop(&k);
+}
+
 static void
 who_says_that_he_is_busy_has_time(void **state)
 {
@@ -211,6 +247,7 @@ main(void)
         cmocka_unit_test(a_killed_process_loses_its_address),
         cmocka_unit_test(a_stopped_process_loses_its_address),
         cmocka_unit_test(the_process_learns_what_was_taken),
+        cmocka_unit_test(silence_before_something_is_held_does_not_count),
         cmocka_unit_test(who_says_that_he_is_busy_has_time),
         cmocka_unit_test(after_an_orderly_end_nothing_is_removed),
         cmocka_unit_test(a_dropped_address_is_left_alone),
