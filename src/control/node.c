@@ -519,6 +519,17 @@ open_access_log(struct node *n, struct errbuf *e)
     return MC_OK;
 }
 
+/* The user's, since the process after an upgrade writes it again. */
+static enum mc_err
+write_pid_file(struct node *n, struct errbuf *e)
+{
+    enum mc_err rv = privs_write_pid(n->conf->pid_file, e);
+
+    if (rv == MC_OK)
+        privs_give_file(&n->privs, n->conf->pid_file);
+    return rv;
+}
+
 /* All that needs the rights we came with, and then their end. */
 static enum mc_err
 start_as_root(struct node *n, struct errbuf *e)
@@ -548,7 +559,7 @@ start_as_root(struct node *n, struct errbuf *e)
         let_go(n); /* what was inherited and is not wanted */
     rv = admin_start(n, e);
     if (rv == MC_OK && n->conf->pid_file != NULL && n->options.heritage == NULL)
-        rv = privs_write_pid(n->conf->pid_file, e);
+        rv = write_pid_file(n, e);
     if (rv == MC_OK && n->privs.wanted)
         binds_give(n->build.binds, n->privs.uid, n->privs.gid);
     if (rv == MC_OK)

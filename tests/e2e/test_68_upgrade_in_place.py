@@ -442,7 +442,7 @@ def test_systemd_hears_of_the_next_process(lab):
 def test_rights_that_root_left_us_go_on_and_no_others(lab, workers):
     low = sorted(set(range(600, 1023)) - listening_ports())[:2]
     conf = lab.conf(lab.origin(ok("x")), log="json")
-    conf.top.update(user="nobody", group="nogroup")
+    conf.top.update(user="nobody", group="nogroup", pid_file=f"{conf.dir}/pid")
     conf.listen("web", bind=[f"127.0.0.1:{low[0]}"])
     conf.port = low[0]
     for d in (conf.dir, os.path.dirname(conf.dir)):
@@ -456,6 +456,8 @@ def test_rights_that_root_left_us_go_on_and_no_others(lab, workers):
         lb.upgrade()
         assert {k: proc._status(lb.pid, k) for k in caps} == caps, "nothing is lent on"
         assert set(proc.uids(lb.pid)) == {pwd.getpwnam("nobody").pw_uid}
+        with open(f"{conf.dir}/pid") as f:
+            assert int(f.read()) == lb.pid
         assert fetch(("127.0.0.1", low[0])).body == b"x"
     assert fetch(("127.0.0.1", low[1])).body == b"x", "a port below 1024 was bound anew"
     lb.wait_gone()
