@@ -50,11 +50,20 @@ is_beyond(const struct conn *c)
            c->state == CONN_DISCARD;
 }
 
+/* A transaction pins the listener that its connection knows; without one it may have gone. */
+static size_t
+most_kept(struct conn *c)
+{
+    if (c->txn == NULL)
+        conn_refresh_listener(c);
+    return c->listener->conf.takeover.buffer_bytes;
+}
+
 /* What was answered makes room. */
 static bool
 has_room(struct flow *f, size_t n)
 {
-    const size_t max = f->conn->listener->conf.takeover.buffer_bytes;
+    const size_t max = most_kept(f->conn);
 
     if (f->kept != NULL && f->kept->len + n > max && !f->request.begun &&
         f->next_start > f->kept_at)
@@ -363,8 +372,7 @@ flows_hand_over(struct flows *fs)
         if (!f->leaving && flow_may_leave(f) && rests(f))
             leave(f);
     }
-    if (!list_empty(&fs->all))
-        loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
+    loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
 }
 
 static void

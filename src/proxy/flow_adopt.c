@@ -397,6 +397,7 @@ flow_on_adopted(void *flows, struct adopted **ap)
     flow_key_addrs(&a->key, &local, &remote);
     live = listen_adopt(fs->worker, &local);
     if (live == NULL) { /* its listener was removed here: the client hears of it as of any other */
+        guard_flow_del(fs->guard, &a->key, a->slot);
         adopted_free(&a);
         return;
     }

@@ -194,8 +194,10 @@ tell(struct txn *t)
     struct wire_frame w = {.kind = WIRE_SENT};
     uint64_t ticket;
 
-    if (f->bare || f->request.repeatable || f->request.sent)
+    if (f->bare || f->request.repeatable)
         return true;
+    if (f->request.sent) /* on a connection to another server */
+        return f->tell_ticket == 0;
     f->request.sent = true;
     ticket = flow_put(f, &w);
     if (ticket <= link_acked(f->flows->link))

@@ -375,6 +375,18 @@ finish(void)
     manual_acks = no_holder = false;
 }
 
+static unsigned
+n_slots_used(void)
+{
+    unsigned n = 0;
+
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < N_SLOTS; i++)
+        n += slot_used[i];
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 static int
 dial(void)
 {
@@ -634,6 +646,31 @@ what_may_not_be_repeated_waits_before_it_leaves(void **state)
 }
 
 static void
+a_server_that_closes_meanwhile_does_not_end_the_wait(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    AWAIT(frames(WIRE_DONE) == 1);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    say(fd, POST); /* on the connection of the request before */
+    AWAIT(frames(WIRE_SENT) == 1);
+    shutdown(play.s.origin.last_fd, SHUT_RDWR);
+    AWAIT(play.s.origin.accepted == 2);
+    assert_int_equal(play.s.origin.requests, 1);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 2);
+    close(fd);
+    finish();
+}
+
+static void
 without_a_holder_nothing_waits(void **state)
 {
     char buf[4096];
@@ -675,6 +712,41 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
     finish();
 }
 
+/* The workers go by another configuration; the one before is freed. */
+static void
+reload(struct snapshot *next)
+{
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_adopt(play.s.workers[i], next);
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        while (play.s.released[i] < play.snap->generation)
+            loop_turn(play.s.control, MC_MS);
+    free_snapshot(play.snap);
+    play.snap = next;
+}
+
+static void
+what_is_kept_goes_by_the_present_configuration(void **state)
+{
+    char buf[4096];
+    struct snapshot *next;
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    play.s.wishes.buffer_bytes = sizeof(GET) - 2;
+    next = make_snapshot(&play.s, 2);
+    reload(next);
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(frames(WIRE_BARE), 1);
+    close(fd);
+    finish();
+}
+
 /* --- tests: the adopter --------------------------------------------------------------------------
  */
 
@@ -698,6 +770,30 @@ an_idle_connection_goes_on(void **state)
     assert_int_equal(play.s.origin.requests, 2);
     assert_int_equal(COUNT(&play.s, replayed), 0);
     close(next);
+    close(fd);
+    finish();
+}
+
+static void
+without_its_listener_nothing_of_it_stays(void **state)
+{
+    char buf[4096];
+    struct snapshot *next;
+    size_t n;
+    int fd, other;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    next = make_snapshot(&play.s, 2);
+    next->n_binds = 0;
+    reload(next);
+    other = die(fd, n);
+    AWAIT(n_slots_used() == 1); /* the owner's own */
+    assert_int_equal(COUNT(&play.s, adopted), 0);
+    close(other);
     close(fd);
     finish();
 }
@@ -1135,15 +1231,35 @@ a_drain_hands_over(void **state)
     finish();
 }
 
+static void
+who_comes_while_it_leaves_is_handed_over_too(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_part(play.s.workers[i]);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    close(fd);
+    finish();
+}
+
 static int
 run_on(enum loop_engine e, const char *name)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_response_waits_until_a_holder_knows_the_request),
         cmocka_unit_test(what_may_not_be_repeated_waits_before_it_leaves),
+        cmocka_unit_test(a_server_that_closes_meanwhile_does_not_end_the_wait),
         cmocka_unit_test(without_a_holder_nothing_waits),
         cmocka_unit_test(more_than_is_kept_makes_it_bare_until_the_next_request),
+        cmocka_unit_test(what_is_kept_goes_by_the_present_configuration),
         cmocka_unit_test(an_idle_connection_goes_on),
+        cmocka_unit_test(without_its_listener_nothing_of_it_stays),
         cmocka_unit_test(a_request_that_was_not_answered_is_sent_again),
         cmocka_unit_test(a_response_is_carried_on_wherever_it_was_cut),
         cmocka_unit_test(a_logged_response_needs_no_server),
@@ -1163,6 +1279,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(what_others_have_taken_goes_without_a_word),
         cmocka_unit_test(all_go_when_nobody_knows_what_was_taken),
         cmocka_unit_test(a_drain_hands_over),
+        cmocka_unit_test(who_comes_while_it_leaves_is_handed_over_too),
     };
 
     engine = e;

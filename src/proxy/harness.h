@@ -35,7 +35,8 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     _Atomic bool stop, hold;
-    _Atomic unsigned requests, at_once, peak, conns;
+    _Atomic unsigned requests, at_once, peak, conns, accepted;
+    _Atomic int last_fd;       /* accepted last */
     const char *_Atomic reply; /* NULL: a 200 that says hello */
 };
 
@@ -115,6 +116,8 @@ origin_main(void *arg)
         c = mc_alloc(sizeof(*c));
         *c = (struct origin_conn){o, fd};
         o->conns++;
+        o->last_fd = fd;
+        o->accepted++;
         assert_int_equal(pthread_create(&t, NULL, origin_serve, c), 0);
         pthread_detach(t);
     }

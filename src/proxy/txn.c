@@ -565,6 +565,8 @@ txn_up_ready(struct txn *t)
 void
 txn_told(struct txn *t)
 {
+    if (t->state != TXN_TELL)
+        return; /* its server has gone meanwhile */
     txn_enter(t, TXN_RELAY);
     txn_run(t);
 }
