@@ -15,6 +15,7 @@
 #include "control/admin.h"
 #include "control/member_priv.h"
 #include "control/node.h"
+#include "control/vip.h"
 #include "fleet/carry.h"
 #include "place/policy.h"
 
@@ -68,6 +69,21 @@ put_admin(struct out *o, const struct node *n)
         json_array_append_new(
             list, json_pack("{s:s, s:o}", "address", addr_text(&a, text), "socket", put_fd(o, fd)));
     json_object_set_new(o->root, "admin", list);
+}
+
+static void
+put_vips(struct out *o, const struct node *n)
+{
+    json_t *list = json_array();
+    char text[ADDR_TEXT];
+    const char *interface;
+    struct addr_net a;
+
+    for (unsigned i = 0; vip_show(n, i, &a, &interface); i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:i, s:s}", "address", addr_ip_text(&a.base, text),
+                                        "prefix", (int)a.prefix_bits, "interface", interface));
+    json_object_set_new(o->root, "vips", list);
 }
 
 static void
@@ -209,6 +225,7 @@ heritage_make(const struct node *n, int **fds, unsigned *n_fds, struct errbuf *e
     json_decref(put_fd(&o, -1));
     put_listeners(&o, n->build.binds);
     put_admin(&o, n);
+    put_vips(&o, n);
     put_access_log(&o, n->build.access_log);
     put_cluster(&o, n);
     json_object_set_new(o.root, "withdrawn", json_boolean(n->fit.said[FIT_OPERATOR].objects));
@@ -370,6 +387,21 @@ heritage_admin(struct heritage *h, const struct addr *a)
             return take_fd(h, json_object_get(s, "socket"));
     }
     return -1;
+}
+
+bool
+heritage_vip(const struct heritage *h, unsigned i, struct addr_net *out, const char **interface)
+{
+    const json_t *v = json_array_get(part(h, "vips"), i);
+    const char *text = json_string_value(json_object_get(v, "address"));
+    json_int_t prefix = json_integer_value(json_object_get(v, "prefix"));
+
+    *interface = json_string_value(json_object_get(v, "interface"));
+    if (text == NULL || *interface == NULL || prefix < 0 || prefix > 128 ||
+        !addr_parse_ip(str_of(text), 0, &out->base))
+        return false;
+    out->prefix_bits = (unsigned)prefix;
+    return true;
 }
 
 int

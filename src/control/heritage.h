@@ -8,6 +8,7 @@
  *   {"version": 1, "release": "...",
  *    "listeners": [{"address": "0.0.0.0:80", "sockets": [1, 2]}],
  *    "admin": [{"address": "unix:/run/meercat/meercat.sock", "socket": 3}],
+ *    "vips": [{"address": "192.0.2.1", "prefix": 32, "interface": "eth0"}],
  *    "access_log": {"file": "/var/log/...", "fd": 4},
  *    "cluster": {"bind": "...", "udp": 5, "tcp": 6, "incarnation": 17, "members": ["..."],
  *                "words": ["..."]},
@@ -49,6 +50,8 @@ void heritage_free(struct heritage **);
 void heritage_binds(struct heritage *, struct binds *);
 /* The listening socket of that address, the caller's from now on; -1: none. */
 int heritage_admin(struct heritage *, const struct addr *);
+/* The i-th address that the process before may carry; false: there are no more. */
+bool heritage_vip(const struct heritage *, unsigned i, struct addr_net *, const char **interface);
 int heritage_access_log(struct heritage *, const char *file);
 /* False: the process before was in no cluster, or at another address. */
 bool heritage_cluster(struct heritage *, const struct addr *bind, struct cluster_heritage *);

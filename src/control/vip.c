@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "control/heritage.h"
 #include "control/view.h"
 #include "control/vip_priv.h"
 
@@ -411,13 +412,22 @@ any_shared(const struct conf *c)
     return false;
 }
 
+static bool
+is_needed(const struct node *n)
+{
+    const char *interface;
+    struct addr_net addr;
+
+    return n->conf->n_vips > 0 || heritage_vip(n->options.heritage, 0, &addr, &interface);
+}
+
 enum mc_err
 vip_open(struct node *n, struct errbuf *e)
 {
     struct vip *v;
     enum mc_err rv;
 
-    if (n->conf->n_vips == 0)
+    if (!is_needed(n))
         return MC_OK;
     if (!netlink_allowed(e)) {
         err_wrap(e, "vip");
@@ -445,6 +455,7 @@ vip_open(struct node *n, struct errbuf *e)
     }
     v->keeper_alive = true;
     follow_conf(v, n->conf);
+    vip_left_note(v, n->options.heritage);
     n->vip = v;
     return MC_OK;
 }
@@ -457,6 +468,7 @@ vip_start(struct node *n)
     if (v == NULL)
         return;
     v->started = true;
+    vip_left_remove(v);
     for (unsigned i = 0; i < v->n; i++)
         if (fit_now(n, NULL))
             inherit(v, v->v[i]);
@@ -481,6 +493,7 @@ end(struct node *n)
     netlink_close(&v->nl);
     for (unsigned i = 0; i < v->n; i++)
         addr_free(v->v[i]);
+    vip_left_free(v);
     free(v->v);
     free(v);
 }
@@ -505,6 +518,16 @@ vip_stop(struct node *n)
         vip_take_in_no_more(v->v[i]);
     }
     end(n);
+}
+
+bool
+vip_show(const struct node *n, unsigned i, struct addr_net *addr, const char **interface)
+{
+    if (n->vip == NULL || i >= n->vip->n)
+        return false;
+    *addr = n->vip->v[i]->addr;
+    *interface = n->vip->v[i]->interface;
+    return true;
 }
 
 /* --- for display -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "io/addr.h"
 
 struct node;
 
@@ -50,10 +51,14 @@ void vip_settle(struct node *);
 /* The balancer is about to be busy on this thread for longer than usual, or is done with it. */
 void vip_busy(struct node *, bool);
 /* The addresses stay where they are, and are somebody else's from now on: the process that takes
- * over.  It calls vip_open() and vip_start() as any does, and finds them with our mark. */
+ * over.  It calls vip_open() and vip_start() as any does, finds them with our mark, and removes
+ * what its configuration has not (vip_left.c). */
 void vip_hand_over(struct node *);
 /* Removes what is carried; the keeper ends. */
 void vip_stop(struct node *);
+
+/* The i-th address, from 0; false: there are no more.  The text is ours. */
+bool vip_show(const struct node *, unsigned i, struct addr_net *, const char **interface);
 
 /* --- for member.c: who is alive besides us, and what one says of an address --- */
 void vip_members(struct node *, const uint64_t *others, unsigned n);

@@ -13,6 +13,8 @@
 #include "io/announce.h"
 #include "io/netlink.h"
 
+struct heritage;
+
 #define VIP_STATES(X)     \
     X(AWAY, "away")       \
     X(CARRIED, "carried") \
@@ -79,11 +81,20 @@ struct vip {
     struct task settle_task; /* something was heard */
     struct vip_addr **v;
     unsigned n;
+    struct vip_left *left; /* by the process before, until vip_start() */
+    unsigned n_left;
 };
 
 /* Packets to it are taken in from now on, or no more. */
 void vip_take_in(struct vip_addr *);
 void vip_take_in_no_more(struct vip_addr *);
+
+/* --- vip_left.c --- */
+
+void vip_left_note(struct vip *, const struct heritage *);
+/* What was noted and is nobody's now. */
+void vip_left_remove(struct vip *);
+void vip_left_free(struct vip *);
 
 /* --- vip_share.c --- */
 
