@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "proxy/down_h2.h"
 #include "proxy/flow_priv.h"
 #include "proxy/untaken.h"
 #include "takeover/repair.h"
@@ -105,6 +106,8 @@ on_recv(struct sock *s, struct block **b)
     if (f->replay != NULL && replay_queue(f, block_at(*b), (*b)->len))
         return;
     conn_ops.on_recv(s, b);
+    if (f->conn->state == CONN_H2) /* others would take its preface for a request */
+        flow_bare(f);
 }
 
 /* Its FIN is acknowledged with what came before it. */
@@ -307,6 +310,8 @@ vanish(struct flow *f)
     flow_stop_waiting(f);
     if (c->txn != NULL)
         txn_down_gone(c->txn, END_TAKEOVER_CLAIMED);
+    if (c->state == CONN_H2)
+        h2_down_cut(c->h2, END_TAKEOVER_CLAIMED);
     conn_close(c, false);
 }
 

@@ -1201,6 +1201,37 @@ all_go_when_nobody_knows_what_was_taken(void **state)
     take_and_expect_silence(true);
 }
 
+#define H2_GET                                             \
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"      /* preface */  \
+    "\0\0\0\4\0\0\0\0\0"                    /* SETTINGS */ \
+    "\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1h" /* HEADERS: GET http://h/ */
+
+/* Its streams end with it. */
+static void
+http2_that_others_have_ended_goes_without_a_word(void **state)
+{
+    struct link *l;
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    play.s.origin.hold = true;
+    fd = dial();
+    assert_int_equal(send(fd, H2_GET, sizeof(H2_GET) - 1, MSG_NOSIGNAL), sizeof(H2_GET) - 1);
+    AWAIT(play.s.origin.requests == 1);
+    AWAIT(frames(WIRE_BARE) == 1);
+    l = &links[owner_of(fd)];
+    pthread_mutex_lock(&lock);
+    l->claimed = key_of(fd);
+    l->claim_all = false;
+    l->claim_due = true;
+    pthread_mutex_unlock(&lock);
+    kick(l);
+    AWAIT(COUNT(&play.s, claimed) == 1 && COUNT(&play.s, active) == 0);
+    assert_int_equal(n_dropped, 1);
+    close(fd);
+    finish();
+}
+
 static void
 a_drain_hands_over(void **state)
 {
@@ -1278,6 +1309,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(a_half_closed_connection_ends_as_ever),
         cmocka_unit_test(what_others_have_taken_goes_without_a_word),
         cmocka_unit_test(all_go_when_nobody_knows_what_was_taken),
+        cmocka_unit_test(http2_that_others_have_ended_goes_without_a_word),
         cmocka_unit_test(a_drain_hands_over),
         cmocka_unit_test(who_comes_while_it_leaves_is_handed_over_too),
     };
