@@ -206,6 +206,15 @@ on_timer(struct timer *t)
 /* --- handing over -------------------------------------------------------------------------------
  */
 
+/* It was ready, and is no more: its end of the socket is closed. */
+static bool
+is_gone(int fd)
+{
+    struct pollfd p = {.fd = fd};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static void
 go(struct node *n)
 {
@@ -245,6 +254,10 @@ on_message(struct watch *w, unsigned revents)
     }
     if (n->upgrade.state == UPGRADE_OVER)
         return; /* it has ended; what we serve we serve */
+    if (got > 0 && text[0] == UPGRADE_SAYS_READY && is_gone(w->fd)) {
+        fail(n, NULL);
+        return;
+    }
     if (got > 0 && text[0] == UPGRADE_SAYS_READY) {
         go(n);
         watch_arm(w, POLLIN);

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -274,6 +275,24 @@ def test_a_broken_program_leaves_the_old_process_serving(lab, text, why):
     lb.upgrade()
     assert c.request().body == b"x"
     lb.wait_gone()
+
+
+def test_one_that_was_ready_and_died_leaves_the_old_process_serving(lab):
+    lb, path = with_program(lab, "#!/bin/sh\nexit 3\n")
+    with open(path, "w") as f:
+        f.write(f"#!{sys.executable}\nimport os, socket, time\n"
+                "s = socket.socket(fileno=int(os.environ['MEERCAT_UPGRADE']))\ns.recvmsg(64, 4096)\n"
+                f"while not os.path.exists({path + '.go'!r}): time.sleep(0.01)\ns.send(b'R')\n")
+    lb.signal(signal.SIGUSR2)
+    pid = int(re.search(r"process (\d+) is starting", lb.wait_line("is starting")).group(1))
+    lb.signal(signal.SIGSTOP)  # it is not looking when the other one dies
+    with open(path + ".go", "w"):
+        pass
+    wait_until(lambda: proc._status(pid, "State").startswith("Z"), 20, "the new process has died")
+    lb.signal(signal.SIGCONT)
+    lb.wait_line("everything stays as it was")
+    assert "status 0" in status_of(lb)["upgrade"]["why"]
+    assert fetch(lb.to).body == b"x"
 
 
 def test_while_one_is_starting_another_is_refused_and_an_end_ends_it(lab):
