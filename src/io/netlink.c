@@ -324,3 +324,44 @@ netlink_addr_owner(struct netlink *nl, unsigned ifindex, const struct addr_net *
         }
     }
 }
+
+/* The route that packets to the address would take. */
+static int
+ask_route(struct netlink *nl, const struct addr *a)
+{
+    unsigned short n;
+    const void *ip = ip_bytes(a, &n);
+    struct route_request r = {
+        .head = {.nlmsg_len = NLMSG_LENGTH(sizeof(r.route)),
+                 .nlmsg_type = RTM_GETROUTE,
+                 .nlmsg_flags = NLM_F_REQUEST},
+        .route = {.rtm_family = (unsigned char)a->u.sa.sa_family,
+                  .rtm_dst_len = (unsigned char)(8 * n)},
+    };
+
+    add_attr(&r.head, sizeof(r), RTA_DST, ip, n);
+    return send_request(nl, &r.head) ? 0 : errno;
+}
+
+enum mc_err
+netlink_is_local(struct netlink *nl, const struct addr *a, bool *out, struct errbuf *e)
+{
+    char room[ANSWER_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
+
+    if (ask_route(nl, a) != 0)
+        return err_sys(e, "asking for a route");
+    while (true) {
+        ssize_t got = receive(nl, room, sizeof(room));
+        struct nlmsghdr *h = (struct nlmsghdr *)(void *)room;
+
+        if (got < 0)
+            return err_sys(e, "asking for a route");
+        for (unsigned left = (unsigned)got; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+            if (h->nlmsg_seq != nl->seq)
+                continue;
+            *out = h->nlmsg_type == RTM_NEWROUTE &&
+                   ((struct rtmsg *)NLMSG_DATA(h))->rtm_type == RTN_LOCAL;
+            return MC_OK; /* an error: there is no way to it at all */
+        }
+    }
+}

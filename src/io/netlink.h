@@ -47,5 +47,7 @@ enum mc_err netlink_local_add(struct netlink *, const struct addr_net *, struct 
 enum mc_err netlink_local_del(struct netlink *, const struct addr_net *, struct errbuf *);
 enum mc_err netlink_addr_owner(struct netlink *, unsigned ifindex, const struct addr_net *,
                                enum netlink_owner *, struct errbuf *);
+/* Are packets to this address for this host now, whoever made them so? */
+enum mc_err netlink_is_local(struct netlink *, const struct addr *, bool *, struct errbuf *);
 
 #endif

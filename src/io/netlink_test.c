@@ -83,6 +83,48 @@ many_addresses_are_looked_through(void **state)
     }
 }
 
+static bool
+is_local(const char *text)
+{
+    struct addr_net net = netlink_harness_net(text);
+    bool out;
+
+    assert_int_equal(netlink_is_local(&nl, &net.base, &out, NULL), MC_OK);
+    return out;
+}
+
+/* The kernel makes the route to an IPv6 address a moment later. */
+static bool
+becomes_local(const char *text)
+{
+    for (unsigned ms = 0; ms < 10000; ms++) {
+        if (is_local(text))
+            return true;
+        usleep(1000);
+    }
+    return false;
+}
+
+static void
+what_is_local_is_known(void **state)
+{
+    static const char *const texts[] = {"192.0.2.10/32", "2001:db8::10/128"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct addr_net net = netlink_harness_net(texts[i]);
+
+        assert_false(is_local(texts[i]));
+        assert_int_equal(add(texts[i]), MC_OK);
+        assert_true(becomes_local(texts[i]));
+        assert_int_equal(del(texts[i]), MC_OK);
+        assert_false(is_local(texts[i]));
+        assert_int_equal(netlink_local_add(&nl, &net, NULL), MC_OK);
+        assert_true(is_local(texts[i]));
+        assert_int_equal(netlink_local_del(&nl, &net, NULL), MC_OK);
+        assert_false(is_local(texts[i]));
+    }
+}
+
 static void
 an_interface_that_is_not_there_is_an_error(void **state)
 {
@@ -116,6 +158,7 @@ main(void)
         cmocka_unit_test(addresses_come_and_go),
         cmocka_unit_test(what_others_put_there_is_theirs),
         cmocka_unit_test(many_addresses_are_looked_through),
+        cmocka_unit_test(what_is_local_is_known),
         cmocka_unit_test(an_interface_that_is_not_there_is_an_error),
     };
 

@@ -2,6 +2,7 @@
  *
  * ask.c - packets of flows that nobody here knows: whose are they?
  *
+ *   its address is not here     it is forgotten: who carries the address will get the next one
  *   kept here, its owner dead   it is adopted at once
  *   kept here, its owner alive  packets go to the owner
  *   else                        all live peers are asked: one is its owner, or knows it, or gives
@@ -323,6 +324,29 @@ ask_lost(struct member *m)
 /* --- the beginning ------------------------------------------------------------------------------
  */
 
+/* Where one balancer carries the address, packets come by way of the dead one's heir before any
+ * other has it.  A connection cannot live here then, and must not be taken from who could have it.
+ */
+static bool
+is_here(struct takeover *t, const struct flow_key *key)
+{
+    struct addr local, remote;
+    mc_ns now = loop_now(t->loop);
+    struct errbuf e;
+
+    flow_key_addrs(key, &local, &remote);
+    addr_set_port(&local, 0);
+    if (t->here.asked_ns == now && addr_eq(&t->here.addr, &local))
+        return t->here.yes;
+    t->here.addr = local;
+    t->here.asked_ns = now;
+    if (netlink_is_local(&t->nl, &local, &t->here.yes, &e) != MC_OK) {
+        log_debug("takeover: %s", e.text);
+        t->here.yes = true;
+    }
+    return t->here.yes;
+}
+
 static void
 take_own(struct takeover *t, const struct replica_found *found, const struct guard_packet *p)
 {
@@ -349,6 +373,10 @@ ask_packet(void *arg, const struct guard_packet *p)
     }
     if (guard_flow_known(t->guard, &p->key))
         return; /* it became known meanwhile; the client sends it again */
+    if (!is_here(t, &p->key)) {
+        takeover_count(&t->stats.elsewhere);
+        return;
+    }
     replica_find(t->store, &p->key, t->self, &found);
     if (found.whose == REPLICA_FREE)
         take_own(t, &found, p);

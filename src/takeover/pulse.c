@@ -38,10 +38,11 @@ ask_witness(void *arg)
     witness_ask(t->witness);
 }
 
+/* Who leaves is not sent beats any more at the end: that says nothing of those who sent them. */
 static void
 tell_peer(struct takeover *t, uint64_t id, bool alive)
 {
-    if (t->on_peer != NULL)
+    if (t->on_peer != NULL && (alive || !t->leaving))
         t->on_peer(t->arg, id, alive);
 }
 

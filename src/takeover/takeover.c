@@ -524,7 +524,9 @@ open_all(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
     if (t->loop == NULL)
         return MC_ESYS;
     allow_haste();
-    rv = open_guard(t, c, e);
+    rv = netlink_open(&t->nl, e);
+    if (rv == MC_OK)
+        rv = open_guard(t, c, e);
     if (rv != MC_OK)
         return rv;
     open_store(t);
@@ -541,6 +543,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     enum mc_err rv;
 
     t->magic = TAKEOVER_MAGIC;
+    t->nl.fd = -1;
     t->arg = c->arg;
     t->on_fit = c->on_fit;
     t->on_peer = c->on_peer;
@@ -629,6 +632,8 @@ takeover_stop(struct takeover **tp, bool keep_guard)
     replica_store_free(&t->store);
     probe_close(&t->probe);
     forward_close(&t->forward);
+    if (t->nl.fd >= 0)
+        netlink_close(&t->nl);
     if (t->guard != NULL)
         guard_close(&t->guard, !keep_guard);
     keyring_free(&t->keys);

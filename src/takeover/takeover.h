@@ -52,7 +52,8 @@ struct takeover_conf {
     /* On the takeover's thread.  Not fit: this balancer hears neither a peer nor a witness, has
      * fenced itself and must attract no traffic. */
     void (*on_fit)(void *arg, bool fit, const char *why);
-    /* On the takeover's thread.  A peer's beats have ended, or are there (again).  May be NULL. */
+    /* On the takeover's thread.  A peer's beats have ended, or are there (again); while this
+     * balancer leaves, only the latter.  May be NULL. */
     void (*on_peer)(void *arg, uint64_t id, bool alive);
 };
 
@@ -63,22 +64,23 @@ struct takeover_peer {
 };
 
 /* Writer: the thread; any thread may read. */
-#define TAKEOVER_COUNTERS(X)                                                          \
-    X(refused, "datagrams and records that could not be opened or read")              \
-    X(frames_in, "frames of peers' workers")                                          \
-    X(frames_bad, "frames that made no sense: their line was dropped")                \
-    X(held, "packets of unknown flows")                                               \
-    X(released, "unknown flows left to the kernel, since nobody knows them")          \
-    X(flooded, "packets of unknown flows forgotten, since there were too many")       \
-    X(unanswered, "packets of unknown flows forgotten, since not all peers answered") \
-    X(asks_out, "questions to peers whose a flow is")                                 \
-    X(asks_in, "such questions of peers")                                             \
-    X(redirected, "flows whose packets are sent on to a live owner")                  \
-    X(adopted, "connections rebuilt here")                                            \
-    X(given, "replicas given to peers where their packets came in")                   \
-    X(broken, "connections that could not be carried on, and were reset")             \
-    X(rebuild_failed, "of these, those that the kernel refused")                      \
-    X(probes, "clients of dead balancers that were asked to speak")                   \
+#define TAKEOVER_COUNTERS(X)                                                            \
+    X(refused, "datagrams and records that could not be opened or read")                \
+    X(frames_in, "frames of peers' workers")                                            \
+    X(frames_bad, "frames that made no sense: their line was dropped")                  \
+    X(held, "packets of unknown flows")                                                 \
+    X(released, "unknown flows left to the kernel, since nobody knows them")            \
+    X(flooded, "packets of unknown flows forgotten, since there were too many")         \
+    X(unanswered, "packets of unknown flows forgotten, since not all peers answered")   \
+    X(elsewhere, "packets of unknown flows forgotten, since their address is not here") \
+    X(asks_out, "questions to peers whose a flow is")                                   \
+    X(asks_in, "such questions of peers")                                               \
+    X(redirected, "flows whose packets are sent on to a live owner")                    \
+    X(adopted, "connections rebuilt here")                                              \
+    X(given, "replicas given to peers where their packets came in")                     \
+    X(broken, "connections that could not be carried on, and were reset")               \
+    X(rebuild_failed, "of these, those that the kernel refused")                        \
+    X(probes, "clients of dead balancers that were asked to speak")                     \
     X(claimed, "flows that others had taken over while this process slept")
 
 struct takeover_stats {

@@ -19,6 +19,7 @@
 #include "cluster/keyring.h"
 #include "io/dgram.h"
 #include "io/loop.h"
+#include "io/netlink.h"
 #include "io/sock.h"
 #include "takeover/forward.h"
 #include "takeover/guard.h"
@@ -111,6 +112,12 @@ struct takeover {
     bool fenced, settled; /* settled: it knows its peers, or there are none */
     struct link_roster roster;
     struct replica_store *store;
+    struct netlink nl;
+    struct {
+        struct addr addr;
+        mc_ns asked_ns;
+        bool yes;
+    } here; /* whether an address is this host's, as of this turn of the loop */
     struct list guests;
     struct door *door;
     unsigned n_tubes;

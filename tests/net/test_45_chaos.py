@@ -62,6 +62,15 @@ def test_nothing_fails_with_takeover(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp"))
 
 
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave"])
+def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
+    r = played(measured, event, takeover="requests", way="vip")
+    lossless(r)
+    # Its peers send it no beats any more when it has left, and are not dead for that.
+    after = "".join(log.partition(" leaving: ")[2] for log in r.logs.values())
+    assert ": carried" not in after, r.text()
+
+
 @pytest.mark.parametrize("event", ["kill", "cut"])
 def test_nothing_fails_when_responses_are_replicated(allowed, measured, event):
     lossless(played(measured, event, takeover="responses"))
