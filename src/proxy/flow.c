@@ -321,6 +321,8 @@ flow_complete_leave(struct flow *f)
     struct flows *fs = f->flows;
     const struct flow_key key = f->key;
 
+    if (!link_has_holder(fs->link))
+        return; /* who was told is gone: the next one is to have it */
     stat_add(&fs->stats.handed_over, 1);
     vanish(f);
     link_handed_over(fs->link, &key);
@@ -352,8 +354,9 @@ leave(struct flow *f)
 {
     struct wire_frame w = {.kind = WIRE_HANDOVER};
 
+    if (!f->leaving)
+        stream_recv(&f->conn->stream, false);
     f->leaving = true;
-    stream_recv(&f->conn->stream, false);
     f->leave_ticket = flow_put(f, &w);
     flow_wait(f);
 }
@@ -374,7 +377,8 @@ flows_hand_over(struct flows *fs)
     LIST_FOREACH_SAFE (it, next, &fs->all) {
         struct flow *f = LIST_ENTRY(it, struct flow, link);
 
-        if (!f->leaving && flow_may_leave(f) && rests(f))
+        if (f->leaving ? f->leave_ticket == 0 && !f->gone && link_has_holder(fs->link)
+                       : flow_may_leave(f) && rests(f))
             leave(f);
     }
     loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);

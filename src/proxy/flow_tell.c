@@ -221,7 +221,13 @@ flows_on_snapshot(void *arg)
     LIST_FOREACH (it, &fs->all) {
         struct flow *f = LIST_ENTRY(it, struct flow, link);
 
-        if (!f->gone && !f->leaving)
-            tell_holder_all(f);
+        if (f->gone)
+            continue;
+        tell_holder_all(f);
+        if (f->leaving) { /* whoever was told before may be gone */
+            struct wire_frame w = {.kind = WIRE_HANDOVER};
+
+            tell_holder(f, &w);
+        }
     }
 }

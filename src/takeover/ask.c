@@ -8,6 +8,11 @@
  *   else                        all live peers are asked: one is its owner, or knows it, or gives
  *                               it away; when all know nothing, the kernel may answer (RST)
  *
+ * What is known of others may be old, and two who take each other for the owner would send a packet
+ * to and fro for ever.  So what a peer has sent here goes on only to who says of itself that the
+ * flow is its; and an answer that names another only has that one asked (again): its own word
+ * counts.
+ *
  * Who does not answer in time has not said that it knows nothing: the packet is forgotten, and the
  * client, who will send it again, starts another question.  A packet costs a spoofer nothing, so
  * questions are limited; beyond that packets are forgotten, too.
@@ -38,6 +43,7 @@ struct question {
     struct guard_packet packet; /* its payload is `payload` */
     struct buf payload;
     uint64_t waiting; /* members that have not said that they do not know it */
+    uint64_t named;   /* members that others took for its owner */
     mc_ns begun_ns, next_ns;
     unsigned tries;
 };
@@ -129,13 +135,19 @@ may_ask(struct asking *a, mc_ns now)
 }
 
 static void
-ask_waiting(struct takeover *t, struct question *q)
+ask(struct takeover *t, const struct question *q, uint64_t members)
 {
     struct wire_frame f = {.kind = WIRE_ASK, .u.ask = {.ask = q->number, .key = q->key}};
 
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (q->waiting >> i & 1 && dial_put(&t->member[i], &f))
+        if (members >> i & 1 && dial_put(&t->member[i], &f))
             takeover_count(&t->stats.asks_out);
+}
+
+static uint64_t
+bit_of(unsigned place)
+{
+    return (uint64_t)1 << place;
 }
 
 static uint64_t
@@ -145,7 +157,7 @@ all_alive(const struct takeover *t)
 
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
         if (t->member[i].id != 0 && t->member[i].alive)
-            bits |= (uint64_t)1 << i;
+            bits |= bit_of(i);
     return bits;
 }
 
@@ -166,7 +178,7 @@ release(struct takeover *t, const struct flow_key *key)
 static void
 none(struct takeover *t, struct question *q, unsigned place)
 {
-    q->waiting &= ~((uint64_t)1 << place);
+    q->waiting &= ~bit_of(place);
     if (q->waiting != 0)
         return;
     release(t, &q->key);
@@ -192,7 +204,7 @@ try_again(struct takeover *t, struct question *q, mc_ns now)
     }
     q->next_ns = now + (FIRST_WAIT_NS << q->tries);
     q->tries++;
-    ask_waiting(t, q);
+    ask(t, q, q->waiting);
 }
 
 static void
@@ -230,13 +242,14 @@ begin(struct takeover *t, const struct guard_packet *p)
     q->number += QUESTIONS_MAX;
     q->key = p->key;
     q->waiting = waiting;
+    q->named = 0;
     q->begun_ns = now;
     q->next_ns = now + FIRST_WAIT_NS;
     q->tries = 1;
     keep_packet(q, p);
     list_push_back(&t->asking.open, &q->link);
     map_put(&t->asking.by_key, key_text(&q->key), q);
-    ask_waiting(t, q);
+    ask(t, q, q->waiting);
     set_timer(t);
 }
 
@@ -258,6 +271,20 @@ redirect(struct takeover *t, const struct guard_packet *p, struct life owner)
     return true;
 }
 
+/* It may have got the flow since it was asked: once more, and once only. */
+static void
+ask_named(struct takeover *t, struct question *q, struct life who)
+{
+    const struct member *m = member_of(t, who.id);
+    uint64_t bit = m != NULL && m->alive && life_eq(m->life, who) ? bit_of(member_place(m)) : 0;
+
+    if ((q->named | q->waiting) & bit)
+        bit = 0;
+    q->named |= bit;
+    q->waiting |= bit;
+    ask(t, q, bit);
+}
+
 void
 ask_owner(struct member *m, const struct wire_owner *w)
 {
@@ -266,7 +293,8 @@ ask_owner(struct member *m, const struct wire_owner *w)
 
     if (q == NULL)
         return;
-    if (life_eq(w->owner, t->self)) { /* it was, and has ended */
+    if (w->owner.id != m->id) { /* or it is us: it was, and has ended */
+        ask_named(t, q, w->owner);
         none(t, q, member_place(m));
         return;
     }
@@ -313,7 +341,7 @@ ask_lost(struct member *m)
     LIST_FOREACH_SAFE (it, next, &t->asking.open) {
         struct question *q = LIST_ENTRY(it, struct question, link);
 
-        q->waiting &= ~((uint64_t)1 << member_place(m));
+        q->waiting &= ~bit_of(member_place(m));
         if (q->waiting == 0) { /* the dead one may have been all that knew: the client asks again */
             takeover_count(&t->stats.unanswered);
             finish(t, q);
@@ -380,7 +408,7 @@ ask_packet(void *arg, const struct guard_packet *p)
     replica_find(t->store, &p->key, t->self, &found);
     if (found.whose == REPLICA_FREE)
         take_own(t, &found, p);
-    else if (found.whose != REPLICA_ALIVE || !redirect(t, p, found.who))
+    else if (found.whose != REPLICA_ALIVE || p->from_peer || !redirect(t, p, found.who))
         begin(t, p);
 }
 

@@ -75,7 +75,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 1);
     __type(key, struct flow_key);
-    __type(value, __u32);
+    __type(value, struct guard_away);
 } away SEC(".maps");
 
 struct {
@@ -401,6 +401,15 @@ is_from_peer(struct __sk_buff *skb)
            bpf_map_lookup_elem(&macs, &from) != NULL;
 }
 
+/* The number of a peer's present life; 0: it does not live. */
+INLINE __u32
+life_of(__u32 index)
+{
+    struct guard_peer *peer = bpf_map_lookup_elem(&peers, &index);
+
+    return peer ? *(const volatile __u32 *)&peer->alive : 0;
+}
+
 /* PASS: there is no such peer that lives. */
 INLINE int
 send_on(struct __sk_buff *skb, __u32 index, __u32 counter)
@@ -536,12 +545,12 @@ is_released(const struct flow_key *k)
 INLINE int
 find_owner(struct __sk_buff *skb, const struct segment *s, const struct guard_state *st)
 {
-    __u32 *peer = bpf_map_lookup_elem(&away, &s->key);
+    struct guard_away *to = bpf_map_lookup_elem(&away, &s->key);
     enum found found;
     int verdict;
 
-    if (peer && !is_from_peer(skb)) {
-        verdict = send_on(skb, *peer, GUARD_to_owner);
+    if (to && to->alive == life_of(to->peer) && !is_from_peer(skb)) {
+        verdict = send_on(skb, to->peer, GUARD_to_owner);
         if (verdict != PASS)
             return verdict;
     }

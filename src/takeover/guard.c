@@ -206,10 +206,14 @@ guard_flow_known(const struct guard *g, const struct flow_key *key)
 void
 guard_away_set(struct guard *g, const struct flow_key *key, unsigned peer)
 {
-    uint32_t index = peer;
+    struct guard_away to = {.peer = peer};
 
     MC_ASSERT(peer < GUARD_PEERS_MAX);
-    bpf_map_update_elem(g->inner->fd[GUARD_MAP_away], key, &index, BPF_ANY);
+    pthread_mutex_lock(&g->inner->lock);
+    to.alive = g->inner->peer[peer].alive;
+    pthread_mutex_unlock(&g->inner->lock);
+    if (to.alive != 0)
+        bpf_map_update_elem(g->inner->fd[GUARD_MAP_away], key, &to, BPF_ANY);
 }
 
 void
@@ -260,6 +264,17 @@ mac_key(const uint8_t mac[6])
     return m;
 }
 
+/* The same for as long as it lives. */
+static uint32_t
+number_of_life(struct guard_inner *in, uint32_t index)
+{
+    if (in->peer[index].alive != 0)
+        return in->peer[index].alive;
+    if (++in->n_lives == 0) /* all numbers have been used */
+        in->n_lives = 1;
+    return in->n_lives;
+}
+
 static enum mc_err
 put_peer(struct guard_inner *in, uint32_t index, const struct guard_peer *p, struct errbuf *eb)
 {
@@ -278,7 +293,7 @@ enum mc_err
 guard_peer_set(struct guard *g, unsigned peer, bool alive, unsigned ifindex, const uint8_t mac[6],
                struct errbuf *eb)
 {
-    struct guard_peer p = {.ifindex = ifindex, .alive = alive};
+    struct guard_peer p = {.ifindex = ifindex};
     enum mc_err err;
 
     MC_CHECK(g, GUARD_MAGIC);
@@ -288,6 +303,7 @@ guard_peer_set(struct guard *g, unsigned peer, bool alive, unsigned ifindex, con
     if (err != MC_OK)
         return err;
     pthread_mutex_lock(&g->inner->lock);
+    p.alive = alive ? number_of_life(g->inner, peer) : 0;
     err = put_peer(g->inner, peer, &p, eb);
     pthread_mutex_unlock(&g->inner->lock);
     return err;

@@ -136,8 +136,8 @@ guard_heir(struct guard *g, unsigned peer)
 enum mc_err guard_peer_set(struct guard *, unsigned peer, bool alive, unsigned ifindex,
                            const uint8_t mac[6], struct errbuf *);
 
-/* Packets of this flow are that peer's, until it is not alive any more, or a SYN begins another
- * connection of that name. */
+/* Packets of this flow are that peer's, until it is not alive any more (also when it comes to life
+ * again), or a SYN begins another connection of that name.  Nothing while it is not alive. */
 void guard_away_set(struct guard *, const struct flow_key *, unsigned peer);
 void guard_away_del(struct guard *, const struct flow_key *);
 /* Nobody has it: the kernel answers its packets (with RST), for GUARD_RELEASE_NS. */

@@ -41,6 +41,7 @@ struct guard_inner {
     unsigned ifindex[GUARD_INTERFACES_MAX], n_interfaces;
     pthread_mutex_t lock; /* of what is behind it */
     struct guard_peer peer[GUARD_PEERS_MAX];
+    uint32_t n_lives; /* of peers, so far */
 };
 
 /* --- guard_tc.c: where the programs hang --- */

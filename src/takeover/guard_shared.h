@@ -12,7 +12,7 @@
 
 /* Changes with the meaning of anything in here: a process does not go on with a guard of another
  * version, it replaces it. */
-#define GUARD_VERSION     1u
+#define GUARD_VERSION     2u
 
 #define GUARD_PEERS_MAX   64
 #define GUARD_PORTS_MAX   1024 /* addresses with ports */
@@ -53,6 +53,13 @@ struct guard_slot {
 struct guard_peer {
     __u8 mac[6], own_mac[6]; /* own: of the interface towards it */
     __u32 ifindex;
+    __u32 alive; /* 0: not; else a number that is another one each time that it comes to life */
+};
+
+/* An element of the map "away": of the peer as it was then.  Who has begun anew knows nothing of
+ * the flows that it had. */
+struct guard_away {
+    __u32 peer;
     __u32 alive;
 };
 

@@ -108,6 +108,7 @@ take_ask(struct guest *g, const struct wire_frame *f)
 {
     struct takeover *t = g->takeover;
     const struct wire_ask *q = &f->u.ask;
+    const bool leaving = is_leaving(g);
     struct replica_found found;
 
     takeover_count(&t->stats.asks_in);
@@ -115,8 +116,8 @@ take_ask(struct guest *g, const struct wire_frame *f)
         answer_owner(g, q->ask, t->self);
         return true;
     }
-    replica_find(t->store, &q->key, g->who, &found);
-    if (found.whose == REPLICA_FREE && is_leaving(g))
+    replica_find(t->store, &q->key, leaving ? t->self : g->who, &found);
+    if (found.whose == REPLICA_FREE && leaving)
         answer_owner(g, q->ask, t->self); /* it sends us the packet, and we take the flow */
     else if (found.whose == REPLICA_FREE)
         answer_give(g, q->ask, &found);

@@ -56,6 +56,10 @@ on_life(void *arg, struct life who, bool alive)
     if (m == NULL)
         return;
     if (alive) {
+        if (m->alive) { /* it was not found dead before it began anew */
+            m->alive = false;
+            dial_end(m);
+        }
         m->life = who;
         m->alive = true;
         adopt_forget(t, who);

@@ -175,6 +175,14 @@ find_flow(const struct replica_line *l, uint32_t flow)
     return h;
 }
 
+static struct held *
+next_of_key(struct held *h, const struct flow_key *key)
+{
+    while (h && !flow_key_eq(&h->r->key, key))
+        h = h->chain[BY_KEY];
+    return h;
+}
+
 /* --- a flow -------------------------------------------------------------------------------------
  */
 
@@ -347,6 +355,23 @@ on_hello(struct replica_line *l, const struct wire_frame *f)
     return REPLICA_F_NONE;
 }
 
+/* Those that are the owner's; what it handed over, or lost, it will not tell of again. */
+static unsigned
+forget_own(struct replica_line *l)
+{
+    unsigned n = 0;
+
+    LIST_FOREACH_SAFE (it, tmp, &l->flows) {
+        struct held *h = LIST_ENTRY(it, struct held, of_line);
+
+        if (h->r->handed_over || !life_is_none(h->given_to))
+            continue;
+        forget(h);
+        n++;
+    }
+    return n;
+}
+
 /* What older lines of this worker told is worth nothing any more. */
 static void
 replace_lines(const struct replica_line *l, struct list *lines)
@@ -356,9 +381,9 @@ replace_lines(const struct replica_line *l, struct list *lines)
 
         if (old->serial >= l->serial || old->worker != l->worker || !life_eq(old->owner, l->owner))
             continue;
-        l->s->stats.superseded += forget_flows(old);
+        l->s->stats.superseded += forget_own(old);
         old->replaced = true;
-        if (old->ended)
+        if (old->ended && old->n_flows == 0)
             line_free(old);
     }
 }
@@ -392,6 +417,23 @@ check_total(struct held *h)
     on_too_long(h, &s->stats.full_total);
 }
 
+/* Who took it over from another says that it has it, and may give it up in its turn: that we gave
+ * it away is history.  What the loser itself still says changes nothing. */
+static void
+forget_given(const struct replica_line *l, const struct flow_key *key)
+{
+    struct replica_store *s = l->s;
+    struct held *h = next_of_key(*slot_of(s, BY_KEY, hash_key(s, key)), key);
+
+    while (h) {
+        struct held *next = next_of_key(h->chain[BY_KEY], key);
+
+        if (!life_is_none(h->given_to) && !life_eq(h->line->owner, l->owner))
+            forget(h);
+        h = next;
+    }
+}
+
 static enum replica_fault
 on_open(struct replica_line *l, const struct wire_frame *f)
 {
@@ -401,6 +443,7 @@ on_open(struct replica_line *l, const struct wire_frame *f)
 
     if (old)
         forget(old);
+    forget_given(l, &f->u.open.key);
     s->stats.opened++;
     if (s->n_all >= s->conf.flows_max || s->stats.bytes >= s->conf.total_bytes) {
         s->stats.full_total++;
@@ -535,14 +578,6 @@ whose(const struct replica_store *s, const struct held *h, struct life asker, st
     if (word == OWNER_ALIVE)
         return REPLICA_ALIVE;
     return word == OWNER_DEAD && l->synced ? REPLICA_FREE : REPLICA_UNKNOWN;
-}
-
-static struct held *
-next_of_key(struct held *h, const struct flow_key *key)
-{
-    while (h && !flow_key_eq(&h->r->key, key))
-        h = h->chain[BY_KEY];
-    return h;
 }
 
 void

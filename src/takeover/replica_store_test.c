@@ -274,6 +274,61 @@ who_serves_a_flow_now_comes_before_who_did(void **state)
 }
 
 static void
+what_was_handed_over_outlives_newer_lines(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+
+    synced(l);
+    flow(l, 5);
+    flow(l, 6);
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5});
+    replica_line_end(&l, now);
+    synced(line(lb2, 7)); /* it has none any more */
+    assert_whose(5, REPLICA_FREE, lb2);
+    assert_whose(6, REPLICA_UNKNOWN, none);
+    assert_int_equal(replica_count(s, lb2), 1);
+    replica_tick(s, now + 60 * MC_SEC);
+    assert_whose(5, REPLICA_UNKNOWN, none);
+}
+
+static void
+what_was_given_may_be_handed_back_at_once(void **state)
+{
+    struct replica_line *of_2 = line(lb2, 7), *of_3 = line(lb3, 1);
+
+    synced(of_2);
+    synced(of_3);
+    flow(of_2, 5);
+    word_of_2 = OWNER_DEAD;
+    replica_give(s, find(5, lb3).replica, lb3, now);
+    flow(of_3, 5);
+    good(of_3, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5});
+    /* it lives, and we gave it the flow a moment ago; yet it is ours now */
+    assert_int_equal(find(5, us).whose, REPLICA_FREE);
+    assert_true(life_eq(find(5, us).who, lb3));
+    assert_int_equal(find(5, lb3).whose, REPLICA_FREE);
+    assert_true(life_eq(find(5, lb3).who, lb3));
+    assert_int_equal(replica_count(s, lb2), 0);
+}
+
+static void
+who_lost_a_flow_cannot_say_that_it_has_it(void **state)
+{
+    struct replica_line *l = line(lb2, 7), *anew;
+
+    synced(l);
+    flow(l, 5);
+    word_of_2 = OWNER_DEAD;
+    replica_give(s, find(5, lb3).replica, lb3, now);
+    replica_line_end(&l, now);
+    anew = line(lb2, 7);
+    flow(anew, 5);
+    synced(anew);
+    assert_int_equal(find(5, us).whose, REPLICA_ALIVE);
+    assert_true(life_eq(find(5, us).who, lb3));
+}
+
+static void
 a_flow_handed_over_is_free_and_no_claim(void **state)
 {
     struct replica_line *l = line(lb2, 7);
@@ -453,6 +508,9 @@ main(void)
         T(what_was_given_is_whose_it_was_given_to),
         T(what_was_taken_is_out_of_the_store),
         T(who_serves_a_flow_now_comes_before_who_did),
+        T(what_was_handed_over_outlives_newer_lines),
+        T(what_was_given_may_be_handed_back_at_once),
+        T(who_lost_a_flow_cannot_say_that_it_has_it),
         T(a_flow_handed_over_is_free_and_no_claim),
         T(the_flows_of_the_dead_can_be_walked),
         T(a_line_that_ended_keeps_its_flows_for_a_while),
