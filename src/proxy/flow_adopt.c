@@ -411,8 +411,11 @@ flow_on_adopted(void *flows, struct adopted **ap)
     stat_add(&fs->stats.adopted, 1);
     f->replay = make_replay(f, &a);
     f->out_pos = f->replay->from->plan.out_pos;
+    f->ack_due = f->replay->from->ack_due;
     flow_tell_open(f, f->replay->from->plan.in_from, out_start(f->replay));
     if (f->replay->rest != NULL)
         flow_tell_in(f, block_at(f->replay->rest), f->replay->rest->len);
+    else
+        flow_open_gate(f, f->in_pos);
     run(&f->replay->task);
 }

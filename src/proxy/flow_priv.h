@@ -61,6 +61,7 @@ struct flow {
 
     uint8_t looks; /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
+    bool ack_due; /* adopted.h; sent when the gate is opened, which may keep it back once more */
     bool ended;   /* the present response is whole */
     bool logging; /* and is told byte by byte */
     bool broken;  /* it cannot be completed as it was begun: reset at the end of the turn */

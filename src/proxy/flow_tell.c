@@ -140,6 +140,7 @@ flow_bare(struct flow *f)
     flow_forget(f);
     guard_flags(f->flows->guard, f->slot, GUARD_SLOT_OPEN | (f->closing ? GUARD_SLOT_CLOSING : 0u));
     f->gate = f->next_gate = (struct flow_gate){0, 0};
+    flow_open_gate(f, f->in_pos);
     flow_put(f, &w);
 }
 

@@ -57,6 +57,7 @@ static struct guard_slot slots[N_SLOTS];
 static struct guard the_guard = {.slots = slots};
 static bool slot_used[N_SLOTS];
 static unsigned n_dropped, n_acks;
+static bool sends_again; /* what comes from the client of a dead owner has bytes */
 
 static int owners[1024]; /* of the client's end of a connection, once asked for */
 
@@ -317,6 +318,17 @@ frames(enum wire_kind kind)
     return n;
 }
 
+static unsigned
+acks(void)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&lock);
+    n = n_acks;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 static uint64_t
 flow_count(const struct stage *s, size_t counter)
 {
@@ -372,7 +384,7 @@ finish(void)
         assert_false(slot_used[i]);
     free_snapshot(play.snap);
     end_stage(&play.s);
-    manual_acks = no_holder = false;
+    manual_acks = no_holder = sends_again = false;
 }
 
 static unsigned
@@ -570,6 +582,7 @@ take_over(struct replica *x, int fd, uint64_t out_pos)
 
     a->replica = x;
     a->key = x->key;
+    a->ack_due = sends_again;
     replica_plan(x, SND_BASE + (uint32_t)out_pos, replica_rcv_next(x), &a->plan);
     if (a->plan.broken != REPLICA_BROKEN_NONE) {
         print_message("broken: %s\n", replica_broken_text(a->plan.broken));
@@ -969,6 +982,51 @@ half_a_request_is_completed_elsewhere(void **state)
     finish();
 }
 
+static void
+who_sends_again_is_acknowledged_when_a_holder_has_it(void **state)
+{
+    int fd, next;
+
+    manual_acks = sends_again = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, "POST /a HTTP/1.1\r\nHost: h\r\nCont");
+    AWAIT(frames(WIRE_IN) == 1);
+    next = die(fd, 0);
+    AWAIT(frames(WIRE_IN) == 2);
+    assert_int_equal(acks(), 0);
+    let_through();
+    AWAIT(acks() == 1);
+    close(next);
+    close(fd);
+    finish();
+}
+
+static void
+who_rests_is_acknowledged_if_it_waits_for_that(void **state)
+{
+    char buf[4096];
+    size_t n;
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    n = hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    for (unsigned i = 0; i < 2; i++) {
+        sends_again = i == 1;
+        next = die(fd, n);
+        AWAIT(COUNT(&play.s, adopted) == i + 1);
+        say(next, GET);
+        hear(next, buf, sizeof(buf), "hello");
+        assert_int_equal(acks(), i);
+        close(next);
+    }
+    close(fd);
+    finish();
+}
+
 /* The first two are answered, the third waits. */
 static void
 pipelined_requests_are_carried_on(void **state)
@@ -1299,6 +1357,8 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(chunks_are_carried_on_until_one_was_sent),
         cmocka_unit_test(what_was_sent_and_may_not_be_repeated_is_refused),
         cmocka_unit_test(half_a_request_is_completed_elsewhere),
+        cmocka_unit_test(who_sends_again_is_acknowledged_when_a_holder_has_it),
+        cmocka_unit_test(who_rests_is_acknowledged_if_it_waits_for_that),
         cmocka_unit_test(pipelined_requests_are_carried_on),
         cmocka_unit_test(logged_responses_follow_one_that_was_not),
         cmocka_unit_test(a_new_holder_knows_as_much),

@@ -42,16 +42,27 @@ flow_wait(struct flow *f)
     list_push_front(at, &f->waiting);
 }
 
+static void
+acknowledge(struct flow *f)
+{
+    struct guard *g = f->flows->guard;
+
+    guard_ack_begin(g, f->slot);
+    repair_ack(f->conn->stream.sock.fd);
+    guard_ack_end(g, f->slot);
+}
+
 /* The kernel may acknowledge to the client what came before in_pos. */
 void
 flow_open_gate(struct flow *f, uint64_t in_pos)
 {
-    struct conn *c = f->conn;
+    const struct conn *c = f->conn;
     const uint32_t fin = f->eof && in_pos == f->in_pos;
+    const bool held = guard_gate(f->flows->guard, f->slot, f->rcv_base + (uint32_t)in_pos + fin);
 
-    if (guard_gate(f->flows->guard, f->slot, f->rcv_base + (uint32_t)in_pos + fin) &&
-        stream_unsent(&c->stream) == 0 && c->state != CONN_CLOSED)
-        repair_ack(c->stream.sock.fd);
+    if ((held || f->ack_due) && stream_unsent(&c->stream) == 0 && c->state != CONN_CLOSED)
+        acknowledge(f);
+    f->ack_due = false;
 }
 
 void

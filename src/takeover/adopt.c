@@ -111,6 +111,7 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
     a->key = key;
     a->fd = -1;
     a->replica = *r;
+    a->ack_due = p->n_payload > 0;
     *r = NULL;
     if (!carry_on(t, a, p, &why)) {
         give_up(t, a->replica, p, why.text);

@@ -15,6 +15,9 @@ struct adopted {
     struct flow_key key;
     uint32_t slot; /* in the guard, which knows the flow: its gate is at plan.in_pos */
     int fd;        /* established, nonblocking, close-on-exec; the taker sets it to -1 */
+    /* The client waits for an acknowledgement, and sends no more before: the held packet had bytes.
+     * The kernel has not seen it come and will not send one by itself. */
+    bool ack_due;
     /* The rest of its life in frames and numbers is in the replica: params, the two bases, and the
      * kept bytes.  Reception on fd goes on at plan.in_pos, sending at plan.out_pos; what of it came
      * in the held packet is in fd's queue already. */

@@ -31,7 +31,8 @@
 
 #define STATE_LISTEN 10     /* TCP_LISTEN, which no header for user space has as a macro */
 #define IP_FRAGMENT  0x3fff /* more of them, or an offset */
-#define TCP_ACK_AT   8      /* offsets in the header */
+#define TCP_SEQ_AT   4      /* offsets in the header */
+#define TCP_ACK_AT   8
 #define TCP_CHECK_AT 16
 #define INLINE       static __attribute__((always_inline)) inline
 
@@ -147,7 +148,7 @@ struct segment {
     __u32 at;        /* where the TCP header begins */
     __u32 n_segment; /* header and payload */
     __u32 n_payload;
-    __be32 ack;
+    __be32 seq, ack;
     __u8 flags;
     __u8 is_ip6;
 };
@@ -265,6 +266,7 @@ read_segment(struct __sk_buff *skb, struct segment *s, bool in)
         return false;
     s->key.local_port = in ? tcp->dest : tcp->source;
     s->key.remote_port = in ? tcp->source : tcp->dest;
+    s->seq = tcp->seq;
     s->ack = tcp->ack_seq;
     s->flags = ((__u8 *)tcp)[13];
     port = s->key.local_port;
@@ -324,18 +326,30 @@ beyond(const struct guard_slot *slot, __u32 ack)
     return (__s32)(ack - *(const volatile __u32 *)&slot->gate);
 }
 
-/* The checksum is of 16 bits' complement sums: the kernel mends it by the difference, or leaves it
- * where the hardware will make it. */
+/* A number in the TCP header.  The checksum is of 16 bits' complement sums: the kernel mends it by
+ * the difference, or leaves it where the hardware will make it. */
+INLINE bool
+renumber(struct __sk_buff *skb, const struct segment *s, __u32 at, __be32 from, __u32 number)
+{
+    __be32 to = bpf_htonl(number);
+
+    return bpf_l4_csum_replace(skb, s->at + TCP_CHECK_AT, from, to, sizeof(to)) == 0 &&
+           bpf_skb_store_bytes(skb, s->at + at, &to, sizeof(to), 0) == 0;
+}
+
 INLINE int
 set_back(struct __sk_buff *skb, const struct segment *s, __u32 ack)
 {
-    __be32 to = bpf_htonl(ack);
-
-    if (bpf_l4_csum_replace(skb, s->at + TCP_CHECK_AT, s->ack, to, sizeof(to)) != 0 ||
-        bpf_skb_store_bytes(skb, s->at + TCP_ACK_AT, &to, sizeof(to), 0) != 0)
+    if (!renumber(skb, s, TCP_ACK_AT, s->ack, ack))
         return DROP;
     count(GUARD_acks_clamped);
     return PASS;
+}
+
+INLINE bool
+is_pure_ack(const struct segment *s)
+{
+    return s->n_payload == 0 && !(s->flags & (TCP_FIN | TCP_RST | TCP_SYN));
 }
 
 /* Says in `held` that an acknowledgement is kept back, then looks again: a gate that has been
@@ -346,7 +360,7 @@ keep_back(struct __sk_buff *skb, const struct segment *s, struct guard_slot *slo
     __sync_fetch_and_add(&slot->held, 1);
     if (beyond(slot, bpf_ntohl(s->ack)) <= 0)
         return PASS;
-    if (s->n_payload == 0 && !(s->flags & (TCP_FIN | TCP_RST | TCP_SYN)))
+    if (is_pure_ack(s))
         return drop(GUARD_acks_held);
     return set_back(skb, s, *(const volatile __u32 *)&slot->gate);
 }
@@ -362,6 +376,10 @@ leave(struct __sk_buff *skb, const struct segment *s, __u32 index)
     flags = *(const volatile __u32 *)&slot->flags;
     if ((s->flags & (TCP_FIN | TCP_RST)) && !(flags & GUARD_SLOT_CLOSING))
         return drop(GUARD_ends_silenced);
+    /* another acknowledgement of the kernel's at this moment is moved, too: it is believed there */
+    if ((flags & GUARD_SLOT_PROBE) && is_pure_ack(s) &&
+        !renumber(skb, s, TCP_SEQ_AT, s->seq, bpf_ntohl(s->seq) + 1))
+        return DROP;
     if ((flags & GUARD_SLOT_OPEN) || !(s->flags & TCP_ACK) || beyond(slot, bpf_ntohl(s->ack)) <= 0)
         return PASS;
     return keep_back(skb, s, slot);

@@ -113,6 +113,21 @@ guard_closing(struct guard *g, uint32_t slot)
     __atomic_fetch_or(&g->slots[slot].flags, GUARD_SLOT_CLOSING, __ATOMIC_RELEASE);
 }
 
+/* A window probe of the kernel's, one before what its client expects, is no more than a reason to
+ * answer: what it acknowledges is not looked at (RFC 9293 3.10.7.4).  One that leaves between these
+ * is moved to where it is believed. */
+static inline void
+guard_ack_begin(struct guard *g, uint32_t slot)
+{
+    __atomic_fetch_or(&g->slots[slot].flags, GUARD_SLOT_PROBE, __ATOMIC_SEQ_CST);
+}
+
+static inline void
+guard_ack_end(struct guard *g, uint32_t slot)
+{
+    __atomic_fetch_and(&g->slots[slot].flags, ~GUARD_SLOT_PROBE, __ATOMIC_SEQ_CST);
+}
+
 /* --- the takeover thread's calls --- */
 
 /* This host may speak for its flows until then (CLOCK_MONOTONIC).  A time that is past: it is

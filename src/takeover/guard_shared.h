@@ -40,6 +40,7 @@ struct guard_state {
 
 #define GUARD_SLOT_CLOSING 1u /* its FIN and RST may leave */
 #define GUARD_SLOT_OPEN    2u /* all acknowledgements may leave */
+#define GUARD_SLOT_PROBE   4u /* window probes become acknowledgements (guard_ack_begin()) */
 
 /* An element of the map "slots": 16 bytes, so that no flow's straddles two cache lines. */
 struct guard_slot {

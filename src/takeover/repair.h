@@ -47,7 +47,8 @@ struct repair {
 enum mc_err repair_rebuild(const struct repair *, int *fd, size_t *taken, struct errbuf *);
 
 /* Makes the kernel acknowledge again what it has received, for acknowledgements that the guard has
- * held.  The client answers, too. */
+ * held; between guard_ack_begin() and guard_ack_end(), or the client answers and believes nothing
+ * of it. */
 void repair_ack(int fd);
 
 /* The kernel forgets the connection at once, and says nothing, now or later.  The descriptor is

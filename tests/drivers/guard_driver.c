@@ -399,7 +399,9 @@ do_flags(void)
 static void
 do_ack(void)
 {
+    guard_ack_begin(guard, conn(1)->slot);
     repair_ack(conn(1)->fd);
+    guard_ack_end(guard, conn(1)->slot);
     answer(MC_OK);
 }
 

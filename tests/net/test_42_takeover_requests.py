@@ -4,6 +4,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 
@@ -169,6 +170,32 @@ def test_a_post_that_was_not_sent_is_served(lab, net):
         stage.go.set()
         assert client.answer()[0] == 200
         assert stage.count("/post") == 1
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_a_request_of_many_segments_waits_for_one_timeout(stage, net, probed):
+    """Whoever answers the client's first retransmission, a segment, gets the others at once."""
+    c, timeout = stage.c, 6
+    c.client.ip(f"route replace {VIP}/32 via {c.router.address} rto_min {timeout}s")
+    client = stage.connect()
+    owner = client.owner()
+    others = [i for i in range(3) if i != owner]
+    net.deafen(c.hosts[owner], to=c.router)
+    begun = time.monotonic()
+    client.post("/post", b"y" * 4096)
+    if not probed:  # then the retransmission is the first that comes from the client
+        for i in others:
+            net.deafen(c.client, to=c.hosts[i])
+    c.kill(owner)
+    if not probed:
+        wait_until(lambda: c.counted("probes", others) >= 3, 20, "all probes are lost")
+        net.heal()
+    c.route(*others)
+    if time.monotonic() - begun > timeout - 1:
+        pytest.skip("too slow a machine to be in time for the retransmission")
+    assert client.answer()[0] == 200
+    assert time.monotonic() - begun < 2 * timeout  # the next would come at 3 times
+    assert stage.count("/post") == 1
 
 
 def test_pipelined_requests_are_all_answered(stage):
