@@ -14,7 +14,7 @@ from instruments.steady import body_of
 from instruments.vipcluster import VipCluster
 from instruments.wait import wait_until
 
-pytestmark = pytest.mark.bound(120)
+pytestmark = [pytest.mark.bound(120), pytest.mark.alone]
 
 CONNECTIONS = 60
 MORE = 20 * CONNECTIONS  # requests, until what became of a fault has been seen

@@ -13,7 +13,7 @@ from instruments.steady import body_of
 from instruments.vipcluster import HTTP, VIP, VipCluster
 from instruments.wait import wait_until
 
-pytestmark = pytest.mark.bound(90)
+pytestmark = [pytest.mark.bound(90), pytest.mark.alone]
 
 LARGE = 400_000
 

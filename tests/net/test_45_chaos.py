@@ -8,7 +8,7 @@ import pytest
 
 from instruments.chaos import play
 
-pytestmark = [pytest.mark.bound(120), pytest.mark.slow]
+pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.alone]
 
 SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
 HANGS_MS = 5000

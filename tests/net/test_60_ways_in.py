@@ -16,7 +16,7 @@ from instruments.netns import ENDS_WITH_US, Netns
 from instruments.routing import Bird, Keepalived, Probe
 from instruments.wait import wait_until
 
-pytestmark = [pytest.mark.bound(120), pytest.mark.no_san]
+pytestmark = [pytest.mark.bound(120), pytest.mark.no_san, pytest.mark.alone]
 
 VIP, PORT = "192.0.2.10", 8080
 

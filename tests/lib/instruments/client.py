@@ -145,7 +145,7 @@ class Client:
                 f"nothing came for {self.timeout:g} s {what}; so far {bytes(self.buf[:300])!r}") from None
         if not data:
             self.eof = True
-            raise Closed(self.buf, False, what)
+            raise Closed(self.buf, self.was_reset, what)
         self.buf += data
 
     def read_until(self, mark):

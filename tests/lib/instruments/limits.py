@@ -22,6 +22,7 @@ def pytest_configure(config):
         move_to_own_loopback()
     config.addinivalue_line("markers", "slow: takes seconds; left out under a sanitizer unless MEERCAT_SLOW is set")
     config.addinivalue_line("markers", "bound(seconds): time limit of the test, 30 s without")
+    config.addinivalue_line("markers", "alone: wants the whole machine; run after those that share it")
     config.addinivalue_line("markers", "no_san: measures what a sanitizer would falsify")
 
 
