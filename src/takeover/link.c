@@ -393,10 +393,7 @@ link_tell(struct link *l, const struct wire_frame *f)
 bool
 link_has_holder(const struct link *l)
 {
-    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->holder[i].state == HOLDER_IN_STEP)
-            return true;
-    return false;
+    return stat_get(&l->stats.holders) > 0;
 }
 
 void

@@ -85,7 +85,7 @@ uint64_t link_put(struct link *, const struct wire_frame *);
 uint64_t link_acked(const struct link *);
 /* From inside on_snapshot() only: a frame for the new holder alone. */
 void link_tell(struct link *, const struct wire_frame *);
-/* At least one holder is in step, and as far as is known hears what is put now. */
+/* At least one holder is waited for: what is put now is protected. */
 bool link_has_holder(const struct link *);
 /* HANDOVER of this flow is acknowledged and its socket dropped: packets for it that still come here
  * go to a holder from now on. */
