@@ -253,6 +253,7 @@ def test_a_logged_response_is_said_again(lab, net):
         assert stage.count("/slow/post") == 1
 
 
+@pytest.mark.xfail(strict=False, reason="who leaves still ends some connections: docs, What is lost")
 def test_connections_are_handed_over_by_who_leaves(lab, net, measured):
     c = VipCluster(lab, net)
     c.wait_together()

@@ -16,7 +16,7 @@ from instruments.netns import ENDS_WITH_US
 from instruments.origin import Origin, ok
 from instruments.wait import Clock, wait_until
 
-pytestmark = pytest.mark.bound(120)
+pytestmark = [pytest.mark.bound(120), pytest.mark.alone]
 
 HTTP = 8080
 QUIET = {"type": "none"}  # checks: whatever is found is found by the requests
@@ -221,6 +221,8 @@ def test_the_first_byte_is_waited_for_so_long(lab, net):
 def test_checks_find_it_and_what_was_sent_goes_elsewhere(lab, net, measured):
     site = Site(lab, net, 3, user_timeout="2s", connect_timeout="300ms", eject_after=0, retry_min=1000,
                 check={"type": "tcp", "interval": "200ms", "timeout": "300ms", "fall": 2})
+    for h in site.hosts:  # they may have begun after their first check
+        site.lb.wait_state(h.name, "up", 20)
     load = site.load()
     wait_until(lambda: load.done > 100 and len(load.servers) == 3)
     net.cut(site.lb_host, site.hosts[1])
