@@ -117,7 +117,7 @@ on_eof(struct sock *s)
     struct flow *f = conn_of(s)->flow;
 
     f->eof = true;
-    if (!f->bare && f->gate.ticket == 0)
+    if (!f->bare && !flow_waits(f, FLOW_GATE))
         flow_open_gate(f, f->in_pos);
     conn_ops.on_eof(s);
 }
@@ -186,8 +186,8 @@ flow_new(struct flows *fs, struct conn *c, const struct flow_key *key, uint32_t 
     f->conn = c;
     f->key = *key;
     f->slot = slot;
-    list_init(&f->waiting);
     list_init(&f->letting);
+    flow_init_waits(f);
     list_push_back(&fs->all, &f->link);
     stat_add(&fs->stats.protected, 1);
     stat_add(&fs->stats.active, 1);
@@ -342,7 +342,7 @@ rests(struct flow *f)
 {
     const struct conn *c = f->conn;
 
-    if (c->state != CONN_IDLE || c->txn != NULL || c->in != NULL || f->gate.ticket != 0)
+    if (c->state != CONN_IDLE || c->txn != NULL || c->in != NULL || flow_waits(f, FLOW_GATE))
         return false;
     return f->request.repeatable || untaken_bytes(&c->stream) == 0 || ++f->looks > LOOKS;
 }
@@ -357,8 +357,7 @@ leave(struct flow *f)
     if (!f->leaving)
         stream_recv(&f->conn->stream, false);
     f->leaving = true;
-    f->leave_ticket = flow_put(f, &w);
-    flow_wait(f);
+    flow_wait(f, FLOW_LEAVE, flow_put(f, &w));
 }
 
 static void
@@ -377,7 +376,7 @@ flows_hand_over(struct flows *fs)
     LIST_FOREACH_SAFE (it, next, &fs->all) {
         struct flow *f = LIST_ENTRY(it, struct flow, link);
 
-        if (f->leaving ? f->leave_ticket == 0 && !f->gone && link_has_holder(fs->link)
+        if (f->leaving ? !flow_waits(f, FLOW_LEAVE) && !f->gone && link_has_holder(fs->link)
                        : flow_may_leave(f) && rests(f))
             leave(f);
     }

@@ -172,7 +172,7 @@ done(struct txn *t)
     struct flow *f = flow_of(t);
     const struct conn *c = f->conn;
 
-    f->tell_ticket = 0;
+    flow_unwait(f, FLOW_TELL);
     if (!f->bare && f->request.begun && f->ended && !f->broken) {
         if (c->state == CONN_BODY && !c->close_after)
             flow_bare(f);
@@ -197,14 +197,13 @@ tell(struct txn *t)
     if (f->bare || f->request.repeatable)
         return true;
     if (f->request.sent) /* on a connection to another server */
-        return f->tell_ticket == 0;
+        return !flow_waits(f, FLOW_TELL);
     f->request.sent = true;
     ticket = flow_put(f, &w);
     if (ticket <= link_acked(f->flows->link))
         return true;
     stat_add(&f->flows->stats.acks_waited, 1);
-    f->tell_ticket = ticket;
-    flow_wait(f);
+    flow_wait(f, FLOW_TELL, ticket);
     return false;
 }
 
@@ -250,8 +249,8 @@ static struct sock *
 raw(const struct txn *t)
 {
     const struct flow *f = flow_of(t);
-    const bool out = t->resp_begun && f->hold_ticket == 0 && !replay_is_skipping(f) && !f->broken &&
-                     list_empty(&f->letting);
+    const bool out = t->resp_begun && !flow_waits(f, FLOW_HOLD) && !replay_is_skipping(f) &&
+                     !f->broken && list_empty(&f->letting);
 
     return f->bare || out || t->splicing_down || t->splicing_up ? down_h1.raw(t) : NULL;
 }

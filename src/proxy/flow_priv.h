@@ -16,10 +16,20 @@
 
 struct replay;
 
-/* Until an acknowledgement of the ticket; 0: nothing waits. */
-struct flow_gate {
-    uint64_t ticket;
-    uint64_t in_pos; /* what may be acknowledged to the client then */
+/* What waits until a ticket is acknowledged. */
+enum flow_waiting {
+    FLOW_GATE,      /* the client is told that its bytes before gate_pos have arrived */
+    FLOW_NEXT_GATE, /* the same, for what came while that waits */
+    FLOW_HOLD,      /* the queue is let go */
+    FLOW_LEAVE,     /* HANDOVER is known: it goes */
+    FLOW_TELL,      /* its request is sent */
+    FLOW_N_WAITING
+};
+
+struct flow_wait {
+    struct list link; /* flows->waiting, by ticket */
+    uint64_t ticket;  /* 0: nothing waits */
+    uint8_t what;     /* its place in flow.wait */
 };
 
 /* The last request that began, as it was told. */
@@ -37,7 +47,6 @@ struct flow {
     struct flows *flows;
     struct conn *conn;
     struct list link;    /* flows->all */
-    struct list waiting; /* flows->waiting, by first_ticket() */
     struct list letting; /* flows->letting: its queue is let go at the end of the turn */
 
     struct flow_key key;
@@ -54,10 +63,8 @@ struct flow {
     struct block *said; /* the head of the last response, and what was logged of it */
     struct flow_request request;
 
-    struct flow_gate gate, next_gate;
-    uint64_t hold_ticket;  /* its queue is held until then */
-    uint64_t tell_ticket;  /* its request waits to be sent */
-    uint64_t leave_ticket; /* of HANDOVER */
+    struct flow_wait wait[FLOW_N_WAITING];
+    uint64_t gate_pos, next_gate_pos;
 
     uint8_t looks; /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
@@ -102,6 +109,16 @@ flow_put(struct flow *f, struct wire_frame *w)
 
 /* --- flow_wait.c --------------------------------------------------------------------------------
  */
+void flow_init_waits(struct flow *);
+/* Until this ticket, which is the last that was put, in place of what it waited for before. */
+void flow_wait(struct flow *, enum flow_waiting, uint64_t ticket);
+static inline bool
+flow_waits(const struct flow *f, enum flow_waiting what)
+{
+    return f->wait[what].ticket != 0;
+}
+/* It does not wait for that any more. */
+void flow_unwait(struct flow *, enum flow_waiting);
 /* The kernel may acknowledge to the client what came before in_pos; after the ticket. */
 void flow_open_gate(struct flow *, uint64_t in_pos);
 void flow_gate_after(struct flow *, uint64_t ticket, uint64_t in_pos);
@@ -109,8 +126,6 @@ void flow_gate_after(struct flow *, uint64_t ticket, uint64_t in_pos);
 void flow_hold_until(struct flow *, uint64_t ticket);
 /* The queue leaves at the end of the turn, unless it is held. */
 void flow_let_go(struct flow *);
-/* Sorted into those that wait, for whatever it waits for. */
-void flow_wait(struct flow *);
 /* Nothing of it waits any more. */
 void flow_stop_waiting(struct flow *);
 void flows_on_acked(void *flows, uint64_t ticket);

@@ -139,7 +139,8 @@ flow_bare(struct flow *f)
     stat_add(&f->flows->stats.bare, 1);
     flow_forget(f);
     guard_flags(f->flows->guard, f->slot, GUARD_SLOT_OPEN | (f->closing ? GUARD_SLOT_CLOSING : 0u));
-    f->gate = f->next_gate = (struct flow_gate){0, 0};
+    flow_unwait(f, FLOW_GATE);
+    flow_unwait(f, FLOW_NEXT_GATE);
     flow_open_gate(f, f->in_pos);
     flow_put(f, &w);
 }

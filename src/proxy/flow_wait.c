@@ -10,37 +10,62 @@
 #include "proxy/flow_priv.h"
 #include "takeover/repair.h"
 
-static uint64_t
-sooner_ticket(uint64_t a, uint64_t b)
-{
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
+/* --- the queue of all that wait ------------------------------------------------------------------
+ *
+ * Who begins to wait does so for what was put last, so what is put at the end stands in order.
+ */
 
-/* The first that it waits for; 0: nothing. */
-static uint64_t
-first_ticket(const struct flow *f)
-{
-    uint64_t t = sooner_ticket(f->gate.ticket, f->hold_ticket);
-
-    return sooner_ticket(sooner_ticket(t, f->tell_ticket), f->leave_ticket);
-}
-
-/* New tickets are the highest: the place is at the end or near it. */
 void
-flow_wait(struct flow *f)
+flow_init_waits(struct flow *f)
 {
-    const uint64_t ticket = first_ticket(f);
-    struct list *at = f->flows->waiting.prev;
-
-    list_remove(&f->waiting);
-    if (ticket == 0)
-        return;
-    for (at = f->flows->waiting.prev;
-         at != &f->flows->waiting && first_ticket(LIST_ENTRY(at, struct flow, waiting)) > ticket;
-         at = at->prev)
-        ;
-    list_push_front(at, &f->waiting);
+    for (unsigned i = 0; i < FLOW_N_WAITING; i++) {
+        f->wait[i] = (struct flow_wait){.what = (uint8_t)i};
+        list_init(&f->wait[i].link);
+    }
 }
+
+static struct flow_wait *
+wait_at(struct list *link)
+{
+    return LIST_ENTRY(link, struct flow_wait, link);
+}
+
+static struct flow *
+waiter(struct flow_wait *w)
+{
+    return container_of(w - w->what, struct flow, wait[0]);
+}
+
+/* hot: some times a request */
+void
+flow_wait(struct flow *f, enum flow_waiting what, uint64_t ticket)
+{
+    struct list *all = &f->flows->waiting;
+    struct flow_wait *w = &f->wait[what];
+
+    list_remove(&w->link);
+    MC_ASSERT(list_empty(all) || wait_at(all->prev)->ticket <= ticket);
+    w->ticket = ticket;
+    list_push_back(all, &w->link);
+}
+
+void
+flow_unwait(struct flow *f, enum flow_waiting what)
+{
+    f->wait[what].ticket = 0;
+    list_remove(&f->wait[what].link);
+}
+
+/* Nothing of it waits any more. */
+void
+flow_stop_waiting(struct flow *f)
+{
+    for (unsigned i = 0; i < FLOW_N_WAITING; i++)
+        flow_unwait(f, (enum flow_waiting)i);
+}
+
+/* --- what is done then ---------------------------------------------------------------------------
+ */
 
 static void
 acknowledge(struct flow *f)
@@ -68,15 +93,28 @@ flow_open_gate(struct flow *f, uint64_t in_pos)
 void
 flow_gate_after(struct flow *f, uint64_t ticket, uint64_t in_pos)
 {
-    const struct flow_gate g = {ticket, in_pos};
-
-    if (ticket <= link_acked(f->flows->link))
+    if (ticket <= link_acked(f->flows->link)) {
         flow_open_gate(f, in_pos);
-    else if (f->gate.ticket == 0)
-        f->gate = g;
-    else
-        f->next_gate = g;
-    flow_wait(f);
+    } else if (!flow_waits(f, FLOW_GATE)) {
+        f->gate_pos = in_pos;
+        flow_wait(f, FLOW_GATE, ticket);
+    } else {
+        f->next_gate_pos = in_pos;
+        flow_wait(f, FLOW_NEXT_GATE, ticket);
+    }
+}
+
+static void
+open_gate(struct flow *f)
+{
+    flow_open_gate(f, f->gate_pos);
+    if (!flow_waits(f, FLOW_NEXT_GATE))
+        return;
+    /* in the other's place in the queue, which may not be at its end */
+    f->gate_pos = f->next_gate_pos;
+    f->wait[FLOW_GATE].ticket = f->wait[FLOW_NEXT_GATE].ticket;
+    list_push_back(&f->wait[FLOW_NEXT_GATE].link, &f->wait[FLOW_GATE].link);
+    flow_unwait(f, FLOW_NEXT_GATE);
 }
 
 /* Runs behind the link's own task of this turn. */
@@ -98,7 +136,7 @@ flows_let_go(struct task *task)
                 txn_down_gone(c->txn, END_TAKEOVER_BROKEN);
             else
                 conn_close(c, true);
-        } else if (f->hold_ticket == 0) {
+        } else if (!flow_waits(f, FLOW_HOLD)) {
             sock_hold(&c->stream.sock, false);
         }
     }
@@ -121,56 +159,35 @@ flow_hold_until(struct flow *f, uint64_t ticket)
     if (ticket <= link_acked(f->flows->link))
         return;
     stat_add(&f->flows->stats.acks_waited, 1);
-    f->hold_ticket = ticket;
     sock_hold(&f->conn->stream.sock, true);
-    flow_wait(f);
+    flow_wait(f, FLOW_HOLD, ticket);
 }
 
-/* May end the connection, whose memory stays until the end of the turn. */
 static void
-advance(struct flow *f, uint64_t acked)
+send_request(struct flow *f)
 {
-    if (f->gate.ticket != 0 && f->gate.ticket <= acked) {
-        flow_open_gate(f, f->gate.in_pos);
-        f->gate = f->next_gate;
-        f->next_gate = (struct flow_gate){0, 0};
-    }
-    if (f->hold_ticket != 0 && f->hold_ticket <= acked) {
-        f->hold_ticket = 0;
-        flow_let_go(f);
-    }
-    if (f->leave_ticket != 0 && f->leave_ticket <= acked) {
-        f->leave_ticket = 0;
-        flow_complete_leave(f);
-    }
-    if (f->tell_ticket != 0 && f->tell_ticket <= acked) {
-        f->tell_ticket = 0;
-        txn_told(f->conn->txn);
-    }
+    txn_told(f->conn->txn);
 }
 
 void
 flows_on_acked(void *arg, uint64_t acked)
 {
-    struct flows *fs = arg;
+    /* each may end the connection, whose memory stays until the end of the turn; the next gate is
+     * the first before its turn comes */
+    static void (*const done[])(struct flow *) = {
+        [FLOW_GATE] = open_gate,
+        [FLOW_HOLD] = flow_let_go,
+        [FLOW_LEAVE] = flow_complete_leave,
+        [FLOW_TELL] = send_request,
+    };
+    struct list *all = &((struct flows *)arg)->waiting;
 
-    while (!list_empty(&fs->waiting)) {
-        struct flow *f = LIST_ENTRY(fs->waiting.next, struct flow, waiting);
+    while (!list_empty(all) && wait_at(all->next)->ticket <= acked) {
+        struct flow_wait *w = wait_at(all->next);
+        struct flow *f = waiter(w);
 
-        if (first_ticket(f) > acked)
-            return;
-        list_remove(&f->waiting);
-        advance(f, acked);
-        if (!f->gone)
-            flow_wait(f);
+        MC_ASSERT(w->what != FLOW_NEXT_GATE);
+        flow_unwait(f, (enum flow_waiting)w->what);
+        done[w->what](f);
     }
-}
-
-/* Nothing of it waits any more. */
-void
-flow_stop_waiting(struct flow *f)
-{
-    f->gate = f->next_gate = (struct flow_gate){0, 0};
-    f->hold_ticket = f->tell_ticket = f->leave_ticket = 0;
-    list_remove(&f->waiting);
 }
