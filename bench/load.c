@@ -2,6 +2,7 @@
  *
  * load.c - the client of bench/run: a closed loop of N connections, one thread, one request in
  * flight on each; or one WebSocket message, which comes back.  TLS on them when it is asked for.
+ * With -R they begin at a pace, as far as connections are free.
  *
  * Every answer must be 200 and as long as asked for, to the byte, an echo the same bytes, and a
  * session resumed where that was offered; whatever else happens is an error and counted by kind.
@@ -28,18 +29,19 @@
 #include "histogram.h"
 #include "tool.h"
 
-#define HEAD_BYTES  4096
-#define BATCH       256
-#define DRAIN_NS    5000000000ll /* how long requests under way may take after the end */
-#define GATE_MS     10000        /* how long to wait for the line that opens the gate */
-#define MAX_ERRORS  10000        /* a run with so many is over: the proxy is gone */
+#define HEAD_BYTES   4096
+#define BATCH        256
+#define DRAIN_NS     5000000000ll /* how long requests under way may take after the end */
+#define GATE_MS      10000        /* how long to wait for the line that opens the gate */
+#define PACE_LATE_NS 100000000ll
+#define MAX_ERRORS   10000 /* a run with so many is over: the proxy is gone */
 
 /* The key of the example in RFC 6455 1.3, which is the one that the origin knows the answer to. */
-#define WS_KEY      "dGhlIHNhbXBsZSBub25jZQ=="
-#define WS_ACCEPT   "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-#define WS_BINARY   0x82 /* FIN, opcode 2 */
-#define WS_MASK     "\x37\xfa\x21\x3d"
-#define WS_HEAD_MAX 14
+#define WS_KEY       "dGhlIHNhbXBsZSBub25jZQ=="
+#define WS_ACCEPT    "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+#define WS_BINARY    0x82 /* FIN, opcode 2 */
+#define WS_MASK      "\x37\xfa\x21\x3d"
+#define WS_HEAD_MAX  14
 
 enum state { IDLE, CONNECT, HANDSHAKE, SEND, HEAD, BODY, ECHO };
 enum failure {
@@ -82,6 +84,7 @@ static struct {
     bool gate;
     int64_t warm_ns, run_ns;
     uint64_t max_requests; /* of each phase; 0: only time ends it */
+    double per_s;          /* at most so many requests, evenly; 0: as many as can be */
     uint64_t expect;       /* body bytes of every answer */
     size_t post_bytes;
     const char *path;
@@ -105,6 +108,7 @@ static int ep;
 static SSL_CTX *tls;
 static unsigned n_busy;          /* connections with a request under way */
 static volatile int64_t stop_ns; /* no request begins after this */
+static int64_t paced_ns;         /* the next one begins not before this */
 static char scratch[256 * 1024];
 
 static int64_t
@@ -147,6 +151,20 @@ fail(struct conn *c, enum failure why)
     conn_rest(c);
 }
 
+/* What could not be begun in time is not made up for beyond PACE_LATE_NS. */
+static bool
+is_due(int64_t now)
+{
+    if (cfg.per_s <= 0)
+        return true;
+    if (now < paced_ns)
+        return false;
+    if (paced_ns < now - PACE_LATE_NS)
+        paced_ns = now - PACE_LATE_NS;
+    paced_ns += (int64_t)(1e9 / cfg.per_s);
+    return true;
+}
+
 /* The next request, unless this phase is over. */
 static bool
 begin(struct conn *c)
@@ -154,7 +172,7 @@ begin(struct conn *c)
     int64_t now = now_ns();
 
     if (now >= stop_ns || got.n_failures >= MAX_ERRORS ||
-        (cfg.max_requests > 0 && got.begun >= cfg.max_requests))
+        (cfg.max_requests > 0 && got.begun >= cfg.max_requests) || !is_due(now))
         return false;
     n_busy++;
     got.begun++;
@@ -427,23 +445,35 @@ on_term(int signo)
     stop_ns = 0;
 }
 
+/* Connections that have nothing to do and may have by now. */
+static void
+run_idle(struct conn *conns)
+{
+    for (unsigned i = 0; i < cfg.n_conns; i++)
+        if (conns[i].state == IDLE)
+            conn_run(&conns[i]);
+}
+
 /* Loads for so long, then waits until every request under way has ended. */
 static void
 phase(struct conn *conns, int64_t ns)
 {
+    const bool paced = cfg.per_s > 0;
     struct epoll_event evs[BATCH];
-    int64_t now, end = now_ns() + ns;
+    int64_t now = now_ns(), end = now + ns;
     int n;
 
     stop_ns = end;
-    for (unsigned i = 0; i < cfg.n_conns; i++)
-        conn_run(&conns[i]);
-    while (n_busy > 0 && (now = now_ns()) < end + DRAIN_NS) {
+    paced_ns = now;
+    run_idle(conns);
+    while ((n_busy > 0 || (paced && now < stop_ns)) && (now = now_ns()) < end + DRAIN_NS) {
         if (end > now && stop_ns == 0)
             end = now;
-        n = epoll_wait(ep, evs, BATCH, 100);
+        n = epoll_wait(ep, evs, BATCH, paced ? 1 : 100);
         for (int i = 0; i < n; i++)
             conn_run(evs[i].data.ptr);
+        if (paced)
+            run_idle(conns);
     }
     for (unsigned i = 0; i < cfg.n_conns; i++)
         if (conns[i].state != IDLE)
@@ -571,7 +601,7 @@ read_options(int argc, char **argv)
     int o;
 
     cfg.to = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    while ((o = getopt(argc, argv, "a:p:c:t:w:n:u:e:b:fgT:rW")) != -1)
+    while ((o = getopt(argc, argv, "a:p:c:t:w:n:R:u:e:b:fgT:rW")) != -1)
         switch (o) {
         case 'a':
             if (inet_pton(AF_INET, optarg, &cfg.to.sin_addr) != 1)
@@ -582,6 +612,7 @@ read_options(int argc, char **argv)
         case 't': cfg.run_ns = (int64_t)(atof(optarg) * 1e9); break;
         case 'w': cfg.warm_ns = (int64_t)(atof(optarg) * 1e9); break;
         case 'n': cfg.max_requests = strtoull(optarg, NULL, 10); break;
+        case 'R': cfg.per_s = atof(optarg); break;
         case 'u': cfg.path = optarg; break;
         case 'e': cfg.expect = strtoull(optarg, NULL, 10); break;
         case 'b': cfg.post_bytes = strtoull(optarg, NULL, 10); break;
@@ -596,7 +627,8 @@ read_options(int argc, char **argv)
         default:
             fputs("usage: load [-a ADDRESS] -p PORT [-c CONNECTIONS] [-t SECONDS] [-w "
                   "WARM_UP_SECONDS]\n"
-                  "            [-n REQUESTS] [-u PATH] [-e BYTES_EXPECTED] [-b POST_BYTES]\n"
+                  "            [-n REQUESTS] [-R REQUESTS_PER_S (at most)] [-u PATH]\n"
+                  "            [-e BYTES_EXPECTED] [-b POST_BYTES]\n"
                   "            [-f (a fresh connection each)] [-g (gate)]\n"
                   "            [-T 1.2|1.3 (TLS)] [-r (resume sessions)]\n"
                   "            [-W (WebSocket: messages of POST_BYTES, echoed)]\n",
