@@ -189,7 +189,7 @@ unknown_option(struct file *f, const struct scope *sc, struct conf_tok name)
 {
     struct errbuf suggest;
 
-    f->w->grammar->suggest(sc->place, name.text, &suggest);
+    conf_grammar_suggest(f->w->grammar, sc->place, name.text, &suggest);
     (void)fault(f, name.line, "unknown option \"" STR_FMT "\"%s%s, %s", STR_ARG(name.text),
                 sc->place == 0 ? "" : " in ", f->w->grammar->place_name(sc->place), suggest.text);
     return skip_unknown(f);
@@ -508,7 +508,7 @@ statement(struct file *f, struct scope *sc)
 {
     struct conf_tok name = f->tok;
     struct conf_word k;
-    bool known = f->w->grammar->find(sc->place, name.text, &k);
+    bool known = conf_grammar_find(f->w->grammar, sc->place, name.text, &k);
 
     advance(f);
     if (!known && str_eq(name.text, STR("include")))

@@ -12,30 +12,8 @@
 #define MC_CONF_CONF_TEXT_H
 
 #include "base/buf.h"
-#include "base/err.h"
 #include "conf/conf_fault.h"
-
-/* What the walk has to know of an option. */
-struct conf_word {
-    const char *name;
-    bool section;
-    bool titled;    /* section "title" { }, many of them; else one of a kind */
-    bool list;      /* several values may be given */
-    unsigned inner; /* of a section: the place that it opens */
-};
-
-/* What may stand where.  Places are numbers below n_places; 0 is the top level. */
-struct conf_grammar {
-    unsigned n_places;
-    /* False: there is no such option in that place. */
-    bool (*find)(unsigned place, struct str name, struct conf_word *out);
-    /* The name of its section, "pool"; "" for the top level. */
-    const char *(*place_name)(unsigned place);
-    /* What was expected instead of an unknown name. */
-    void (*suggest)(unsigned place, struct str name, struct errbuf *);
-};
-
-#define CONF_PLACES_MAX 32
+#include "conf/conf_grammar.h"
 
 /* A place in a file: which of conf_text.files, and which line. */
 struct conf_at {

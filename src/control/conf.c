@@ -3,14 +3,13 @@
  * conf.c - a configuration file, read and checked.
  *
  *  1. conf_text.c walks the files: syntax, unknown options, duplicates; it yields one clean text.
- *  2. libconfuse reads the text; each value is checked as it is met, so that its line is known.
+ *  2. conf_tree.c has libconfuse read that; each value is checked as it is met, so that its line is
+ *     known.
  *  3. The tree that libconfuse built is turned into the structs of the rooms.
  *  4. What concerns several sections is checked (conf_check.c).
  */
 #include "control/conf.h"
 
-#include <confuse.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -18,24 +17,12 @@
 #include "control/conf_check.h"
 #include "control/conf_digest.h"
 #include "control/conf_keys.h"
-#include "conf/conf_text.h"
-
-/* libconfuse hands no argument to its callbacks, and can read one text at a time anyway. */
-static struct conf_run *running;
+#include "conf/conf_tree.h"
 
 /* --- 2. values ---------------------------------------------------------------------------------
  */
 
-/* Where in the files a line of the clean text came from; from 1, as libconfuse counts. */
-static struct conf_at
-at_line(const struct conf_text *t, int line)
-{
-    if (line < 1 || (unsigned)line > t->n_lines)
-        return (struct conf_at){0, 1};
-    return t->lines[line - 1];
-}
-
-/* make_opts() gave the section exactly the keys of one place, in their order. */
+/* The section has exactly the keys of one place, in their order. */
 static bool
 has_keys_of(const cfg_t *cfg, enum conf_place place)
 {
@@ -57,98 +44,24 @@ place_of(const cfg_t *cfg)
     return CONF_TOP;
 }
 
-/* Called by libconfuse once for each value, in the order of the text. */
-static int
-on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+/* Each value is looked at as it is met, so that faults have its line. */
+static const char *
+on_value(void *arg, cfg_t *cfg, const char *name, const char *value, struct conf_at at)
 {
-    const struct conf_key *k = conf_key_find(place_of(cfg), str_of(opt->name));
-    struct conf_at at = at_line(running->text, cfg->line);
+    struct conf_run *run = arg;
+    const struct conf_key *k = conf_key_find(place_of(cfg), str_of(name));
     struct errbuf e;
 
     MC_ASSERT(k != NULL);
-    *(const char **)result = value;
-    if (!conf_value(k, value, NULL, &e)) {
-        conf_run_fault(running, at, "%s", e.text);
-        return 0;
-    }
-    if (k->kind == CONF_BIND)
-        conf_run_bind(running, value, at);
+    if (!conf_value(k, value, NULL, &e))
+        conf_run_fault(run, at, "%s", e.text);
+    else if (k->kind == CONF_BIND)
+        conf_run_bind(run, value, at);
     else if (k->kind == CONF_POOL_REF)
-        conf_run_pool_ref(running, value, at);
+        conf_run_pool_ref(run, value, at);
     else if (k->place == CONF_TLS || k->place == CONF_POOL_TLS || k->place == CONF_AGENT_TLS)
-        conf_run_tls_value(running, cfg, k, at);
-    return 0;
-}
-
-/* The walk let nothing through that libconfuse would refuse; should the two disagree, this says so.
- */
-static void
-on_error(cfg_t *cfg, const char *fmt, va_list ap)
-{
-    char text[256];
-
-    vsnprintf(text, sizeof(text), fmt, ap);
-    conf_run_fault(running, at_line(running->text, cfg->line), "%s, expected other syntax", text);
-}
-
-/* The options of a place for libconfuse; every value is text to it.  The caller frees. */
-static cfg_opt_t *
-make_opts(enum conf_place place)
-{
-    cfg_opt_t *opts, *o;
-    unsigned n = 0;
-
-    for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
-        n += k->place == place;
-    o = opts = mc_alloc((n + 1) * sizeof(*opts));
-    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
-        if (k->place != place)
-            continue;
-        o->name = k->name;
-        o->flags = CFGF_NODEFAULT;
-        if (k->kind == CONF_SECTION) {
-            o->type = CFGT_SEC;
-            o->flags |= CFGF_MULTI | (k->titled ? CFGF_TITLE : 0);
-            o->subopts = make_opts(k->inner);
-        } else {
-            o->type = CFGT_STR;
-            o->flags |= k->list ? CFGF_LIST : 0;
-            o->parsecb = on_value;
-        }
-        o++;
-    }
-    return opts;
-}
-
-static void
-free_opts(cfg_opt_t *opts)
-{
-    for (cfg_opt_t *o = opts; o->name != NULL; o++)
-        if (o->subopts != NULL)
-            free_opts(o->subopts);
-    free(opts);
-}
-
-/* NULL when libconfuse refused the text. */
-static cfg_t *
-parse(struct conf_run *run)
-{
-    cfg_opt_t *opts = make_opts(CONF_TOP);
-    cfg_t *cfg = cfg_init(opts, CFGF_NONE);
-    int err;
-
-    MC_ASSERT(cfg != NULL);
-    free_opts(opts);
-    cfg_set_error_function(cfg, on_error);
-    running = run;
-    err = cfg_parse_buf(cfg, run->text->text.p ? run->text->text.p : "");
-    running = NULL;
-    if (err == CFG_SUCCESS)
-        return cfg;
-    if (run->faults->n_errors == 0)
-        conf_run_fault(run, (struct conf_at){0, 1}, "cannot be read, expected other syntax");
-    cfg_free(cfg);
-    return NULL;
+        conf_run_tls_value(run, cfg, k, at);
+    return value;
 }
 
 /* --- 3. structs --------------------------------------------------------------------------------
@@ -395,7 +308,7 @@ build(struct conf_run *run, cfg_t *cfg, struct conf *c)
 static struct conf *
 make(struct conf_run *run, const char *file)
 {
-    cfg_t *cfg = parse(run);
+    cfg_t *cfg = conf_tree_read(run->text, &conf_grammar, on_value, run, run->faults);
     struct conf *c;
 
     if (cfg == NULL)

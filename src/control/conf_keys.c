@@ -13,7 +13,6 @@
 
 #include "base/check.h"
 #include "control/conf.h"
-#include "base/near.h"
 
 #define OFFSET(type, member) offsetof(struct type, member)
 #define WIDTH(type, member)  sizeof(((struct type *)NULL)->member)
@@ -484,7 +483,7 @@ conf_key_find(enum conf_place place, struct str name)
 
 /* "the top level", "pool": for people, and different for each. */
 static const char *
-place_text(enum conf_place place)
+place_text(unsigned place)
 {
     switch (place) {
     case CONF_TOP: return "the top level";
@@ -495,45 +494,20 @@ place_text(enum conf_place place)
     }
 }
 
-/* A name that exists elsewhere was put into the wrong section; else it was misspelt. */
-static void
-suggest(unsigned place, struct str name, struct errbuf *e)
-{
-    struct near near = {.asked = name};
-    const char *places[2];
-    unsigned n_places = 0;
-
-    for (const struct conf_key *k = conf_keys; k->name != NULL; k++) {
-        if (k->place == (enum conf_place)place)
-            near_offer(&near, k->name);
-        else if (str_eq(str_of(k->name), name) && n_places < MC_COUNT(places))
-            places[n_places++] = place_text(k->place);
-    }
-    if (n_places == 2)
-        err_set(e, "expected in %s or %s", places[0], places[1]);
-    else if (n_places == 1)
-        err_set(e, "expected in %s", places[0]);
-    else if (near.best != NULL)
-        err_set(e, "expected \"%s\" perhaps", near.best);
-    else
-        err_set(e, "expected an option that meercat.conf(5) lists");
-}
-
 static bool
-find_word(unsigned place, struct str name, struct conf_word *out)
+word(unsigned i, struct conf_word *out)
 {
-    const struct conf_key *k = conf_key_find((enum conf_place)place, name);
+    const struct conf_key *k = &conf_keys[i];
 
-    if (k == NULL)
-        return false;
     *out = (struct conf_word){
         .name = k->name,
+        .place = k->place,
         .section = k->kind == CONF_SECTION,
         .titled = k->titled,
         .list = k->list,
         .inner = k->inner,
     };
-    return true;
+    return k->name != NULL;
 }
 
 static const char *
@@ -542,9 +516,11 @@ name_of_place(unsigned place)
     return conf_place_name((enum conf_place)place);
 }
 
-static_assert(CONF_TOP == 0 && CONF_N_PLACES <= CONF_PLACES_MAX, "places as conf_text.h has them");
+static_assert(CONF_TOP == 0 && CONF_N_PLACES <= CONF_PLACES_MAX,
+              "places as conf_grammar.h has them");
 
-const struct conf_grammar conf_grammar = {CONF_N_PLACES, find_word, name_of_place, suggest};
+const struct conf_grammar conf_grammar = {CONF_N_PLACES, word, name_of_place, place_text,
+                                          "meercat.conf(5)"};
 
 /* --- the manual --- */
 
@@ -609,7 +585,7 @@ conf_keys_mdoc(struct buf *b)
         if (place == CONF_TOP)
             buf_printf(b, ".Ss Top level\n");
         else
-            buf_printf(b, ".Ss %s\n", place_text((enum conf_place)place));
+            buf_printf(b, ".Ss %s\n", place_text((unsigned)place));
         buf_printf(b, ".Bl -tag -width Ds\n");
         for (const struct conf_key *k = conf_keys; k->name != NULL; k++)
             if (k->place == (enum conf_place)place)

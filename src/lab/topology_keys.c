@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/near.h"
 #include "io/addr.h"
 #include "lab/topology_priv.h"
 
@@ -307,48 +306,32 @@ place_name(unsigned place)
     return place_names[place];
 }
 
+static const char *
+place_text(unsigned place)
+{
+    return place == PLACE_TOP ? "the top level" : place_names[place];
+}
+
 static bool
-find(unsigned place, struct str name, struct conf_word *out)
+word(unsigned i, struct conf_word *out)
 {
-    for (const struct topology_key *k = topology_keys; k->name != NULL; k++) {
-        if ((unsigned)k->place != place || !str_eq(str_of(k->name), name))
-            continue;
-        *out = (struct conf_word){
-            .name = k->name,
-            .section = k->value == NULL,
-            .titled = k->titled,
-            .list = k->list,
-            .inner = k->inner,
-        };
-        return true;
-    }
-    return false;
+    const struct topology_key *k = &topology_keys[i];
+
+    *out = (struct conf_word){
+        .name = k->name,
+        .place = k->place,
+        .section = k->value == NULL,
+        .titled = k->titled,
+        .list = k->list,
+        .inner = k->inner,
+    };
+    return k->name != NULL;
 }
 
-/* The name that was meant; else where it belongs. */
-static void
-suggest(unsigned place, struct str name, struct errbuf *e)
-{
-    struct near near = {.asked = name};
-    const char *elsewhere = NULL;
+static_assert(N_PLACES <= CONF_PLACES_MAX, "places as conf_grammar.h has them");
 
-    for (const struct topology_key *k = topology_keys; k->name != NULL; k++) {
-        if ((unsigned)k->place == place)
-            near_offer(&near, k->name);
-        else if (str_eq(str_of(k->name), name))
-            elsewhere = k->place == PLACE_TOP ? "the top level" : place_names[k->place];
-    }
-    if (elsewhere != NULL)
-        err_set(e, "expected in %s", elsewhere);
-    else if (near.best != NULL)
-        err_set(e, "expected \"%s\" perhaps", near.best);
-    else
-        err_set(e, "expected an option that meercat-lab(8) lists");
-}
-
-static_assert(N_PLACES <= CONF_PLACES_MAX, "places as conf_text.h has them");
-
-const struct conf_grammar topology_grammar = {N_PLACES, find, place_name, suggest};
+const struct conf_grammar topology_grammar = {N_PLACES, word, place_name, place_text,
+                                              "meercat-lab(8)"};
 
 /* --- the manual --------------------------------------------------------------------------------
  */

@@ -3,16 +3,16 @@
  * topology_read.c - a topology file, read.
  *
  *  1. conf_text.c walks the files: syntax, unknown options, duplicates; it yields one clean text.
- *  2. libconfuse reads that.  Each value is handed on with its place before it ("FILE LINE text"),
- *     so that the next step knows it.
+ *  2. conf_tree.c has libconfuse read that.  Each value goes into the tree with its place before it
+ *     ("FILE LINE text"), so that the next step knows it.
  *  3. The tree is turned into structs by the table of keys.
  *  4. What concerns several sections is checked (topology.c).
  */
-#include <confuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "conf/conf_tree.h"
 #include "lab/topology_priv.h"
 
 /* One reading. */
@@ -24,111 +24,17 @@ struct reading {
     char *placed;            /* the value that libconfuse is about to copy */
 };
 
-/* libconfuse hands no argument to its callbacks, and can read one text at a time anyway. */
-static struct reading *running;
-
-/* --- 2. libconfuse -----------------------------------------------------------------------------
+/* --- 2. values ---------------------------------------------------------------------------------
  */
 
-static struct conf_at
-at_line(const struct conf_text *t, int line)
+static const char *
+on_value(void *arg, cfg_t *cfg, const char *name, const char *value, struct conf_at at)
 {
-    if (line < 1 || (unsigned)line > t->n_lines)
-        return (struct conf_at){0, 1};
-    return t->lines[line - 1];
-}
+    struct reading *r = arg;
 
-static int
-on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
-{
-    struct conf_at at = at_line(running->text, cfg->line);
-
-    free(running->placed);
-    running->placed = mc_printf("%u %u %s", at.file, at.line, value);
-    *(const char **)result = running->placed;
-    return 0;
-}
-
-static void
-fault(struct reading *r, struct conf_at at, const char *text)
-{
-    conf_fault_add(r->faults, false, r->text->files[at.file], at.line, "%s", text);
-}
-
-/* The walk let nothing through that libconfuse would refuse; should the two disagree, this says so.
- */
-static void
-on_error(cfg_t *cfg, const char *fmt, va_list ap)
-{
-    char text[256];
-    size_t n;
-
-    vsnprintf(text, sizeof(text), fmt, ap);
-    n = strlen(text);
-    snprintf(text + n, sizeof(text) - n, ", expected other syntax");
-    fault(running, at_line(running->text, cfg->line), text);
-}
-
-/* The options of a place for libconfuse; every value is text to it.  The caller frees. */
-static cfg_opt_t *
-make_opts(enum topology_place place)
-{
-    cfg_opt_t *opts = mc_alloc(sizeof(*opts));
-    unsigned n = 0;
-
-    for (const struct topology_key *k = topology_keys; k->name != NULL; k++) {
-        cfg_opt_t *o;
-
-        if (k->place != place)
-            continue;
-        opts = mc_realloc(opts, (n + 2) * sizeof(*opts));
-        o = &opts[n++];
-        memset(o, 0, 2 * sizeof(*o));
-        o->name = k->name;
-        o->flags = CFGF_NODEFAULT;
-        if (k->value == NULL) {
-            o->type = CFGT_SEC;
-            o->flags |= CFGF_MULTI | CFGF_TITLE;
-            o->subopts = make_opts(k->inner);
-        } else {
-            o->type = CFGT_STR;
-            o->flags |= k->list ? CFGF_LIST : 0;
-            o->parsecb = on_value;
-        }
-    }
-    return opts;
-}
-
-static void
-free_opts(cfg_opt_t *opts)
-{
-    for (cfg_opt_t *o = opts; o->name != NULL; o++)
-        if (o->subopts != NULL)
-            free_opts(o->subopts);
-    free(opts);
-}
-
-/* NULL when libconfuse refused the text. */
-static cfg_t *
-parse(struct reading *r)
-{
-    cfg_opt_t *opts = make_opts(PLACE_TOP);
-    cfg_t *cfg = cfg_init(opts, CFGF_NONE);
-    int err;
-
-    MC_ASSERT(cfg != NULL);
-    free_opts(opts);
-    cfg_set_error_function(cfg, on_error);
-    running = r;
-    err = cfg_parse_buf(cfg, r->text->text.p ? r->text->text.p : "");
-    running = NULL;
     free(r->placed);
-    if (err == CFG_SUCCESS)
-        return cfg;
-    if (r->faults->n_errors == 0)
-        fault(r, (struct conf_at){0, 1}, "cannot be read, expected other syntax");
-    cfg_free(cfg);
-    return NULL;
+    r->placed = mc_printf("%u %u %s", at.file, at.line, value);
+    return r->placed;
 }
 
 /* --- 3. structs --------------------------------------------------------------------------------
@@ -333,7 +239,8 @@ finish(struct conf_text *text, bool walked, bool with_files, const char *path,
     t->path = mc_strdup(path);
     t->files = text->files;
     t->n_files = text->n_files;
-    cfg = walked ? parse(&r) : NULL;
+    cfg = walked ? conf_tree_read(text, &topology_grammar, on_value, &r, faults) : NULL;
+    free(r.placed);
     if (cfg != NULL) {
         build(&r, cfg);
         cfg_free(cfg);

@@ -59,7 +59,7 @@ static const struct {
 } broken[] = {
     {"", "t:1: no host, expected at least one: host \"client\" { role = \"client\" }\n"},
     {"hosts \"x\" { }\n" REST, "t:1: unknown option \"hosts\", expected \"host\" perhaps\n"},
-    {"delay = \"1ms\"\n" REST, "t:1: unknown option \"delay\", expected in link\n"},
+    {"delay = \"1ms\"\n" REST, "t:1: unknown option \"delay\", expected in network or link\n"},
     {HOST_WITH(" rout = \"default via 10.0.0.2\""),
      "t:3: unknown option \"rout\" in host, expected \"route\" perhaps\n"},
     {"\nhost \"b\" { }\n" REST, "t:2: host \"b\": no role, expected role = \"server\"\n"},
