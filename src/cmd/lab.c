@@ -23,6 +23,7 @@
 #include "cmd/table.h"
 #include "lab/lab.h"
 #include "lab/probe.h"
+#include "lab/space.h"
 
 struct options {
     const char *name, *dir, *signal;
@@ -433,8 +434,8 @@ lab_status(const struct options *o, int n, char **words)
 static _Noreturn void
 become(const struct lab_reply *r, char **argv)
 {
-    static const int kinds[] = {CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS};
-
+    struct space host = {.net = r->fds[0], .mnt = r->fds[1], .uts = r->fds[2]};
+    struct errbuf e;
     char cwd[PATH_MAX] = "";
 
     if (getcwd(cwd, sizeof(cwd)) == NULL)
@@ -443,11 +444,9 @@ become(const struct lab_reply *r, char **argv)
     for (unsigned i = 4; i < r->n_fds; i++)
         if (write(r->fds[i], "0", 1) < 0)
             complain("control group");
-    for (unsigned i = 0; i < MC_COUNT(kinds); i++) {
-        if (setns(r->fds[i], kinds[i]) < 0) {
-            complain(strerror(errno));
-            _exit(125);
-        }
+    if (space_enter(&host, &e) != MC_OK) {
+        complain(e.text);
+        _exit(125);
     }
     /* the root of its mounts is where setns(2) left us */
     if (chdir(cwd) < 0 && chdir(r->text.p) < 0) {

@@ -58,6 +58,9 @@ space_enter(const struct space *s, struct errbuf *e)
 {
     struct space copy = *s;
 
+    /* a thread that shares its working directory with another may not change its mounts */
+    if (unshare(CLONE_FS) < 0)
+        return err_sys(e, "unshare");
     for (unsigned i = 0; i < MC_COUNT(kinds); i++)
         if (*fd_of(&copy, i) >= 0 && setns(*fd_of(&copy, i), kinds[i].type) < 0)
             return err_sys(e, "setns");

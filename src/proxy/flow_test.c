@@ -244,6 +244,19 @@ takeover_guard(const struct takeover *t)
     return &the_guard;
 }
 
+/* The program reads them while workers write. */
+static uint32_t
+gate_of(uint32_t slot)
+{
+    return __atomic_load_n(&slots[slot].gate, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t
+flags_of(uint32_t slot)
+{
+    return __atomic_load_n(&slots[slot].flags, __ATOMIC_SEQ_CST);
+}
+
 enum mc_err
 guard_flow_add(struct guard *g, const struct flow_key *k, uint32_t gate, uint32_t *slot)
 {
@@ -319,14 +332,25 @@ frames(enum wire_kind kind)
 }
 
 static unsigned
-acks(void)
+counted(const unsigned *n)
 {
-    unsigned n;
+    unsigned v;
 
     pthread_mutex_lock(&lock);
-    n = n_acks;
+    v = *n;
     pthread_mutex_unlock(&lock);
-    return n;
+    return v;
+}
+
+static bool
+is_due(const bool *due)
+{
+    bool v;
+
+    pthread_mutex_lock(&lock);
+    v = *due;
+    pthread_mutex_unlock(&lock);
+    return v;
 }
 
 static uint64_t
@@ -626,10 +650,10 @@ a_response_waits_until_a_holder_knows_the_request(void **state)
     say(fd, GET);
     AWAIT(frames(WIRE_DONE) == 1);
     assert_true(is_silent(fd));
-    assert_int_equal(slots[0].gate, RCV_BASE);
+    assert_int_equal(gate_of(0), RCV_BASE);
     let_through();
     hear(fd, buf, sizeof(buf), "hello");
-    AWAIT(slots[0].gate == (uint32_t)(RCV_BASE + strlen(GET)));
+    AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + strlen(GET)));
     close(fd);
     AWAIT(frames(WIRE_CLOSE) == 1);
     finish();
@@ -714,13 +738,12 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
     assert_int_equal(send(fd, body, sizeof(body), MSG_NOSIGNAL), sizeof(body));
     hear(fd, buf, sizeof(buf), "hello");
     assert_int_equal(frames(WIRE_BARE), 1);
-    assert_true(slots[0].flags & GUARD_SLOT_OPEN);
+    assert_true(flags_of(0) & GUARD_SLOT_OPEN);
     say(fd, GET);
     hear(fd, buf, sizeof(buf), "hello");
     assert_int_equal(frames(WIRE_OPEN), 2);
-    assert_int_equal(slots[0].flags, 0);
-    AWAIT(slots[0].gate ==
-          (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + sizeof(GET) - 1));
+    assert_int_equal(flags_of(0), 0);
+    AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + sizeof(GET) - 1));
     close(fd);
     finish();
 }
@@ -994,9 +1017,9 @@ who_sends_again_is_acknowledged_when_a_holder_has_it(void **state)
     AWAIT(frames(WIRE_IN) == 1);
     next = die(fd, 0);
     AWAIT(frames(WIRE_IN) == 2);
-    assert_int_equal(acks(), 0);
+    assert_int_equal(counted(&n_acks), 0);
     let_through();
-    AWAIT(acks() == 1);
+    AWAIT(counted(&n_acks) == 1);
     close(next);
     close(fd);
     finish();
@@ -1020,7 +1043,7 @@ who_rests_is_acknowledged_if_it_waits_for_that(void **state)
         AWAIT(COUNT(&play.s, adopted) == i + 1);
         say(next, GET);
         hear(next, buf, sizeof(buf), "hello");
-        assert_int_equal(acks(), i);
+        assert_int_equal(counted(&n_acks), i);
         close(next);
     }
     close(fd);
@@ -1106,7 +1129,7 @@ a_new_holder_knows_as_much(void **state)
     l->snapshot_due = true;
     pthread_mutex_unlock(&lock);
     kick(l);
-    AWAIT(!l->snapshot_due);
+    AWAIT(!is_due(&l->snapshot_due));
     for (size_t j = 1; j <= n; j += 3) {
         next = take_over(copy_replica(l->second, fd), fd, j);
         assert_true(next >= 0);
@@ -1241,7 +1264,7 @@ take_and_expect_silence(bool all)
     pthread_mutex_unlock(&lock);
     kick(l);
     AWAIT(COUNT(&play.s, claimed) == 1 && COUNT(&play.s, active) == 0);
-    assert_int_equal(n_dropped, 1);
+    assert_int_equal(counted(&n_dropped), 1);
     assert_int_equal(frames(WIRE_CLOSE), 0);
     close(fd);
     finish();
@@ -1285,7 +1308,7 @@ http2_that_others_have_ended_goes_without_a_word(void **state)
     pthread_mutex_unlock(&lock);
     kick(l);
     AWAIT(COUNT(&play.s, claimed) == 1 && COUNT(&play.s, active) == 0);
-    assert_int_equal(n_dropped, 1);
+    assert_int_equal(counted(&n_dropped), 1);
     close(fd);
     finish();
 }
@@ -1313,7 +1336,7 @@ a_drain_hands_over(void **state)
     assert_null(strstr(buf, "Connection: close"));
     AWAIT(COUNT(&play.s, handed_over) == 2);
     AWAIT(play.s.n_drained == N_WORKERS);
-    assert_int_equal(links[0].n_handed_over + links[1].n_handed_over, 2);
+    assert_int_equal(counted(&links[0].n_handed_over) + counted(&links[1].n_handed_over), 2);
     assert_int_equal(frames(WIRE_CLOSE), 0);
     close(idle);
     close(busy);
