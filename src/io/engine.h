@@ -46,7 +46,7 @@ enum sock_flag {
 
     SF_HELD = 1 << 20,  /* the queue stays where it is, see sock_hold() */
     SF_WAITS = 1 << 21, /* in its line: nothing is received, nor told of what was */
-    SF_QUIET = 1 << 22, /* on_quiet is to be called when no receive is in the kernel */
+    SF_QUIET = 1 << 22, /* on_quiet is to be called when no receive nor accept is in the kernel */
 
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */

@@ -369,8 +369,11 @@ uring_accept(struct sock *s, bool on)
 static void
 accept_done(struct sock *s, int res, unsigned flags)
 {
-    if (!(flags & IORING_CQE_F_MORE))
+    if (!(flags & IORING_CQE_F_MORE)) {
         end_op(s, SF_UR_ACCEPT);
+        if (s->flags & SF_QUIET)
+            sock_queue(s);
+    }
     if (s->flags & SF_CLOSED) {
         if (res >= 0)
             close(res);
@@ -391,7 +394,7 @@ static bool
 uring_quiesce(struct sock *s)
 {
     cancel_recv(s);
-    return !(s->flags & SF_UR_RECV);
+    return !(s->flags & (SF_UR_RECV | SF_UR_ACCEPT));
 }
 
 /* --- closing --------------------------------------------------------------------------------- */

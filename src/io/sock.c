@@ -252,6 +252,7 @@ sock_quiet(struct sock *s)
 {
     MC_CHECK(s, SOCK_MAGIC);
     MC_ASSERT(!(s->flags & SF_CLOSED) && s->ops->on_quiet != NULL);
+    sock_accept(s, false);
     s->flags &= ~(uint32_t)SF_RECV;
     s->flags |= SF_QUIET;
     sock_queue(s);

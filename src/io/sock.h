@@ -116,7 +116,11 @@ void sock_hold(struct sock *, bool on);
 
 /* Reception goes off, and on_quiet tells when the kernel brings nothing any more, so that the
  * descriptor can be given to another process: sock_close() is then no end to the peer.  Or
- * sock_recv(s, true), and it goes on as before. */
+ * sock_recv(s, true), and it goes on as before.
+ *
+ * For a listening socket: accepting goes off.  From on_quiet on nobody is woken here for whoever
+ * connects.  Those who connected before may be in the kernel's queue, and of others who accept from
+ * it none need have been woken for them: they are the callee's to accept. */
 void sock_quiet(struct sock *);
 /* In on_quiet: what was received and not delivered is copied to p.  False: it is more than max, or
  * the connection has ended or is broken behind it, which sock_recv(s, true) tells. */

@@ -137,6 +137,7 @@ struct wishes {
     bool pass_load_reports;
     const char *reply;         /* of the origin */
     enum loop_engine engine;   /* LOOP_EPOLL unless told otherwise */
+    bool one_socket;           /* all workers accept on it */
     struct takeover *takeover; /* connections are protected */
     unsigned replicate;        /* PROTECT_*: what of them is told */
     uint32_t buffer_bytes;
@@ -153,12 +154,17 @@ struct stage {
     uint16_t port;
     _Atomic unsigned n_drained;
     _Atomic uint64_t released[N_WORKERS];
+    _Atomic uint64_t go_on[N_WORKERS]; /* a worker that has released more waits there */
 };
 
 static void
 on_released(void *arg, unsigned worker, uint64_t generation)
 {
-    ((struct stage *)arg)->released[worker] = generation;
+    struct stage *s = arg;
+
+    s->released[worker] = generation;
+    while (s->go_on[worker] < generation)
+        usleep(1000);
 }
 
 static void
@@ -253,10 +259,12 @@ free_snapshot(struct snapshot *snap)
 static void UNUSED
 set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
 {
+    static char web[] = "web";
     struct loop_conf lc = {.engine = LOOP_EPOLL};
     struct errbuf err;
 
     memset(s, 0, sizeof(*s));
+    s->live.name = web;
     if (w != NULL)
         s->wishes = *w;
     s->origin.reply = s->wishes.reply;
@@ -264,8 +272,10 @@ set_stage(struct stage *s, const struct wishes *w, struct snapshot **out)
     assert_int_equal(pthread_create(&s->origin.thread, NULL, origin_main, &s->origin), 0);
     s->control = loop_new(&lc, &err);
     s->fleet = fleet_new(N_WORKERS, s->control, NULL, on_open, s);
-    for (unsigned i = 0; i < N_WORKERS; i++)
-        s->fds[i] = listen_on(&s->port);
+    for (unsigned i = 0; i < N_WORKERS; i++) {
+        s->fds[i] = s->wishes.one_socket && i > 0 ? dup(s->fds[0]) : listen_on(&s->port);
+        s->go_on[i] = UINT64_MAX;
+    }
     *out = make_snapshot(s, 1);
     for (unsigned i = 0; i < N_WORKERS; i++) {
         struct worker_conf wc = {.index = i,

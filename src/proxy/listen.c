@@ -37,7 +37,7 @@ struct listen_port {
     uint32_t max_connections; /* of the listener; 0: no limit */
     uint16_t port;
     bool paused, closing;
-    bool leaving; /* closing, and what queues there is another process's */
+    bool leaving; /* closing, and another process goes on accepting */
     struct timer timer;
     int *held; /* accepted, but not taken in yet: from at_held on */
     unsigned at_held, n_held, cap_held;
@@ -241,6 +241,17 @@ resume_port(struct listen_port *p)
     sock_accept(&p->sock, true);
 }
 
+/* Whoever is in the queue came before the others who accept there were woken for it, or may have
+ * woken nobody but us. */
+static void
+leave(struct listen_port *p)
+{
+    if (take_queued(p, true))
+        sock_close(&p->sock, false);
+    else /* no room for all */
+        loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
+}
+
 static void
 on_timer(struct timer *t)
 {
@@ -249,16 +260,19 @@ on_timer(struct timer *t)
     MC_CHECK(p, PORT_MAGIC);
     if (!p->closing) {
         resume_port(p);
-        return;
-    }
-    if (!p->leaving) {
+    } else if (p->leaving) {
+        leave(p);
+    } else {
         take_queued(p, true);
-    } else if (!take_held(p, true)) { /* no room for all */
-        loop_timer_set(p->worker->loop, &p->timer, worker_now(p->worker) + PAUSE_NS);
-        return;
+        stat_add(&p->worker->stats.connections_refused, p->n_held - p->at_held);
+        sock_close(&p->sock, false);
     }
-    stat_add(&p->worker->stats.connections_refused, p->n_held - p->at_held);
-    sock_close(&p->sock, false);
+}
+
+static void
+on_quiet(struct sock *s)
+{
+    leave(port_of(s));
 }
 
 static void
@@ -317,6 +331,7 @@ on_closed(struct sock *s)
 static const struct sock_ops port_ops = {
     .on_accept = on_accept,
     .on_turn = on_turn,
+    .on_quiet = on_quiet,
     .on_error = on_error,
     .on_closed = on_closed,
 };
@@ -452,7 +467,9 @@ listen_stop(struct worker *w)
     }
 }
 
-/* What has been accepted already, or is about to be, is ours. */
+/* Who waits on a queue together with others takes turns with them: the kernel wakes one for a
+ * connection, and one that goes without looking leaves it there until the next wakes somebody else.
+ */
 void
 listen_leave(struct worker *w)
 {
@@ -463,9 +480,9 @@ listen_leave(struct worker *w)
             continue;
         p->closing = p->leaving = true;
         p->paused = false;
-        sock_accept(&p->sock, false);
+        loop_timer_clear(w->loop, &p->timer);
         take_held(p, true);
-        loop_timer_set(w->loop, &p->timer, worker_now(w) + CLOSING_NS);
+        sock_quiet(&p->sock);
     }
 }
 
