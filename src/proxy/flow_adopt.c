@@ -77,11 +77,13 @@ say(struct replay *r, const struct replica_step *s)
     const unsigned i = x->n_requests - r->from->plan.n_steps + r->step;
     const struct replica_request *q = &x->request[i];
     const char *said = (const char *)replica_said(x, i);
+    /* that before it may be another than it was, and of another length */
+    const uint64_t start = out_start(r), end = start + q->n_said;
     struct wire_frame sent = {.kind = WIRE_SENT}, done = {.kind = WIRE_DONE};
     struct flow *f = r->flow;
     struct conn *c = f->conn;
 
-    flow_tell_request(f, q->out_start, q->repeatable);
+    flow_tell_request(f, start, q->repeatable);
     if (q->sent)
         flow_put(f, &sent);
     flow_tell_said(f, WIRE_HEAD, said, q->n_head, true);
@@ -91,9 +93,9 @@ say(struct replay *r, const struct replica_step *s)
     f->request.sent = q->sent;
     f->request.begun = false;
     f->request.in_end = f->next_start = q->in_end;
-    f->request.out_end = q->out_end;
+    f->request.out_end = end;
     f->request.close = q->close;
-    done.u.done = (struct wire_done){q->in_end, q->out_end, q->close};
+    done.u.done = (struct wire_done){q->in_end, end, q->close};
     flow_hold_until(f, flow_put(f, &done));
     pass_over(r, (size_t)(q->in_end - q->in_start));
     sock_hold(&c->stream.sock, true);
@@ -170,10 +172,14 @@ bool
 replay_queue(struct flow *f, const char *p, size_t n)
 {
     struct replay *r = f->replay;
+    struct conn *c = f->conn;
 
-    if (r->rest == NULL)
+    if (r->rest == NULL || c->state == CONN_LINGER || c->state == CONN_FLUSH)
         return false;
     block_append(loop_blocks(f->flows->worker->loop), &r->rest, p, n);
+    /* one block's worth is kept, then the client has to wait: until the next request is read, which
+     * turns it on again, as for any that is pipelined */
+    stream_recv(&c->stream, false);
     return true;
 }
 

@@ -1110,6 +1110,108 @@ logged_responses_follow_one_that_was_not(void **state)
     finish();
 }
 
+/* A replica of two requests in one segment, as the owner of fd would have told it; `more` came
+ * behind them.  The response to the first was not logged, that to the second was. */
+static struct replica *
+two_requests(int fd, const char *more, bool close)
+{
+    static const char first[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"1\"\r\n\r\n";
+    static const char second[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n";
+    const uint64_t in = strlen(GET), out = strlen(HELLO), all = 2 * in + strlen(more);
+    const uint64_t end = out + strlen(second) + 6;
+    char text[1024];
+    const struct wire_frame frame[] = {
+        {.kind = WIRE_OPEN,
+         .u.open = {.key = key_of(fd),
+                    .params = {.mss = 1460},
+                    .rcv_base = RCV_BASE,
+                    .snd_base = SND_BASE}},
+        {.kind = WIRE_IN, .u.in.bytes = {text, all}},
+        {.kind = WIRE_REQ, .u.req = {.repeatable = true}},
+        {.kind = WIRE_HEAD, .u.head = {true, {first, strlen(first)}}},
+        {.kind = WIRE_DONE, .u.done = {in, out, false}},
+        {.kind = WIRE_REQ,
+         .u.req = {.in_start = in, .out_start = out, .pipelined = true, .repeatable = true}},
+        {.kind = WIRE_HEAD, .u.head = {true, {second, strlen(second)}}},
+        {.kind = WIRE_OUT, .u.out.bytes = {"logged", 6}},
+        {.kind = WIRE_DONE, .u.done = {2 * in, end, close}},
+    };
+    struct buf b = {0};
+    struct replica *x;
+
+    snprintf(text, sizeof(text), "%s%s%s", GET, GET, more);
+    for (size_t i = 0; i < MC_COUNT(frame); i++)
+        wire_put(&b, &frame[i]);
+    x = replica_read(owner_life, (struct str){b.p, b.n});
+    assert_non_null(x);
+    buf_free(&b);
+    return x;
+}
+
+/* As much of it as is taken; whoever reads without a bound takes all. */
+static size_t
+flood(int fd, const char *text, size_t max)
+{
+    const size_t n = strlen(text);
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    size_t sent = 0;
+
+    while (sent < max && poll(&p, 1, 1000) == 1) {
+        ssize_t took = send(fd, text + sent % n, n - sent % n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (took < 0 && errno != EAGAIN)
+            break;
+        sent += took > 0 ? (size_t)took : 0;
+    }
+    return sent;
+}
+
+#define FLOOD_BYTES ((size_t)16 << 20)
+
+/* A connection that was adopted, whose first request is with a slow server. */
+static void
+who_sends_on_while_a_server_is_slow_has_to_wait(void **state)
+{
+    char buf[65536];
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    play.s.origin.hold = true;
+    next = take_over(two_requests(fd, "", false), fd, 0);
+    assert_true(flood(next, GET, FLOOD_BYTES) < FLOOD_BYTES);
+    play.s.origin.hold = false;
+    hear(next, buf, sizeof(buf), "hello");
+    if (strstr(buf, "logged") == NULL)
+        hear(next, buf, sizeof(buf), "logged");
+    if (strstr(strstr(buf, "logged"), "hello") == NULL)
+        hear(next, buf, sizeof(buf), "hello");
+    close(next);
+    close(fd);
+    finish();
+}
+
+/* What is not read again since the connection ends is thrown away as any other. */
+static void
+who_sends_on_behind_the_last_response_is_cut(void **state)
+{
+    char buf[4096];
+    int fd, next;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    next = take_over(two_requests(fd, GET, true), fd, strlen(HELLO));
+    hear(next, buf, sizeof(buf), "logged");
+    assert_true(flood(next, GET, FLOOD_BYTES) < FLOOD_BYTES);
+    close(next);
+    close(fd);
+    finish();
+}
+
 static void
 a_new_holder_knows_as_much(void **state)
 {
@@ -1384,6 +1486,8 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(who_rests_is_acknowledged_if_it_waits_for_that),
         cmocka_unit_test(pipelined_requests_are_carried_on),
         cmocka_unit_test(logged_responses_follow_one_that_was_not),
+        cmocka_unit_test(who_sends_on_while_a_server_is_slow_has_to_wait),
+        cmocka_unit_test(who_sends_on_behind_the_last_response_is_cut),
         cmocka_unit_test(a_new_holder_knows_as_much),
         cmocka_unit_test(responses_without_a_body_are_carried_on),
         cmocka_unit_test(answers_of_our_own_are_carried_on),
