@@ -13,19 +13,15 @@
  * whoever talks to it (no timeouts, no chunked requests): never put it on a network. */
 #include <fcntl.h>
 #include <getopt.h>
-#include <netinet/tcp.h>
-#include <stddef.h>
 #include <strings.h>
-#include <sys/epoll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "ids.h"
-#include "tool.h"
+#include "serve.h"
 
 #define IN_BYTES    8192
 #define CHUNK_BYTES 16384
-#define BATCH       256
 #define MAX_BYTES   (1ull << 32)
 #define MAX_DELAY   60000u
 #define GET_BIT     (1ull << 63)
@@ -34,7 +30,7 @@ enum state { READ_HEAD, READ_BODY, DELAY, ANSWER };
 enum step { STEP_MORE, STEP_WAIT, STEP_CLOSE };
 
 struct conn {
-    int fd;
+    int fd; /* first, see serve.h */
     enum state state;
     bool is_id, post, last;
     uint64_t id, bytes, sent; /* of the answer's body */
@@ -268,28 +264,6 @@ conn_run(struct conn *c)
 
 /* ---- serving --------------------------------------------------------------------------------- */
 
-static void
-accept_all(int ep, int listener)
-{
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
-    struct conn *c;
-    int fd, one = 1;
-
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        c = malloc(sizeof *c);
-        if (c == NULL)
-            die("out of memory");
-        memset(c, 0, offsetof(struct conn, head));
-        c->fd = fd;
-        ev.data.ptr = c;
-        if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
-            die("epoll_ctl");
-    }
-    if (errno != EAGAIN && errno != ECONNABORTED)
-        die("accept");
-}
-
 /* Answers whoever has waited long enough; milliseconds until the next has, -1: nobody waits. */
 static int
 run_delayed(void)
@@ -307,28 +281,14 @@ run_delayed(void)
 }
 
 static void
-serve(int listener)
+on_events(void *arg, uint32_t events)
 {
-    struct epoll_event evs[BATCH], ev = {.events = EPOLLIN};
-    int ep = epoll_create1(EPOLL_CLOEXEC), n;
+    struct conn *c = arg;
 
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev) < 0)
-        die("epoll");
-    for (;;) {
-        n = epoll_wait(ep, evs, BATCH, run_delayed());
-        if (n < 0 && errno != EINTR)
-            die("epoll_wait");
-        for (int i = 0; i < n; i++) {
-            struct conn *c = evs[i].data.ptr;
-
-            if (c == NULL)
-                accept_all(ep, listener);
-            else if (c->state != DELAY)
-                conn_run(c);
-            else if (evs[i].events & (EPOLLHUP | EPOLLERR))
-                forget(c);
-        }
-    }
+    if (c->state != DELAY)
+        conn_run(c);
+    else if (events & (EPOLLHUP | EPOLLERR))
+        forget(c);
 }
 
 int
@@ -353,5 +313,6 @@ main(int argc, char **argv)
             return 2;
         }
     raise_descriptor_limit();
-    serve(listen_at(address, port, SOCK_NONBLOCK));
+    serve(&(struct serve){sizeof(struct conn), offsetof(struct conn, head), on_events, run_delayed},
+          listen_at(address, port, SOCK_NONBLOCK));
 }

@@ -9,25 +9,21 @@
  *
  * A request body is read and thrown away, then answered alike.
  *
- * Made to cost little, so that a measurement shows the proxy: one thread, edge-triggered epoll with
- * one epoll_ctl a connection, a prebuilt body, head and body in one writev.  It trusts whoever
- * talks to it (no timeouts, no chunked requests, no 100-continue): never put it on a network. */
+ * Made to cost little, so that a measurement shows the proxy: one thread, few calls a connection
+ * (serve.h), a prebuilt body, head and body in one writev.  It trusts whoever talks to it (no
+ * timeouts, no chunked requests, no 100-continue): never put it on a network. */
 #include <getopt.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <strings.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "serve.h"
 
 #define IN_BYTES     8192         /* largest request head */
 #define BODY_BYTES   (1u << 20)   /* prebuilt; longer answers send it again and again */
 #define MAX_N        (1ull << 40) /* longest answer: stops a typing error, nothing else */
-#define BATCH        256          /* events a turn */
 
 /* What follows from the key of the example in RFC 6455 1.3, the only one that load.c sends. */
 #define WS_ACCEPT    "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -38,7 +34,7 @@ enum state { READ_HEAD, READ_BODY, ANSWER, READ_MESSAGE, ECHO_MESSAGE };
 enum step { STEP_MORE, STEP_WAIT, STEP_CLOSE };
 
 struct conn {
-    int fd;
+    int fd; /* first, see serve.h */
     enum state state;
     bool drained; /* the last recv was short: there is nothing to read before the next event */
     bool hup;     /* the peer has sent its FIN: no event will announce it again */
@@ -333,51 +329,19 @@ conn_run(struct conn *c)
 }
 
 static void
-accept_all(int ep, int listener)
+on_events(void *arg, uint32_t events)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
-    struct conn *c;
-    int fd, one = 1;
+    struct conn *c = arg;
 
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        c = malloc(sizeof *c);
-        if (c == NULL)
-            die("out of memory");
-        memset(c, 0, offsetof(struct conn, head));
-        c->fd = fd;
-        ev.data.ptr = c;
-        if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
-            die("epoll_ctl");
-    }
-    if (errno != EAGAIN && errno != ECONNABORTED)
-        die("accept"); /* out of descriptors: better no measurement than a wrong one */
+    c->drained = false;
+    c->hup = c->hup || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    conn_run(c);
 }
 
-static void
-serve(int listener)
+static int
+until_asked(void)
 {
-    struct epoll_event evs[BATCH], ev = {.events = EPOLLIN};
-    int ep = epoll_create1(EPOLL_CLOEXEC), n;
-
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev) < 0)
-        die("epoll");
-    for (;;) {
-        n = epoll_wait(ep, evs, BATCH, -1);
-        if (n < 0 && errno != EINTR)
-            die("epoll_wait");
-        for (int i = 0; i < n; i++) {
-            struct conn *c = evs[i].data.ptr;
-
-            if (c == NULL) {
-                accept_all(ep, listener);
-                continue;
-            }
-            c->drained = false;
-            c->hup = c->hup || (evs[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-            conn_run(c);
-        }
-    }
+    return -1;
 }
 
 int
@@ -407,5 +371,6 @@ main(int argc, char **argv)
     for (size_t i = 0; i < sizeof body; i++)
         body[i] = (char)('a' + i % 26);
     raise_descriptor_limit();
-    serve(listen_at(address, port, SOCK_NONBLOCK));
+    serve(&(struct serve){sizeof(struct conn), offsetof(struct conn, head), on_events, until_asked},
+          listen_at(address, port, SOCK_NONBLOCK));
 }
