@@ -14,9 +14,10 @@ import pytest
 from instruments.meercat import BINARY, command
 from instruments.meercat_lab import LabError, MeercatLab
 from instruments.proc import alive
-from instruments.wait import wait_until
+from instruments.wait import SAN, wait_until
 
-pytestmark = [pytest.mark.bound(90), pytest.mark.usefixtures("allowed")]
+pytestmark = [pytest.mark.bound(90), pytest.mark.usefixtures("allowed"),
+              pytest.mark.skipif("thread" in SAN, reason="one thread a process, and forks that its sanitizer may not outlive")]
 
 TLIMIT = 20
 
