@@ -161,7 +161,13 @@ const struct sock_ops flow_sock_ops = {
 static uint32_t
 take_id(struct flows *fs)
 {
-    return fs->n_free > 0 ? fs->free_ids[--fs->n_free] : fs->next_id++;
+    if (fs->n_free > 0)
+        return fs->free_ids[--fs->n_free];
+    if (fs->next_id == fs->cap_ids) {
+        fs->cap_ids = fs->cap_ids ? 2 * fs->cap_ids : 64;
+        fs->by_id = mc_realloc(fs->by_id, fs->cap_ids * sizeof(struct flow *));
+    }
+    return fs->next_id++;
 }
 
 static void
@@ -182,6 +188,7 @@ flow_new(struct flows *fs, struct conn *c, const struct flow_key *key, uint32_t 
     memset(f, 0, sizeof(*f));
     f->magic = FLOW_MAGIC;
     f->id = take_id(fs);
+    fs->by_id[f->id] = f;
     f->flows = fs;
     f->conn = c;
     f->key = *key;
@@ -290,6 +297,7 @@ flow_free(struct flow **fp)
     stat_add(&fs->stats.active, (uint64_t)-1);
     if (f->bare)
         stat_add(&fs->stats.bare, (uint64_t)-1);
+    fs->by_id[f->id] = NULL;
     if (!f->leaving) /* holders keep what is handed over by its number until somebody takes it */
         give_id(fs, f->id);
     f->magic = 0;
@@ -458,6 +466,7 @@ flows_free(struct flows **fsp)
     link_free(&fs->link);
     slab_fini(&fs->slab);
     free(fs->free_ids);
+    free(fs->by_id);
     free(fs);
 }
 

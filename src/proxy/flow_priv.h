@@ -86,6 +86,8 @@ struct flows {
     struct slab slab;
     uint32_t *free_ids; /* of flows that have ended */
     unsigned n_free, cap_free;
+    struct flow **by_id; /* [next_id]; NULL: it has ended */
+    uint32_t cap_ids;
     uint32_t next_id;
     struct flow_stats stats;
 };
@@ -147,7 +149,7 @@ void flow_bare(struct flow *);
 void flow_forget(struct flow *);
 /* What came before the next request is of use no more. */
 void flow_trim(struct flow *);
-void flows_on_snapshot(void *flows);
+bool flows_on_snapshot(void *flows, uint32_t flow);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */

@@ -215,21 +215,22 @@ tell_holder_all(struct flow *f)
         tell_holder_request(f);
 }
 
-void
-flows_on_snapshot(void *arg)
+bool
+flows_on_snapshot(void *arg, uint32_t id)
 {
     struct flows *fs = arg;
+    struct flow *f;
 
-    LIST_FOREACH (it, &fs->all) {
-        struct flow *f = LIST_ENTRY(it, struct flow, link);
+    if (id >= fs->next_id)
+        return false;
+    f = fs->by_id[id];
+    if (f == NULL || f->gone)
+        return true;
+    tell_holder_all(f);
+    if (f->leaving) { /* whoever was told before may be gone */
+        struct wire_frame w = {.kind = WIRE_HANDOVER};
 
-        if (f->gone)
-            continue;
-        tell_holder_all(f);
-        if (f->leaving) { /* whoever was told before may be gone */
-            struct wire_frame w = {.kind = WIRE_HANDOVER};
-
-            tell_holder(f, &w);
-        }
+        tell_holder(f, &w);
     }
+    return true;
 }

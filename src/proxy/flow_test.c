@@ -129,7 +129,8 @@ on_event(struct watch *w, unsigned revents)
     if (a != NULL)
         l->hooks.on_adopted(l->hooks.arg, &a);
     if (snapshot) {
-        l->hooks.on_snapshot(l->hooks.arg);
+        for (uint32_t i = 0; l->hooks.on_snapshot(l->hooks.arg, i); i++)
+            ;
         finish_snapshot(l->second_line);
     }
     if (claim)

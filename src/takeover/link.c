@@ -6,6 +6,11 @@
  * follows.  `ahead` is by how much that count is before our tickets, settled when the snapshot is
  * complete; so an ACK of n frames is one of ticket n - ahead.
  *
+ * A snapshot may be larger than what may wait for a holder, and telling it takes a worker's time:
+ * it goes in pieces, each when the one before has been acknowledged, or most of it.  Flows are told
+ * in the order of their numbers, so that `told` says which frames put meanwhile the holder needs;
+ * of the others it will hear what has become of them.
+ *
  * A connection that broke is not made again: the thread lets that holder go and chooses anew, and
  * another choice of the same life is another line.
  */
@@ -26,7 +31,9 @@
 #include "takeover/takeover_priv.h"
 #include "takeover/tube.h"
 
-#define LINK_MAGIC 0x4c696e6bu
+#define LINK_MAGIC     0x4c696e6bu
+/* Of a snapshot, waiting for the network: some records, below a millisecond's work. */
+#define SNAPSHOT_BYTES ((size_t)1 << 20)
 
 enum holder_state {
     HOLDER_NONE,    /* nobody has this place */
@@ -43,6 +50,7 @@ struct holder {
     struct tube *tube;
     struct timer silent;
     uint64_t frames;       /* put into this tube */
+    uint32_t told;         /* flows of lower numbers it was told of */
     uint64_t snapshot_end; /* frames up to there are the snapshot's; 0: it was not put yet */
     uint64_t ahead;
     uint64_t acked_frames, acked; /* as it says, and the ticket of that */
@@ -220,7 +228,34 @@ put(struct holder *h, const struct wire_frame *f)
     tube_put_end(h->tube);
 }
 
-/* The other end is there: all flows as they are now, then whatever is put. */
+static void
+end_snapshot(struct holder *h)
+{
+    struct wire_frame end = {.kind = WIRE_SNAPSHOT};
+
+    put(h, &end);
+    h->snapshot_end = h->frames;
+    h->ahead = h->frames - h->link->put;
+    stat_add(&h->link->stats.snapshots, 1);
+}
+
+/* The next flows as they are now. */
+static void
+tell_piece(struct holder *h)
+{
+    struct link *l = h->link;
+    bool more = true;
+
+    l->telling = h;
+    while (more && tube_waiting(h->tube) < SNAPSHOT_BYTES)
+        more = l->hooks.on_snapshot(l->hooks.arg, h->told++);
+    l->telling = NULL;
+    if (!more)
+        end_snapshot(h);
+    watch_silence(h);
+}
+
+/* The other end is there. */
 static void
 on_ready(struct tube *tube)
 {
@@ -230,17 +265,9 @@ on_ready(struct tube *tube)
                                .u.hello = {.owner = l->roster->self,
                                            .worker = (uint16_t)l->index,
                                            .epoch = h->peer.epoch}};
-    struct wire_frame end = {.kind = WIRE_SNAPSHOT};
 
     put(h, &hello);
-    l->telling = h;
-    l->hooks.on_snapshot(l->hooks.arg);
-    l->telling = NULL;
-    put(h, &end);
-    h->snapshot_end = h->frames;
-    h->ahead = h->frames - l->put;
-    watch_silence(h);
-    stat_add(&l->stats.snapshots, 1);
+    tell_piece(h);
 }
 
 static void
@@ -283,6 +310,8 @@ on_record(struct tube *tube, const uint8_t *p, size_t n)
         good = next == WIRE_FRAME && (f.kind != WIRE_ACK || take_ack(h, f.u.ack.frames));
     if (!good)
         lose(h, "what it acknowledges makes no sense");
+    else if (h->snapshot_end == 0)
+        tell_piece(h);
     settle(h->link);
 }
 
@@ -368,7 +397,7 @@ link_put(struct link *l, const struct wire_frame *f)
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++) {
         struct holder *h = &l->holder[i];
 
-        if (h->tube != NULL && h->tube->ready)
+        if (h->tube != NULL && h->tube->ready && (h->snapshot_end != 0 || f->flow < h->told))
             put_to(h, f);
         waits |= counts(h);
     }

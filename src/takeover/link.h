@@ -13,7 +13,8 @@
  *     else                      wait for on_acked()
  *
  * Who holds is the takeover thread's choice (peers.h).  A holder that is new is told all flows by
- * on_snapshot(), then every frame; once it has acknowledged the snapshot it is waited for, until
+ * on_snapshot(), in the order of their numbers and as fast as it takes them, and every frame of
+ * those it was told of; once it has acknowledged the snapshot it is waited for, until
  * the thread lets it go: when it is dead, or when this worker's connection to it broke or it was
  * silent on it for LINK_SILENT_NS.  Without a holder every ticket is acknowledged at once, and the
  * flows are as good as unprotected until the next one has its snapshot.
@@ -40,9 +41,10 @@ struct link_hooks {
     void *arg;
     /* link_acked() has risen to this. */
     void (*on_acked)(void *arg, uint64_t ticket);
-    /* A holder knows nothing of this worker: link_tell() it everything about every flow (OPEN, IN,
-     * REQ ..., or nothing for one that is bare), before returning. */
-    void (*on_snapshot)(void *arg);
+    /* A holder has not heard of the flow of this number: link_tell() it everything about it, if
+     * there is one (OPEN, IN, REQ ..., or OPEN and BARE), before returning.  False: neither is
+     * there one with a higher number. */
+    bool (*on_snapshot)(void *arg, uint32_t flow);
     /* A connection was rebuilt here, and this worker is to serve it; takes it. */
     void (*on_adopted)(void *arg, struct adopted **);
     /* This process slept, and others have taken over these flows: those that are of this worker are

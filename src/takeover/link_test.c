@@ -29,6 +29,7 @@ static uint64_t told; /* by on_acked() */
 static struct flow_key claimed;
 static unsigned n_claimed;
 static bool claimed_all;
+static uint32_t n_large; /* flows of a snapshot; 0: the one */
 
 struct link_roster *
 takeover_roster(struct takeover *t)
@@ -52,14 +53,21 @@ frame(enum wire_kind kind)
     return (struct wire_frame){.kind = kind, .flow = 3};
 }
 
-/* One flow, that has closed meanwhile: CLOSE is the smallest frame there is. */
-static void
-on_snapshot(void *arg)
+/* One flow, that has closed meanwhile: CLOSE is the smallest frame there is.  Or many large ones.
+ */
+static bool
+on_snapshot(void *arg, uint32_t flow)
 {
+    static const char bytes[WIRE_BYTES_MAX];
     struct wire_frame f = frame(WIRE_BARE);
 
-    n_snapshots++;
-    link_tell(L1, &f);
+    n_snapshots += flow == 0;
+    if (n_large > 0)
+        f = (struct wire_frame){
+            .kind = WIRE_IN, .flow = flow, .u.in.bytes = {bytes, sizeof(bytes)}};
+    if (n_large > 0 ? flow < n_large : flow == 3)
+        link_tell(L1, &f);
+    return flow < (n_large > 0 ? n_large : 4);
 }
 
 static void
@@ -113,6 +121,7 @@ letter(enum wire_kind kind)
     case WIRE_SNAPSHOT: return 's';
     case WIRE_SENT: return 'S';
     case WIRE_CLOSE: return 'c';
+    case WIRE_IN: return 'i';
     default: return '?';
     }
 }
@@ -131,7 +140,7 @@ holder_record(struct tube *t, const uint8_t *p, size_t n)
     uint64_t unknown = 0;
 
     while (wire_get(&in, &f, &unknown) == WIRE_FRAME)
-        h->kinds[h->n++] = letter(f.kind);
+        h->kinds[h->n++ % sizeof(h->kinds)] = letter(f.kind);
     if (!h->mute)
         acknowledge(h, h->n);
 }
@@ -186,7 +195,7 @@ setup(void **state)
     loop_setup(state);
     memset(&holder, 0, sizeof(holder));
     memset(&roster, 0, sizeof(roster));
-    n_tubes = n_snapshots = n_adopted = n_news = n_claimed = 0;
+    n_tubes = n_snapshots = n_adopted = n_news = n_claimed = n_large = 0;
     told = 0;
     claimed_all = false;
     keys = keyring_new_null();
@@ -248,6 +257,38 @@ a_new_holder_is_told_all_flows_and_then_every_frame(void **state)
     UNTIL(told == 3);
     assert_string_equal(holder[0].kinds, "hbsSc");
     assert_int_equal(stat_get(&link_stats(L1)->frames), 3);
+}
+
+/* More than may wait for a holder: it is told so much as it has taken. */
+static void
+a_large_snapshot_goes_as_it_is_taken(void **state)
+{
+    const struct wire_frame first = {.kind = WIRE_CLOSE, .flow = 0};
+    struct wire_frame last = {.kind = WIRE_CLOSE};
+    unsigned piece;
+
+    n_large = TUBE_WAITING_MAX / WIRE_BYTES_MAX + 100;
+    last.flow = n_large - 1;
+    holder[0].mute = true;
+    CHOOSE(5);
+    UNTIL(holder[0].n > 1);
+    settle();
+    piece = holder[0].n;
+    assert_in_range(piece, 2, 100);
+    link_put(L1, &last); /* it will not be told of that one, since there is none any more */
+    settle();
+    assert_int_equal(holder[0].n, piece);
+    link_put(L1, &first);
+    UNTIL(holder[0].n == piece + 1);
+    assert_false(link_has_holder(L1));
+    holder[0].mute = false;
+    acknowledge(&holder[0], holder[0].n);
+    UNTIL(link_is_synced(&roster, 5) || link_is_lost(&roster, 5));
+    assert_false(link_is_lost(&roster, 5));
+    assert_int_equal(holder[0].n, n_large + 3); /* HELLO, CLOSE, SNAPSHOT */
+    assert_int_equal(link_put(L1, &last), 3);
+    UNTIL(told == 3);
+    assert_int_equal(n_snapshots, 1);
 }
 
 static void
@@ -404,6 +445,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(without_a_holder_nobody_is_waited_for),
         TEST(a_new_holder_is_told_all_flows_and_then_every_frame),
+        TEST(a_large_snapshot_goes_as_it_is_taken),
         TEST(a_ticket_waits_for_its_acknowledgement),
         TEST(all_holders_are_waited_for),
         TEST(who_was_let_go_is_waited_for_no_longer),

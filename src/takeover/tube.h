@@ -22,8 +22,8 @@
 #define TUBE_RECORD_MAX   ((size_t)4 << 20)
 /* A record is ended when it has as much. */
 #define TUBE_RECORD_BYTES ((size_t)128 << 10)
-/* Waiting for the network: whoever does not read so much is as good as lost.  A snapshot of 100,000
- * flows is below 30 MB. */
+/* Waiting for the network: whoever does not read so much is as good as lost.  Who has more to say
+ * does so in pieces. */
 #define TUBE_WAITING_MAX  ((size_t)64 << 20)
 
 struct tube;
