@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cluster_priv.h - the inside of a cluster's end: cluster.c, cluster_sync.c, cluster_join.c.
+ * cluster_priv.h - the inside of a cluster's end, for cluster*.c.
  */
 #ifndef MC_CLUSTER_CLUSTER_PRIV_H
 #define MC_CLUSTER_CLUSTER_PRIV_H
@@ -66,6 +66,20 @@ struct cluster {
 void cluster_plan(struct cluster *);
 /* Limited to one line a second. */
 void cluster_refused(struct cluster *, const struct addr *from, const char *why);
+struct words_time cluster_clocks(const struct cluster *);
+
+/* cluster_frames.c */
+/* The peers are the live members as they are now; who stays keeps what is known of it. */
+void frames_settle(struct cluster *);
+void frames_forget_peers(struct cluster *);
+/* At the end of a turn: what was gathered for each peer leaves. */
+void frames_flush(struct cluster *);
+/* Of the cluster in arg.  Membership does not wait for company: its clocks are short, and it speaks
+ * to strangers, too. */
+void frames_send_swim(void *arg, const struct addr *to, const void *bytes, size_t n);
+void frames_send_facts(void *arg, uint64_t to, const void *bytes, size_t n);
+void frames_send_words(void *arg, uint64_t to, const void *bytes, size_t n);
+void frames_recv(void *arg, const struct addr *from, uint8_t *bytes, size_t n);
 
 /* cluster_sync.c */
 /* fd: a socket that listens there already; -1: none. */
