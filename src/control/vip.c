@@ -117,11 +117,12 @@ vip_take_in(struct vip_addr *a)
 void
 vip_take_in_no_more(struct vip_addr *a)
 {
-    if (!a->local)
-        return;
-    a->local = false;
-    netlink_local_del(&a->vip->nl, &a->addr, NULL);
-    keeper_drop_local(a->vip->keeper, a->slot);
+    if (a->local) {
+        a->local = false;
+        netlink_local_del(&a->vip->nl, &a->addr, NULL);
+        keeper_drop_local(a->vip->keeper, a->slot);
+    }
+    vip_share_speak(a);
 }
 
 static bool

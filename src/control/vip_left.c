@@ -30,10 +30,10 @@ has(const struct vip *v, const struct addr_net *addr, const char *interface)
 }
 
 static bool
-is_routed(const struct vip *v, const struct addr *addr)
+is_known(const struct vip *v, const struct addr *addr)
 {
     for (unsigned i = 0; i < v->n; i++)
-        if (v->v[i]->mode == VIP_ROUTE && addr_eq(&v->v[i]->addr.base, addr))
+        if (addr_eq(&v->v[i]->addr.base, addr))
             return true;
     return false;
 }
@@ -57,7 +57,7 @@ remove_one(struct vip *v, const struct vip_left *l)
     enum netlink_owner owner;
     char text[ADDR_TEXT];
 
-    if (!is_routed(v, &l->addr.base))
+    if (!is_known(v, &l->addr.base))
         netlink_local_del(&v->nl, &l->addr, NULL);
     if (has(v, &l->addr, l->interface) || ifindex == 0 ||
         netlink_addr_owner(&v->nl, ifindex, &l->addr, &owner, NULL) != MC_OK ||

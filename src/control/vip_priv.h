@@ -12,6 +12,7 @@
 #include "control/vip.h"
 #include "io/announce.h"
 #include "io/netlink.h"
+#include "takeover/guard.h"
 
 struct heritage;
 
@@ -50,6 +51,8 @@ struct vip_share {
     mc_ns announce_ns;         /* when next; 0: not */
     mc_ns read_ns;             /* when to read again what was said; 0: not */
     mc_ns linger_ns;           /* until then packets are taken in; 0: they are not */
+    bool hushed;               /* the guard keeps the host from saying that it has the address */
+    struct guard_peer carrier; /* as the guard was told */
     uint64_t n_conflicts;      /* announcements of others while it is carried here */
     struct log_limit stranger; /* of who is no member */
 };
@@ -110,6 +113,8 @@ bool vip_share_wants(struct vip_addr *, mc_ns *due);
 void vip_share_settled(struct vip_addr *);
 /* The keeper took it: this process did not run. */
 void vip_share_slept(struct vip_addr *);
+/* Its packets are not taken in any more: the host may say of it what it likes. */
+void vip_share_speak(struct vip_addr *);
 /* Tries what did not work again. */
 void vip_share_check(struct vip_addr *);
 /* Announces what is due and ends what lingers; when to call again. */

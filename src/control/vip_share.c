@@ -5,9 +5,14 @@
  * cluster/vip_assign.h decides.  Claims travel as facts:
  *   key = 'v', hash of the address; value = u8 claim, u8 rank, 6 bytes: the MAC it is announced
  * with Who gets an address announces it, several times and then once a second; who hears another
- * announce what it carries looks up whose MAC that is.  Who hands it over takes its packets in for
- * a moment longer, until the network has heard.
+ * announce what it carries looks up whose MAC that is.
+ *
+ * Who hands it over takes its packets in for a moment longer, until the network has heard.  With
+ * takeover its connections stay: what comes for them to the new carrier is sent on to it, and it
+ * takes that in as long as there are any.  A host answers ARP for whatever it takes in, so the
+ * guard keeps it from that (guard_moved_set()), and sends on what begins meanwhile.
  */
+#include <net/if.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +22,13 @@
 #include "base/pack.h"
 #include "control/member_priv.h"
 #include "control/vip_priv.h"
+#include "takeover/repair.h"
+#include "takeover/takeover.h"
 
 #define MAC_N       6
 #define VALUE_N     (2 + MAC_N)
-#define REFRESH_NS  (1 * MC_SEC) /* what was lost, and two who do not know of each other */
-#define LINGER_NS   (500 * MC_MS)
+#define REFRESH_NS  (1 * MC_SEC)  /* what was lost, and two who do not know of each other */
+#define LINGER_NS   (500 * MC_MS) /* and so often it is looked whether connections are left */
 #define FRAMES_TURN 64
 /* Facts of a member that comes back are known already and not told again; first it may have newer
  * ones, since it slept. */
@@ -280,6 +287,88 @@ tell(struct vip_addr *a)
     s->told_rank = rank;
 }
 
+/* --- connections that stay ---------------------------------------------------------------------
+ */
+
+/* NULL: nobody would send on what comes for them. */
+static struct guard *
+guard_of(const struct vip_addr *a)
+{
+    struct takeover *t = a->vip->node->takeover;
+
+    return t != NULL ? takeover_guard(t) : NULL;
+}
+
+/* Who has the address now, as far as is known here. */
+static struct guard_peer
+carrier_of(const struct vip_addr *a)
+{
+    const struct vip_share *s = &a->share;
+    uint64_t owner = vip_assign_owner(s->assign);
+    struct guard_peer to = {.ifindex = if_nametoindex(a->interface)};
+
+    memcpy(to.own_mac, s->mac.b, sizeof(to.own_mac));
+    for (unsigned i = 0; i < s->n_said; i++)
+        if (s->said[i].member == owner) {
+            memcpy(to.mac, s->said[i].mac.b, sizeof(to.mac));
+            to.alive = 1;
+        }
+    return to;
+}
+
+/* The host will not say that it has the address. */
+static bool
+hush(struct vip_addr *a)
+{
+    struct vip_share *s = &a->share;
+    struct guard_peer to = carrier_of(a);
+    struct errbuf e;
+
+    if (guard_of(a) == NULL)
+        return false;
+    if (s->hushed && memcmp(&to, &s->carrier, sizeof(to)) == 0)
+        return true;
+    if (guard_moved_set(guard_of(a), &a->addr.base, &to, &e) != MC_OK) {
+        log_warn("vip %s: %s: %s", a->name, a->text, e.text);
+        return s->hushed;
+    }
+    s->hushed = true;
+    s->carrier = to;
+    return true;
+}
+
+void
+vip_share_speak(struct vip_addr *a)
+{
+    if (a->share.hushed && guard_of(a) != NULL)
+        guard_moved_del(guard_of(a), &a->addr.base);
+    a->share.hushed = false;
+}
+
+static void
+linger(struct vip_addr *a)
+{
+    vip_take_in(a);
+    a->share.linger_ns = now_of(a) + LINGER_NS;
+}
+
+static bool
+is_still_used(const struct vip_addr *a)
+{
+    return a->share.hushed && repair_has_connections(&a->addr.base);
+}
+
+/* Connections of a process before this one, which may have had it otherwise, or has died. */
+static void
+look_behind(struct vip_addr *a)
+{
+    if (a->state != VIP_CARRIED && guard_of(a) != NULL && repair_has_connections(&a->addr.base) &&
+        hush(a))
+        linger(a);
+    else
+        netlink_local_del(&a->vip->nl, &a->addr, NULL);
+}
+
 mc_ns
 vip_share_run(struct vip_addr *a)
 {
@@ -287,8 +376,9 @@ vip_share_run(struct vip_addr *a)
     mc_ns now = now_of(a);
 
     if (s->linger_ns != 0 && now >= s->linger_ns) {
-        s->linger_ns = 0;
-        vip_take_in_no_more(a);
+        s->linger_ns = is_still_used(a) ? now + LINGER_NS : 0;
+        if (s->linger_ns == 0)
+            vip_take_in_no_more(a);
     }
     if (s->announce_ns != 0 && now >= s->announce_ns) {
         announce_send(s->fd, &a->addr.base, &s->mac);
@@ -334,10 +424,10 @@ vip_share_wants(struct vip_addr *a, mc_ns *due)
     *due = next < *due ? next : *due;
     if (vip_assign_claim(s->assign) == VIP_HOLD)
         return true;
-    if (a->state == VIP_CARRIED && vip_assign_rank(s->assign) != VIP_RANK_NEVER) {
-        vip_take_in(a);
-        s->linger_ns = now + LINGER_NS;
-    }
+    if (a->state == VIP_CARRIED && (hush(a) || vip_assign_rank(s->assign) != VIP_RANK_NEVER))
+        linger(a);
+    else if (s->hushed)
+        hush(a); /* the carrier may be another one */
     return false;
 }
 
@@ -366,8 +456,11 @@ vip_share_settled(struct vip_addr *a)
 void
 vip_share_slept(struct vip_addr *a)
 {
-    if (a->share.assign != NULL)
-        vip_assign_slept(a->share.assign, now_of(a));
+    if (a->share.assign == NULL)
+        return;
+    vip_assign_slept(a->share.assign, now_of(a));
+    if (hush(a))
+        linger(a);
 }
 
 /* An interface that was not there may have come. */
@@ -427,6 +520,7 @@ open_one(struct vip_addr *a)
     if (a->state == VIP_CARRIED)
         vip_assign_inherit(s->assign, now_of(a));
     read_again(a);
+    look_behind(a);
 }
 
 void

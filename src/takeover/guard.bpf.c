@@ -34,6 +34,7 @@
 #define TCP_SEQ_AT   4      /* offsets in the header */
 #define TCP_ACK_AT   8
 #define TCP_CHECK_AT 16
+#define ARP_REQUEST  1
 #define INLINE       static __attribute__((always_inline)) inline
 
 /* --- maps: their sizes are set before they are loaded ------------------------------------------
@@ -106,6 +107,13 @@ struct {
     __type(key, struct guard_mac);
     __type(value, __u32);
 } macs SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, GUARD_MOVED_MAX);
+    __type(key, struct guard_ip);
+    __type(value, struct guard_moved);
+} moved SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -385,6 +393,42 @@ leave(struct __sk_buff *skb, const struct segment *s, __u32 index)
     return keep_back(skb, s, slot);
 }
 
+/* ARP over Ethernet, up to where its sender's addresses end (RFC 826). */
+struct arp {
+    __be16 hardware, protocol;
+    __u8 n_mac, n_ip;
+    __be16 op;
+    __u8 mac[6], ip[4];
+};
+
+/* The kernel answers for every address that it has a local route to, and asks in the name of the
+ * connection that it has something to send on; either would draw packets away from who carries the
+ * address.  So it asks by another name, and does not answer. */
+INLINE int
+leave_arp(struct __sk_buff *skb)
+{
+    struct guard_ip from;
+    struct guard_moved *m;
+    struct arp a;
+    __be32 ip;
+
+    if (bpf_skb_load_bytes(skb, ETH_HLEN, &a, sizeof(a)) != 0 ||
+        a.protocol != bpf_htons(ETH_P_IP) || a.n_mac != ETH_ALEN || a.n_ip != sizeof(ip))
+        return PASS;
+    __builtin_memcpy(&ip, a.ip, sizeof(ip));
+    put_ip4(from.b, ip);
+    m = bpf_map_lookup_elem(&moved, &from);
+    if (!m)
+        return PASS;
+    if (a.op != bpf_htons(ARP_REQUEST))
+        return drop(GUARD_arp_silenced);
+    ip = m->stand_in;
+    count(GUARD_arp_silenced);
+    return bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct arp, ip), &ip, sizeof(ip), 0) == 0
+               ? PASS
+               : DROP;
+}
+
 SEC("tc")
 int
 guard_egress(struct __sk_buff *skb)
@@ -394,7 +438,7 @@ guard_egress(struct __sk_buff *skb)
     __u32 *index;
 
     if (!read_segment(skb, &s, false))
-        return PASS;
+        return skb->protocol == bpf_htons(ETH_P_ARP) ? leave_arp(skb) : PASS;
     st = state_now();
     if (!st)
         return PASS;
@@ -428,19 +472,26 @@ life_of(__u32 index)
     return peer ? *(const volatile __u32 *)&peer->alive : 0;
 }
 
-/* PASS: there is no such peer that lives. */
+/* PASS: it does not live. */
 INLINE int
-send_on(struct __sk_buff *skb, __u32 index, __u32 counter)
+send_to(struct __sk_buff *skb, const struct guard_peer *peer, __u32 counter)
 {
-    struct guard_peer *peer = bpf_map_lookup_elem(&peers, &index);
-
-    if (!peer || !*(const volatile __u32 *)&peer->alive)
+    if (!*(const volatile __u32 *)&peer->alive)
         return PASS;
     if (bpf_skb_store_bytes(skb, 0, peer->mac, ETH_ALEN, 0) != 0 ||
         bpf_skb_store_bytes(skb, ETH_ALEN, peer->own_mac, ETH_ALEN, 0) != 0)
         return DROP;
     count(counter);
     return bpf_redirect(peer->ifindex, 0);
+}
+
+/* PASS: there is no such peer that lives. */
+INLINE int
+send_on(struct __sk_buff *skb, __u32 index, __u32 counter)
+{
+    struct guard_peer *peer = bpf_map_lookup_elem(&peers, &index);
+
+    return peer ? send_to(skb, peer, counter) : PASS;
 }
 
 INLINE int
@@ -513,14 +564,29 @@ bequeath(struct __sk_buff *skb, const struct guard_state *st)
     return is_from_peer(skb) ? PASS : send_on(skb, heir, GUARD_to_heir);
 }
 
+/* Where another balancer carries the address now, what is not known here is its business.  PASS:
+ * none does, or it is a peer that took us for one. */
+INLINE int
+to_carrier(struct __sk_buff *skb, const struct segment *s)
+{
+    struct guard_moved *m = bpf_map_lookup_elem(&moved, s->key.local);
+
+    return !m || is_from_peer(skb) ? PASS : send_to(skb, &m->to, GUARD_to_carrier);
+}
+
 /* A connection begins: whoever had one of that name before, it has ended. */
 INLINE int
 begin(struct __sk_buff *skb, const struct segment *s, const struct guard_state *st)
 {
+    int verdict;
+
     if (bpf_map_lookup_elem(&away, &s->key))
         bpf_map_delete_elem(&away, &s->key);
     if (bpf_map_lookup_elem(&released, &s->key))
         bpf_map_delete_elem(&released, &s->key);
+    verdict = to_carrier(skb, s);
+    if (verdict != PASS)
+        return verdict;
     return look_up(skb, s) == FOUND_NONE ? bequeath(skb, st) : PASS;
 }
 
@@ -579,11 +645,11 @@ find_owner(struct __sk_buff *skb, const struct segment *s, const struct guard_st
         count(GUARD_released);
         return PASS;
     }
-    if (found == FOUND_NONE) {
+    verdict = to_carrier(skb, s);
+    if (verdict == PASS && found == FOUND_NONE)
         verdict = bequeath(skb, st);
-        if (verdict != PASS)
-            return verdict;
-    }
+    if (verdict != PASS)
+        return verdict;
     return s->flags & TCP_RST ? PASS : hold(skb, s);
 }
 

@@ -309,6 +309,75 @@ guard_peer_set(struct guard *g, unsigned peer, bool alive, unsigned ifindex, con
     return err;
 }
 
+/* --- addresses that others carry ---------------------------------------------------------------
+ */
+
+static bool
+ip_of(const struct addr *a, struct guard_ip *out)
+{
+    uint16_t port;
+
+    return flow_key_end(a, out->b, &port);
+}
+
+/* Of that interface, in whose name it may ask who its neighbours are; 0: it has none. */
+static uint32_t
+stand_in(unsigned ifindex, const struct addr *but)
+{
+    struct ifaddrs *all = NULL;
+    struct ifreq r = {.ifr_name = ""};
+    uint32_t found = 0;
+
+    if (but->u.sa.sa_family != AF_INET || if_indextoname(ifindex, r.ifr_name) == NULL ||
+        getifaddrs(&all) != 0)
+        return 0;
+    for (const struct ifaddrs *i = all; i != NULL && found == 0; i = i->ifa_next) {
+        struct sockaddr_in in = {.sin_family = AF_UNSPEC};
+
+        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET ||
+            strcmp(i->ifa_name, r.ifr_name) != 0)
+            continue;
+        memcpy(&in, i->ifa_addr, sizeof(in));
+        if (in.sin_addr.s_addr != but->u.in.sin_addr.s_addr)
+            found = in.sin_addr.s_addr;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+enum mc_err
+guard_moved_set(struct guard *g, const struct addr *a, const struct guard_peer *to,
+                struct errbuf *eb)
+{
+    struct guard_moved m = {.to = *to, .stand_in = stand_in(to->ifindex, a)};
+    struct guard_ip ip;
+
+    MC_CHECK(g, GUARD_MAGIC);
+    if (!ip_of(a, &ip))
+        return MC_EINVAL;
+    if (bpf_map_update_elem(g->inner->fd[GUARD_MAP_moved], &ip, &m, BPF_ANY) != 0)
+        return err_sys(eb, "the guard's addresses that others carry");
+    return MC_OK;
+}
+
+void
+guard_moved_del(struct guard *g, const struct addr *a)
+{
+    struct guard_ip ip;
+
+    if (ip_of(a, &ip))
+        bpf_map_delete_elem(g->inner->fd[GUARD_MAP_moved], &ip);
+}
+
+bool
+guard_has_moved(const struct guard *g, const struct addr *a)
+{
+    struct guard_moved m;
+    struct guard_ip ip;
+
+    return ip_of(a, &ip) && bpf_map_lookup_elem(g->inner->fd[GUARD_MAP_moved], &ip, &m) == 0;
+}
+
 /* --- what was held -----------------------------------------------------------------------------
  */
 

@@ -20,6 +20,7 @@
     X(ports)          \
     X(peers)          \
     X(macs)           \
+    X(moved)          \
     X(counters)       \
     X(ring)
 

@@ -12,10 +12,11 @@
 
 /* Changes with the meaning of anything in here: a process does not go on with a guard of another
  * version, it replaces it. */
-#define GUARD_VERSION     2u
+#define GUARD_VERSION     3u
 
 #define GUARD_PEERS_MAX   64
 #define GUARD_PORTS_MAX   1024 /* addresses with ports */
+#define GUARD_MOVED_MAX   256  /* addresses that others carry */
 #define GUARD_PEER_NONE   GUARD_PEERS_MAX
 #define GUARD_NO_SLOT     0xffffffffu
 #define GUARD_NEVER       (~(__u64)0)
@@ -64,6 +65,19 @@ struct guard_away {
     __u32 alive;
 };
 
+/* A key of the map "moved": an address, as in a flow_key. */
+struct guard_ip {
+    __u8 b[16];
+};
+
+/* An element of the map "moved": an address that another balancer carries now, though connections
+ * of it are served here still.  The host must not tell the network that it has it. */
+struct guard_moved {
+    struct guard_peer
+        to;          /* who has it, and gets what is not known here; not alive: nobody is known */
+    __be32 stand_in; /* IPv4: by this name it asks for MAC addresses instead; 0: by none */
+};
+
 /* A key of the map "macs", whose values are indexes of peers. */
 struct guard_mac {
     __u8 mac[6], zero[2];
@@ -99,6 +113,8 @@ struct guard_record {
     X(lease_dropped, "packets from clients dropped, since the lease had run out without an heir") \
     X(to_heir, "packets sent on to the heir")                                                     \
     X(to_owner, "packets sent on to a flow's live owner")                                         \
+    X(to_carrier, "packets of no flow here, sent on to who carries their address")                \
+    X(arp_silenced, "ARP that would have claimed an address which another carries")               \
     X(held, "packets of unknown flows that were held")                                            \
     X(held_lost, "packets of unknown flows dropped, since too many were held")                    \
     X(released, "packets of unknown flows that were left to the kernel")

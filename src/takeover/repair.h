@@ -60,4 +60,8 @@ void repair_drop(int fd);
  * or -1: the kernel cannot (errbuf). */
 int repair_destroy_orphans(const struct addr *, unsigned n, struct errbuf *);
 
+/* Is there a TCP connection of this host, of whatever process and port, whose local end is this IP
+ * address?  Where the kernel does not say: yes. */
+bool repair_has_connections(const struct addr *);
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * repair_orphans.c - connections that the kernel keeps for no process, found and destroyed
- * (sock_diag(7), SOCK_DESTROY).
+ * (sock_diag(7), SOCK_DESTROY); and whether there are any, whosever they are.
  *
  * What a dead process had in its buffers, and its FIN, the kernel goes on sending for minutes.
  * Where another balancer has taken the connection over, that must end.
@@ -12,6 +12,7 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +28,9 @@
  * either, but to a listener. */
 #define CLOSED_STATES \
     (1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSING | 1u << TCP_LAST_ACK)
+/* What has something to say or to hear still. */
+#define LIVE_STATES \
+    (CLOSED_STATES | 1u << TCP_ESTABLISHED | 1u << TCP_SYN_RECV | 1u << TCP_CLOSE_WAIT)
 
 struct request {
     struct nlmsghdr head;
@@ -254,4 +258,78 @@ repair_destroy_orphans(const struct addr *addrs, unsigned n, struct errbuf *eb)
     free(f.family);
     close(fd);
     return why == 0 ? count : -1;
+}
+
+/* --- any ---------------------------------------------------------------------------------------
+ */
+
+/* "Its local address is this one", for the kernel's filter. */
+struct local_is {
+    struct nlattr head;
+    struct inet_diag_bc_op op;
+    struct inet_diag_hostcond host;
+    uint8_t ip[16];
+};
+
+static void
+set_filter(struct local_is *f, const struct addr *a)
+{
+    bool ip4 = a->u.sa.sa_family == AF_INET;
+    size_t n_ip = ip4 ? 4 : 16;
+    size_t n_cond = sizeof(f->op) + sizeof(f->host) + n_ip;
+
+    *f = (struct local_is){
+        .head = {.nla_type = INET_DIAG_REQ_BYTECODE,
+                 .nla_len = (uint16_t)(sizeof(f->head) + n_cond)},
+        /* a jump beyond the end by 4 is "no" */
+        .op = {.code = INET_DIAG_BC_S_COND, .yes = (uint8_t)n_cond, .no = (uint16_t)(n_cond + 4)},
+        .host = {.family = a->u.sa.sa_family, .prefix_len = (uint8_t)(8 * n_ip), .port = -1},
+    };
+    memcpy(f->ip, ip4 ? (const void *)&a->u.in.sin_addr : (const void *)&a->u.in6.sin6_addr, n_ip);
+}
+
+/* Of an IPv4 address there are two kinds: a listener of IPv6 takes in IPv4, too. */
+static bool
+has_any(int fd, uint8_t family, const struct addr *a, uint8_t *answer)
+{
+    struct {
+        struct nlmsghdr head;
+        struct inet_diag_req_v2 body;
+        struct local_is filter;
+    } r = {
+        .body = {.sdiag_family = family,
+                 .sdiag_protocol = IPPROTO_TCP,
+                 .idiag_states = LIVE_STATES},
+    };
+    const struct nlmsghdr *h = (const struct nlmsghdr *)answer;
+    ssize_t n;
+
+    set_filter(&r.filter, a);
+    r.head = (struct nlmsghdr){
+        .nlmsg_len = (uint32_t)(offsetof(typeof(r), filter) + NLMSG_ALIGN(r.filter.head.nla_len)),
+        .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP};
+    if (send(fd, &r, r.head.nlmsg_len, 0) != (ssize_t)r.head.nlmsg_len)
+        return true;
+    n = recv(fd, answer, ANSWER_BYTES, 0);
+    return n < 0 || !NLMSG_OK(h, (size_t)n) || h->nlmsg_type != NLMSG_DONE;
+}
+
+bool
+repair_has_connections(const struct addr *a)
+{
+    static const uint8_t families[] = {AF_INET6, AF_INET};
+    unsigned n = a->u.sa.sa_family == AF_INET ? 2 : 1;
+    uint8_t *answer = mc_alloc(ANSWER_BYTES);
+    bool any = false;
+
+    for (unsigned i = 0; i < n && !any; i++) {
+        int fd = diag_open(NULL); /* one each: the rest of an answer is not read */
+
+        any = fd < 0 || has_any(fd, families[i], a, answer);
+        if (fd >= 0)
+            close(fd);
+    }
+    free(answer);
+    return any;
 }
