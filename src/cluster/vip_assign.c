@@ -102,8 +102,13 @@ forget_dead(struct vip_assign *v)
 void
 vip_assign_members(struct vip_assign *v, const uint64_t *ids, unsigned n, mc_ns now)
 {
-    for (unsigned i = 0; i < v->n_peers; i++)
-        v->peers[i].live = is_in(ids, n, v->peers[i].id);
+    for (unsigned i = 0; i < v->n_peers; i++) {
+        struct peer *p = &v->peers[i];
+        bool live = is_in(ids, n, p->id);
+
+        p->lost &= p->live; /* who was dead is another one: that is not said of him */
+        p->live = live;
+    }
     forget_dead(v);
     for (unsigned i = 0; i < n; i++) {
         struct peer *p = peer_of(v, ids[i]);

@@ -61,7 +61,8 @@ void vip_assign_free(struct vip_assign **);
 
 /* Who is alive, besides us. */
 void vip_assign_members(struct vip_assign *, const uint64_t *ids, unsigned n, mc_ns now);
-/* A faster voice than the membership says that this one is dead, or that it is not. */
+/* A faster voice than the membership says that this one is dead, or that it is not.  It holds until
+ * that voice says otherwise, or the membership finds the member, having found it dead before. */
 void vip_assign_lost(struct vip_assign *, uint64_t id, bool lost);
 /* What a member tells.  Values out of range are taken as NONE. */
 void vip_assign_hear(struct vip_assign *, uint64_t id, unsigned claim, unsigned rank);

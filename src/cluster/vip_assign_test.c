@@ -315,6 +315,41 @@ a_faster_voice_is_believed(void **state)
 }
 
 static void
+say_lost(struct world *w, unsigned who)
+{
+    for (unsigned i = 0; i < w->mesh.n; i++)
+        if (i != who)
+            vip_assign_lost(w->node[i].v, id_of(who), true);
+}
+
+/* It began anew without that voice, which so never says that it lives: whether it was said to be
+ * dead before the membership knew, or after. */
+static void
+what_a_faster_voice_said_ends_with_a_life(void **state)
+{
+    for (unsigned after = 0; after < 2; after++) {
+        struct world w;
+        unsigned first;
+
+        world_init(&w, 3, 1);
+        run(&w, 12 * MC_SEC);
+        first = the_carrier(&w);
+        w.mesh.down[first] = true;
+        if (!after)
+            say_lost(&w, first);
+        run(&w, 4 * MC_SEC);
+        if (after)
+            say_lost(&w, first);
+        run(&w, 4 * MC_SEC);
+        assert_true(the_carrier(&w) != first);
+        start(&w.node[first]);
+        run(&w, 12 * MC_SEC);
+        assert_int_equal(the_carrier(&w), first);
+        world_fini(&w);
+    }
+}
+
+static void
 who_is_less_fit_hands_it_over(void **state)
 {
     static const enum vip_rank levels[] = {VIP_RANK_POOR, VIP_RANK_LEAVING};
@@ -580,6 +615,7 @@ main(void)
         cmocka_unit_test(one_of_several_carries_it),
         cmocka_unit_test(another_takes_it_when_its_carrier_dies_and_it_comes_back_late),
         cmocka_unit_test(a_faster_voice_is_believed),
+        cmocka_unit_test(what_a_faster_voice_said_ends_with_a_life),
         cmocka_unit_test(who_is_less_fit_hands_it_over),
         cmocka_unit_test(a_slow_network_makes_no_second_carrier),
         cmocka_unit_test(when_nobody_is_fit_somebody_carries_it),

@@ -94,6 +94,17 @@ drop_member(struct member *m)
     m->id = 0;
 }
 
+/* It may live on without a takeover: that its beats have ended says nothing any more. */
+static void
+forget_member(struct member *m)
+{
+    struct takeover *t = m->takeover;
+
+    if (!m->alive && t->on_peer != NULL)
+        t->on_peer(t->arg, m->id, true);
+    drop_member(m);
+}
+
 static void
 set_members(struct takeover *t, const struct takeover_peer *peers, unsigned n)
 {
@@ -111,7 +122,7 @@ set_members(struct takeover *t, const struct takeover_peer *peers, unsigned n)
     pulse_members(t, ids, n);
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
         if (t->member[i].id != 0 && !is_wanted(peers, n, t->member[i].id))
-            drop_member(&t->member[i]);
+            forget_member(&t->member[i]);
 }
 
 /* --- display ------------------------------------------------------------------------------------

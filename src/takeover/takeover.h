@@ -52,8 +52,9 @@ struct takeover_conf {
     /* On the takeover's thread.  Not fit: this balancer hears neither a peer nor a witness, has
      * fenced itself and must attract no traffic. */
     void (*on_fit)(void *arg, bool fit, const char *why);
-    /* On the takeover's thread.  A peer's beats have ended, or are there (again); while this
-     * balancer leaves, only the latter.  May be NULL. */
+    /* On the takeover's thread.  A peer's beats have ended, or are there (again), or are not waited
+     * for any more, since it is no peer; while this balancer leaves, not that they have ended.  May
+     * be NULL. */
     void (*on_peer)(void *arg, uint64_t id, bool alive);
 };
 

@@ -146,3 +146,14 @@ def test_who_has_connections_of_an_address_that_went_back_may_die(carried, measu
     s.wait_for(2 * MORE)
     end(c, s, measured, "back, and the one that had carried it is killed")
     assert c.counted("adopted", [first]) > 0
+
+
+def test_one_that_comes_back_without_takeover_may_carry_the_address(carried):
+    """Its beats were missed, and come no more; the membership has not even found that it was away."""
+    c = carried()
+    first = c.carrier(V4)
+    c.kill(first)
+    conf = c.confs[first]
+    conf.listen("web", bind=[f"*:{HTTP}"])
+    c.restart(first)
+    c.wait_carried(V4, first)
