@@ -126,9 +126,8 @@ vip_take_in_no_more(struct vip_addr *a)
 }
 
 static bool
-left_behind(struct vip *v, const struct vip_addr *a)
+left_behind(struct vip *v, const struct vip_addr *a, unsigned ifindex)
 {
-    unsigned ifindex = if_nametoindex(a->interface);
     enum netlink_owner owner;
 
     return ifindex != 0 && netlink_addr_owner(&v->nl, ifindex, &a->addr, &owner, NULL) == MC_OK &&
@@ -137,19 +136,42 @@ left_behind(struct vip *v, const struct vip_addr *a)
 
 /* What a process of ours left behind that had no time to remove it, and should not be there. */
 static void
-sweep(struct vip *v, const struct vip_addr *a)
+sweep(struct vip *v, const struct vip_addr *a, const char *interface)
 {
-    if (left_behind(v, a) &&
-        netlink_addr_del(&v->nl, if_nametoindex(a->interface), &a->addr, NULL) == MC_OK)
+    unsigned ifindex = if_nametoindex(interface);
+
+    if (left_behind(v, a, ifindex) && netlink_addr_del(&v->nl, ifindex, &a->addr, NULL) == MC_OK)
         log_warn("vip %s: %s on %s was left behind by an earlier process: removed", a->name,
-                 a->text, a->interface);
+                 a->text, interface);
+}
+
+static bool
+is_wanted_on(const struct vip *v, const struct addr *addr, const char *interface)
+{
+    for (unsigned i = 0; i < v->n; i++)
+        if (addr_eq(&v->v[i]->addr.base, addr) && strcmp(v->v[i]->interface, interface) == 0)
+            return true;
+    return false;
+}
+
+/* The one before us may have had it elsewhere. */
+static void
+sweep_elsewhere(struct vip *v, const struct vip_addr *a)
+{
+    struct if_nameindex *all = if_nameindex();
+
+    for (struct if_nameindex *i = all; i != NULL && i->if_index != 0; i++)
+        if (!is_wanted_on(v, &a->addr.base, i->if_name))
+            sweep(v, a, i->if_name);
+    if (all != NULL)
+        if_freenameindex(all);
 }
 
 /* In a cluster a process goes on with what the one before it carried, which has handed it over. */
 static void
 inherit(struct vip *v, struct vip_addr *a)
 {
-    if (a->mode == VIP_CLUSTER && left_behind(v, a))
+    if (a->mode == VIP_CLUSTER && left_behind(v, a, if_nametoindex(a->interface)))
         carry(v, a);
 }
 
@@ -470,11 +492,13 @@ vip_start(struct node *n)
         return;
     v->started = true;
     vip_left_remove(v);
-    for (unsigned i = 0; i < v->n; i++)
+    for (unsigned i = 0; i < v->n; i++) {
+        sweep_elsewhere(v, v->v[i]);
         if (fit_now(n, NULL))
             inherit(v, v->v[i]);
         else
-            sweep(v, v->v[i]);
+            sweep(v, v->v[i], v->v[i]->interface);
+    }
     vip_share_open(v);
     on_tick(&v->tick_timer);
     on_check(&v->check_timer);

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from instruments.client import fetch
+from instruments.cluster import Cluster
 from instruments.meercat import command
 from instruments.netns import ENDS_WITH_US
 from instruments.wait import Clock, stays, wait_until
@@ -181,6 +182,47 @@ def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
     wait_until(lambda: {v["state"] for v in vips(again).values()} == {"carried"}, 5)
     again.stop()
     assert carries(host)
+
+
+def shared_by_a_cluster(lab, host, c):
+    """The same addresses, of which one member of a cluster is to have each."""
+    c.top.update(node="lb1", cluster={"bind": f"{host.address}:7707", "key_file": Cluster.write_key(lab, None)})
+    return c
+
+
+def on_eth0(c):
+    c.vip("web", address=[V4, V6], mode="cluster", interface="eth0")
+    return c
+
+
+def test_what_a_dead_process_left_elsewhere_is_removed(lab, host):
+    c = shared_by_a_cluster(lab, host, conf(lab, host, bind=[f"*:{PORT}", f"[::]:{PORT}"]))
+    lb = start(lab, host, c)
+    wait_carries(host, V4, V6)
+    lb.expect_status = None
+    os.kill(keeper_of(lb), signal.SIGKILL)
+    wait_until(lambda: any("keeper has ended" in x for x in lb.lines), 5)
+    lb.kill()
+    assert carries(host, V4, V6) and len(routes(host)) == 2
+    again = start(lab, host, on_eth0(c))
+    assert carries(host) and not routes(host)
+    wait_until(lambda: {V4, V6} <= set(addresses(host, "eth0")), 10, "it carries them where it is told to")
+    again.stop()
+    assert not {V4, V6} & set(addresses(host, "eth0")) and not routes(host)
+
+
+def test_nothing_of_another_mode_is_left_behind_by_one_that_dies(lab, host):
+    c = shared_by_a_cluster(lab, host, conf(lab, host, bind=[f"*:{PORT}", f"[::]:{PORT}"]))
+    lb = start(lab, host, c)
+    wait_carries(host, V4, V6)
+    lb.reload(on_eth0(c))
+    wait_carries(host)
+    assert not routes(host)
+    wait_until(lambda: {V4, V6} <= set(addresses(host, "eth0")), 10, "it carries them where it is told to")
+    lb.expect_status = None
+    lb.kill()
+    wait_until(lambda: not {V4, V6} & set(addresses(host, "eth0")), 5, "its keeper removes them")
+    assert not routes(host)
 
 
 def test_an_upgrade_keeps_them(lab, host):
