@@ -368,6 +368,14 @@ leave(struct flow *f)
     flow_wait(f, FLOW_LEAVE, flow_put(f, &w));
 }
 
+void
+flow_stay(struct flow *f)
+{
+    f->leaving = false;
+    flow_unwait(f, FLOW_LEAVE);
+    stream_recv(&f->conn->stream, true);
+}
+
 static void
 on_leave_timer(struct timer *t)
 {
@@ -421,6 +429,7 @@ flows_new(struct worker *w, struct takeover *t, struct errbuf *e)
     const struct link_hooks hooks = {.arg = fs,
                                      .on_acked = flows_on_acked,
                                      .on_snapshot = flows_on_snapshot,
+                                     .on_refused = flows_on_refused,
                                      .on_adopted = flow_on_adopted,
                                      .on_claimed = on_claimed};
 

@@ -30,6 +30,7 @@ struct takeover;
     X(protected, "connections that others could take over")                                      \
     X(unprotected, "connections that were to be protected and could not")                        \
     X(bared, "times that a connection was protected no more")                                    \
+    X(unkept, "of these, those that another balancer had no room for")                           \
     X(adopted, "connections that went on here")                                                  \
     X(replayed, "requests that were read again here")                                            \
     X(refused, "requests of these that may have been answered already, and may not be repeated") \

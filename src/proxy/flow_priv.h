@@ -150,11 +150,14 @@ void flow_forget(struct flow *);
 /* What came before the next request is of use no more. */
 void flow_trim(struct flow *);
 bool flows_on_snapshot(void *flows, uint32_t flow);
+void flows_on_refused(void *flows, uint32_t flow);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */
 /* The other balancer has it: it goes from here without a word. */
 void flow_complete_leave(struct flow *);
+/* It was about to go there, and stays. */
+void flow_stay(struct flow *);
 /* A flow for c under this key; nothing is told yet. */
 struct flow *flow_new(struct flows *, struct conn *, const struct flow_key *, uint32_t slot);
 

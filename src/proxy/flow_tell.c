@@ -145,6 +145,22 @@ flow_bare(struct flow *f)
     flow_put(f, &w);
 }
 
+/* Another holder may keep it, for as long as it is one: whoever is not kept by all is taken for
+ * unprotected. */
+void
+flows_on_refused(void *arg, uint32_t id)
+{
+    struct flows *fs = arg;
+    struct flow *f = id < fs->next_id ? fs->by_id[id] : NULL;
+
+    if (f == NULL || f->gone || f->bare)
+        return;
+    stat_add(&fs->stats.unkept, 1);
+    if (f->leaving)
+        flow_stay(f);
+    flow_bare(f);
+}
+
 /* --- a holder that is new ------------------------------------------------------------------------
  */
 

@@ -39,9 +39,10 @@ struct link {
     /* under the lock: */
     struct replica_store *store, *second;
     struct replica_line *line, *second_line;
-    unsigned n[32]; /* frames by kind */
-    bool manual;    /* acknowledgements wait for let_through() */
-    bool alone;     /* no holder */
+    unsigned n[32];   /* frames by kind */
+    bool manual;      /* acknowledgements wait for let_through() */
+    bool alone;       /* no holder */
+    uint32_t refused; /* by the holder, not told yet: 1 + the flow's number */
     uint64_t acks_due;
     struct adopted *adopted;
     bool snapshot_due, claim_due, claim_all;
@@ -51,7 +52,7 @@ struct link {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link links[N_WORKERS];
-static bool manual_acks, no_holder;
+static bool manual_acks, no_holder, no_room;
 
 static struct guard_slot slots[N_SLOTS];
 static struct guard the_guard = {.slots = slots};
@@ -85,7 +86,7 @@ dead(void *arg, struct life owner, uint32_t epoch)
 static struct replica_store *
 make_store(struct replica_line **line, unsigned worker)
 {
-    const struct replica_conf conf = {.owner = dead};
+    const struct replica_conf conf = {.owner = dead, .total_bytes = no_room ? 1 : 0};
     struct replica_store *s = replica_store_new(&conf);
     struct wire_frame hello = {
         .kind = WIRE_HELLO,
@@ -111,6 +112,7 @@ on_event(struct watch *w, unsigned revents)
     struct link *l = container_of(w, struct link, watch);
     bool snapshot, claim, all, acked;
     struct adopted *a;
+    uint32_t refused;
     uint64_t n;
 
     assert_int_equal(read(l->event_fd, &n, sizeof(n)), sizeof(n));
@@ -122,8 +124,12 @@ on_event(struct watch *w, unsigned revents)
     snapshot = l->snapshot_due;
     claim = l->claim_due;
     all = l->claim_all;
+    refused = l->refused;
     l->adopted = NULL;
+    l->refused = 0;
     pthread_mutex_unlock(&lock);
+    if (refused != 0)
+        l->hooks.on_refused(l->hooks.arg, refused - 1);
     if (acked)
         l->hooks.on_acked(l->hooks.arg, l->acked);
     if (a != NULL)
@@ -190,9 +196,13 @@ link_free(struct link **lp)
 uint64_t
 link_put(struct link *l, const struct wire_frame *w)
 {
+    const uint32_t *refused;
+
     pthread_mutex_lock(&lock);
     l->n[w->kind]++;
     tell(l->line, w);
+    if (replica_line_refused(l->line, &refused) > 0)
+        l->refused = 1 + refused[0];
     l->put++;
     if (!l->manual && !l->alone) {
         l->acks_due = l->put;
@@ -409,7 +419,7 @@ finish(void)
         assert_false(slot_used[i]);
     free_snapshot(play.snap);
     end_stage(&play.s);
-    manual_acks = no_holder = sends_again = false;
+    manual_acks = no_holder = no_room = sends_again = false;
 }
 
 static unsigned
@@ -745,6 +755,25 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
     assert_int_equal(frames(WIRE_OPEN), 2);
     assert_int_equal(flags_of(0), 0);
     AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + sizeof(GET) - 1));
+    close(fd);
+    finish();
+}
+
+static void
+what_a_holder_has_no_room_for_is_bare(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    no_room = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    for (unsigned i = 1; i <= 3; i++) { /* it is tried anew each time that it could be protected */
+        say(fd, i == 2 ? POST : GET);
+        hear(fd, buf, sizeof(buf), "hello");
+        AWAIT(COUNT(&play.s, unkept) == i && frames(WIRE_BARE) == i);
+        AWAIT(slots[0].flags & GUARD_SLOT_OPEN);
+    }
     close(fd);
     finish();
 }
@@ -1472,6 +1501,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(a_server_that_closes_meanwhile_does_not_end_the_wait),
         cmocka_unit_test(without_a_holder_nothing_waits),
         cmocka_unit_test(more_than_is_kept_makes_it_bare_until_the_next_request),
+        cmocka_unit_test(what_a_holder_has_no_room_for_is_bare),
         cmocka_unit_test(what_is_kept_goes_by_the_present_configuration),
         cmocka_unit_test(an_idle_connection_goes_on),
         cmocka_unit_test(without_its_listener_nothing_of_it_stays),

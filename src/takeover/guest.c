@@ -214,6 +214,17 @@ take_questions(struct guest *g, struct pack_in *in)
 /* --- lines --------------------------------------------------------------------------------------
  */
 
+/* Before it is acknowledged: its owner would take these for protected. */
+static void
+answer_refused(struct guest *g)
+{
+    const uint32_t *flows;
+    unsigned n = replica_line_refused(g->line, &flows);
+
+    for (unsigned i = 0; i < n; i++)
+        answer(g, &(struct wire_frame){.kind = WIRE_REFUSED, .flow = flows[i]});
+}
+
 /* Hot: once a turn of a peer's worker. */
 static void
 take_line(struct guest *g, const uint8_t *p, size_t n)
@@ -231,6 +242,7 @@ take_line(struct guest *g, const uint8_t *p, size_t n)
     }
     ack.u.ack.frames = replica_line_frames(g->line);
     stat_add(&t->stats.frames_in, ack.u.ack.frames - before);
+    answer_refused(g);
     answer(g, &ack);
 }
 

@@ -296,6 +296,18 @@ take_ack(struct holder *h, uint64_t frames)
     return true;
 }
 
+static bool
+take_answer(struct holder *h, const struct wire_frame *f)
+{
+    struct link *l = h->link;
+
+    if (f->kind == WIRE_ACK)
+        return take_ack(h, f->u.ack.frames);
+    if (f->kind == WIRE_REFUSED)
+        l->hooks.on_refused(l->hooks.arg, f->flow);
+    return true;
+}
+
 static void
 on_record(struct tube *tube, const uint8_t *p, size_t n)
 {
@@ -307,7 +319,7 @@ on_record(struct tube *tube, const uint8_t *p, size_t n)
     bool good = true;
 
     while (good && (next = wire_get(&in, &f, &unknown)) != WIRE_END)
-        good = next == WIRE_FRAME && (f.kind != WIRE_ACK || take_ack(h, f.u.ack.frames));
+        good = next == WIRE_FRAME && take_answer(h, &f);
     if (!good)
         lose(h, "what it acknowledges makes no sense");
     else if (h->snapshot_end == 0)

@@ -45,6 +45,9 @@ struct link_hooks {
      * there is one (OPEN, IN, REQ ..., or OPEN and BARE), before returning.  False: neither is
      * there one with a higher number. */
     bool (*on_snapshot)(void *arg, uint32_t flow);
+    /* A holder keeps nothing of the flow of this number, which may have ended: it is not protected
+     * before OPEN.  Before the acknowledgement of what it could not keep. */
+    void (*on_refused)(void *arg, uint32_t flow);
     /* A connection was rebuilt here, and this worker is to serve it; takes it. */
     void (*on_adopted)(void *arg, struct adopted **);
     /* This process slept, and others have taken over these flows: those that are of this worker are

@@ -29,6 +29,8 @@ static uint64_t told; /* by on_acked() */
 static struct flow_key claimed;
 static unsigned n_claimed;
 static bool claimed_all;
+static uint32_t refused;
+static uint64_t told_when_refused;
 static uint32_t n_large; /* flows of a snapshot; 0: the one */
 
 struct link_roster *
@@ -68,6 +70,13 @@ on_snapshot(void *arg, uint32_t flow)
     if (n_large > 0 ? flow < n_large : flow == 3)
         link_tell(L1, &f);
     return flow < (n_large > 0 ? n_large : 4);
+}
+
+static void
+on_refused(void *arg, uint32_t flow)
+{
+    refused = flow;
+    told_when_refused = told;
 }
 
 static void
@@ -189,7 +198,8 @@ choose(unsigned n, const uint32_t epoch[])
 static int
 setup(void **state)
 {
-    static const struct link_hooks hooks = {NULL, on_acked, on_snapshot, on_adopted, on_claimed};
+    static const struct link_hooks hooks = {NULL,       on_acked,   on_snapshot,
+                                            on_refused, on_adopted, on_claimed};
     struct errbuf e;
 
     loop_setup(state);
@@ -306,6 +316,24 @@ a_ticket_waits_for_its_acknowledgement(void **state)
     assert_int_equal(link_acked(L1), 1);
     acknowledge(&holder[0], 5);
     UNTIL(told == 2);
+}
+
+static void
+what_is_not_kept_is_known_before_it_is_acknowledged(void **state)
+{
+    const struct wire_frame f = {.kind = WIRE_REFUSED, .flow = 12};
+
+    CHOOSE(5);
+    UNTIL(link_is_synced(&roster, 5));
+    holder[0].mute = true;
+    say(WIRE_SENT);
+    UNTIL(holder[0].n == 4);
+    wire_put(tube_put_begin(holder[0].tube), &f);
+    tube_put_end(holder[0].tube);
+    acknowledge(&holder[0], 4);
+    UNTIL(told == 1);
+    assert_int_equal(refused, 12);
+    assert_int_equal(told_when_refused, 0);
 }
 
 static void
@@ -447,6 +475,7 @@ main(void)
         TEST(a_new_holder_is_told_all_flows_and_then_every_frame),
         TEST(a_large_snapshot_goes_as_it_is_taken),
         TEST(a_ticket_waits_for_its_acknowledgement),
+        TEST(what_is_not_kept_is_known_before_it_is_acknowledged),
         TEST(all_holders_are_waited_for),
         TEST(who_was_let_go_is_waited_for_no_longer),
         TEST(who_is_chosen_again_is_told_again),

@@ -16,7 +16,7 @@
  *
  * Peers may be broken: a frame that makes no sense is a fault, and its line is to be closed.  What
  * is kept is bounded for a flow and in all; beyond that flows are bare (known, not to be carried
- * on), which is counted.
+ * on), which is counted, and told to their owner.
  */
 #ifndef MC_TAKEOVER_REPLICA_H
 #define MC_TAKEOVER_REPLICA_H
@@ -218,6 +218,9 @@ struct replica_line *replica_line_new(struct replica_store *, mc_ns now);
 /* A record: whole frames.  The first one of a line is HELLO.  After a fault the line is to be
  * ended. */
 enum replica_fault replica_line_read(struct replica_line *, struct str record, mc_ns now);
+/* Flows that the last record had to make bare here, or that were not taken: for REFUSED, before
+ * ACK. Returns how many; *flows is good until the next record. */
+unsigned replica_line_refused(const struct replica_line *, const uint32_t **flows);
 /* How many frames it has read, for ACK. */
 uint64_t replica_line_frames(const struct replica_line *);
 /* Life none before HELLO. */

@@ -44,6 +44,8 @@ struct replica_line {
     bool replaced; /* a newer line of the same worker has told all: this one is to end */
     bool lossy;    /* some flow was not taken: frames of unknown flows are no fault */
     unsigned n_flows;
+    uint32_t *refused; /* by the last record */
+    unsigned n_refused, cap_refused;
     mc_ns ended_at;
 };
 
@@ -292,6 +294,7 @@ line_free(struct replica_line *l)
     forget_flows(l);
     list_remove(&l->link);
     l->s->n_lines--;
+    free(l->refused);
     free(l);
 }
 
@@ -398,9 +401,27 @@ on_snapshot(struct replica_line *l, const struct wire_frame *f)
 }
 
 static void
+refuse(struct replica_line *l, uint32_t flow)
+{
+    if (l->n_refused == l->cap_refused) {
+        l->cap_refused = l->cap_refused ? 2 * l->cap_refused : 16;
+        l->refused = mc_realloc(l->refused, l->cap_refused * sizeof(*l->refused));
+    }
+    l->refused[l->n_refused++] = flow;
+}
+
+unsigned
+replica_line_refused(const struct replica_line *l, const uint32_t **flows)
+{
+    *flows = l->refused;
+    return l->n_refused;
+}
+
+static void
 on_too_long(struct held *h, uint64_t *counter)
 {
     (*counter)++;
+    refuse(h->line, h->flow);
     h->line->s->stats.bare++;
     weigh(h);
 }
@@ -448,6 +469,7 @@ on_open(struct replica_line *l, const struct wire_frame *f)
     if (s->n_all >= s->conf.flows_max || s->stats.bytes >= s->conf.total_bytes) {
         s->stats.full_total++;
         l->lossy = true;
+        refuse(l, f->flow);
         return REPLICA_F_NONE;
     }
     r = replica_new(l->owner, l->worker);
@@ -542,8 +564,10 @@ enum replica_fault
 replica_line_read(struct replica_line *l, struct str record, mc_ns now)
 {
     struct pack_in i = {.p = (const uint8_t *)record.p, .n = record.n};
-    enum replica_fault fault = read_frames(l, &i);
+    enum replica_fault fault;
 
+    l->n_refused = 0;
+    fault = read_frames(l, &i);
     l->s->stats.faults += fault != REPLICA_F_NONE;
     return fault;
 }

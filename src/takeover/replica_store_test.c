@@ -391,6 +391,7 @@ memory_is_bounded(void **state)
 {
     char *much = malloc(40001);
     struct replica_line *l = line(lb2, 7);
+    const uint32_t *refused;
 
     memset(much, 'x', 40000);
     much[40000] = '\0';
@@ -409,12 +410,19 @@ memory_is_bounded(void **state)
     assert_int_equal(find(0, lb3).replica->in.n, 40000);
     assert_true(find(99, lb3).replica->bare);
     word_of_2 = OWNER_ALIVE;
+    assert_int_equal(replica_line_refused(l, &refused), 1);
+    assert_int_equal(refused[0], 99);
+    good(l, (struct wire_frame){.kind = WIRE_IN, .flow = 99}); /* nothing more is said of it */
+    assert_int_equal(replica_line_refused(l, &refused), 0);
 
     for (unsigned i = 100; i < 1500; i++)
         flow(l, i);
     assert_in_range(replica_stats(s)->flows, 101, 999);
     assert_true(replica_stats(s)->bytes <= (1 << 20) + 1024);
+    assert_int_equal(replica_line_refused(l, &refused), 1);
+    assert_int_equal(refused[0], 1499);
     input(l, 1400, "of a flow that was not taken");
+    assert_int_equal(replica_line_refused(l, &refused), 0);
     good(l, (struct wire_frame){.kind = WIRE_CLOSE, .flow = 1400});
     for (unsigned i = 0; i < 1500; i++)
         good(l, (struct wire_frame){.kind = WIRE_CLOSE, .flow = i});

@@ -402,6 +402,7 @@ static const struct {
     [WIRE_CLAIMED] = {false, put_claimed, get_claimed},
     [WIRE_RESYNCED] = {false, put_resynced, get_resynced},
     [WIRE_WHERE] = {false, NULL, get_table},
+    [WIRE_REFUSED] = {true, put_nothing, get_nothing},
 };
 
 /* --- any frame ----------------------------------------------------------------------------------

@@ -28,6 +28,9 @@
  *   BARE  it is not protected any more, until OPEN
  *   HANDOVER  the owner has given it up: whoever asks may have it
  *   CLOSE  it has ended, or will: nobody is to take it over
+ *
+ * A holder answers by ACK, and with REFUSED before it when it cannot keep a flow: that is as good
+ * as BARE there, until OPEN.
  */
 #ifndef MC_TAKEOVER_WIRE_H
 #define MC_TAKEOVER_WIRE_H
@@ -77,7 +80,8 @@
     X(RESYNC, 19, "what was taken from me")                                             \
     X(CLAIMED, 20, "flows that were taken")                                             \
     X(RESYNCED, 21, "that is all")                                                      \
-    X(WHERE, 22, "how packets reach me")
+    X(WHERE, 22, "how packets reach me")                                                \
+    X(REFUSED, 23, "nothing is kept of a flow") /* holder to worker */
 
 enum wire_kind {
 #define X(id, number, text) WIRE_##id = number,
@@ -261,7 +265,7 @@ struct wire_where {
 
 struct wire_frame {
     enum wire_kind kind;
-    uint32_t flow; /* of frames OPEN to HANDOVER but SNAPSHOT */
+    uint32_t flow; /* of frames OPEN to HANDOVER, and REFUSED */
     union {
         struct wire_hello hello;
         struct wire_open open;

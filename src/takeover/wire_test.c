@@ -45,6 +45,7 @@ static const struct wire_frame frames[] = {
     {.kind = WIRE_NONE, .u.none = {20}},
     {.kind = WIRE_RESYNC, .u.resync = {0xa1a2a3a4a5a6a7a8, {8, 9}}},
     {.kind = WIRE_RESYNCED, .u.resynced = {0xb1b2b3b4b5b6b7b8, 1000, true}},
+    {.kind = WIRE_REFUSED, .flow = 12},
 };
 
 static struct wire_frame
@@ -370,7 +371,10 @@ bytes_are_as_they_ever_were(void **state)
                                      0xb7,
                                      0xb8,
                                      0xe8,
-                                     7};
+                                     7,
+                                     /* REFUSED */ 23,
+                                     1,
+                                     12};
     struct buf b = {0};
 
     for (unsigned i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
