@@ -15,9 +15,11 @@
 #include "control/admin.h"
 #include "control/member_priv.h"
 #include "control/node.h"
+#include "control/takeover_node.h"
 #include "control/vip.h"
 #include "fleet/carry.h"
 #include "place/policy.h"
+#include "takeover/takeover.h"
 
 /* --- writing ------------------------------------------------------------------------------------
  */
@@ -147,6 +149,33 @@ put_cluster(struct out *o, const struct node *n)
     buf_free(&words);
 }
 
+static json_t *
+takeover_peers(const struct takeover_heritage *h)
+{
+    json_t *list = json_array();
+    char text[ADDR_TEXT];
+
+    for (unsigned i = 0; i < h->n_peers; i++)
+        json_array_append_new(list, json_pack("{s:I, s:s}", "id", (json_int_t)h->peer[i].id,
+                                              "address", addr_text(&h->peer[i].addr, text)));
+    return list;
+}
+
+static void
+put_takeover(struct out *o, const struct node *n)
+{
+    struct takeover_heritage h;
+    char card[TAKEOVER_NODE_TEXT];
+
+    if (n->takeover == NULL)
+        return;
+    takeover_bequeath(n->takeover, &h);
+    json_object_set_new(o->root, "takeover",
+                        json_pack("{s:s, s:o, s:o, s:o}", "bind", takeover_node_card(n, card),
+                                  "udp", put_fd(o, h.udp), "tcp", put_fd(o, h.tcp), "peers",
+                                  takeover_peers(&h)));
+}
+
 static void
 put_tickets(struct out *o, const struct keyfile *secret)
 {
@@ -228,6 +257,7 @@ heritage_make(const struct node *n, int **fds, unsigned *n_fds, struct errbuf *e
     put_vips(&o, n);
     put_access_log(&o, n->build.access_log);
     put_cluster(&o, n);
+    put_takeover(&o, n);
     json_object_set_new(o.root, "withdrawn", json_boolean(n->fit.said[FIT_OPERATOR].objects));
     put_tickets(&o, &n->tickets.secret);
     put_costs(&o, n->build.fleet);
@@ -437,6 +467,38 @@ const char *
 heritage_member(const struct heritage *h, unsigned i)
 {
     return json_string_value(json_array_get(json_object_get(part(h, "cluster"), "members"), i));
+}
+
+static void
+take_peers(const json_t *list, struct takeover_heritage *out)
+{
+    json_t *p;
+    size_t i;
+
+    json_array_foreach(list, i, p)
+    {
+        struct takeover_peer *to = &out->peer[out->n_peers];
+
+        to->id = (uint64_t)json_integer_value(json_object_get(p, "id"));
+        if (to->id == 0 || !address(p, "address", &to->addr) || to->addr.u.sa.sa_family == AF_UNIX)
+            continue;
+        if (++out->n_peers == TAKEOVER_PEERS_MAX)
+            return;
+    }
+}
+
+void
+heritage_takeover(struct heritage *h, const struct addr *bind, struct takeover_heritage *out)
+{
+    const json_t *t = part(h, "takeover");
+    struct addr at;
+
+    *out = (struct takeover_heritage){.udp = -1, .tcp = -1};
+    take_peers(json_object_get(t, "peers"), out);
+    if (!address(t, "bind", &at) || !addr_eq(&at, bind))
+        return;
+    out->udp = take_fd(h, json_object_get(t, "udp"));
+    out->tcp = take_fd(h, json_object_get(t, "tcp"));
 }
 
 static void

@@ -12,6 +12,7 @@
  *    "access_log": {"file": "/var/log/...", "fd": 4},
  *    "cluster": {"bind": "...", "udp": 5, "tcp": 6, "incarnation": 17, "members": ["..."],
  *                "words": ["..."]},
+ *    "takeover": {"bind": "...", "udp": 7, "tcp": 8, "peers": [{"id": 9, "address": "..."}]},
  *    "withdrawn": false, "tickets": "base64", "costs": {"POOL": ["..."]},
  *    "servers": [{"pool": ..., "server": ..., "address": ..., ...}]}
  *
@@ -32,6 +33,7 @@
 
 struct node;
 struct heritage;
+struct takeover_heritage;
 
 /* --- who leaves it --- */
 
@@ -57,6 +59,9 @@ int heritage_access_log(struct heritage *, const char *file);
 bool heritage_cluster(struct heritage *, const struct addr *bind, struct cluster_heritage *);
 /* The i-th live member's address, from 0; NULL: there are no more. */
 const char *heritage_member(const struct heritage *, unsigned i);
+/* What the process before had of takeover; sockets are -1 where it was at another address, or had
+ * none. */
+void heritage_takeover(struct heritage *, const struct addr *bind, struct takeover_heritage *);
 /* The operator's words, as words_save() writes them. */
 void heritage_words(const struct heritage *, struct buf *);
 /* The operator had said that this balancer is to attract no traffic. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "control/heritage.h"
+#include "takeover/takeover.h"
 
 #define N_FDS 4
 
@@ -120,10 +121,12 @@ members_of_other_kinds_are_passed_over(void **state)
 {
     struct heritage *h = heritage_of("{\"version\": 1, \"listeners\": 5, \"admin\": {}, "
                                      "\"access_log\": [], \"cluster\": \"x\", \"tickets\": 7, "
-                                     "\"costs\": [1], \"servers\": {\"pool\": 1}}",
+                                     "\"costs\": [1], \"servers\": {\"pool\": 1}, "
+                                     "\"takeover\": {\"bind\": 1, \"peers\": {}}}",
                                      NULL);
     struct addr a = addr("127.0.0.1:1");
     struct cluster_heritage c;
+    struct takeover_heritage t;
     struct keyfile secret;
     struct buf words = {0};
 
@@ -132,6 +135,8 @@ members_of_other_kinds_are_passed_over(void **state)
     assert_false(heritage_cluster(h, &a, &c));
     assert_null(heritage_member(h, 0));
     assert_false(heritage_secret(h, &secret));
+    heritage_takeover(h, &a, &t);
+    assert_true(t.udp == -1 && t.tcp == -1 && t.n_peers == 0);
     heritage_words(h, &words);
     assert_int_equal(words.n, 0);
     heritage_free(&h);
@@ -159,14 +164,41 @@ of_a_cluster_both_sockets_are_needed(void **state)
 }
 
 static void
+of_takeover_peers_are_known_wherever_its_sockets_were(void **state)
+{
+    struct heritage *h = heritage_of(
+        "{\"version\": 1, \"takeover\": {\"bind\": \"127.0.0.1:1\", \"udp\": 1, \"tcp\": 2, "
+        "\"peers\": [{\"id\": -2, \"address\": \"10.0.0.2:7711\"}, {\"id\": 0, \"address\": "
+        "\"10.0.0.3:7711\"}, {\"id\": 3, \"address\": \"unix:/x\"}, 7, {\"id\": 4}]}}",
+        NULL);
+    struct addr a = addr("127.0.0.1:1"), other = addr("127.0.0.1:2"), peer = addr("10.0.0.2:7711");
+    struct takeover_heritage t;
+
+    heritage_takeover(h, &other, &t);
+    assert_true(t.udp == -1 && t.tcp == -1);
+    assert_int_equal(t.n_peers, 1);
+    assert_true(t.peer[0].id == UINT64_MAX - 1 && addr_eq(&t.peer[0].addr, &peer));
+    heritage_takeover(h, &a, &t);
+    assert_true(t.udp == fds[1] && t.tcp == fds[2] && t.n_peers == 1);
+    heritage_takeover(h, &a, &t);
+    assert_true(t.udp == -1 && t.tcp == -1);
+    heritage_free(&h);
+    close(fds[1]);
+    close(fds[2]);
+}
+
+static void
 who_inherits_nothing_finds_nothing(void **state)
 {
     struct heritage *h = NULL;
     struct addr a = addr("127.0.0.1:1");
+    struct takeover_heritage t;
 
     assert_int_equal(heritage_admin(NULL, &a), -1);
     assert_int_equal(heritage_access_log(NULL, "/a"), -1);
     assert_null(heritage_member(NULL, 0));
+    heritage_takeover(NULL, &a, &t);
+    assert_true(t.udp == -1 && t.tcp == -1 && t.n_peers == 0);
     heritage_binds(NULL, NULL);
     heritage_costs(NULL, NULL);
     heritage_servers(NULL, NULL);
@@ -182,6 +214,7 @@ main(void)
         cmocka_unit_test(numbers_that_name_nothing_are_nothing),
         cmocka_unit_test(members_of_other_kinds_are_passed_over),
         cmocka_unit_test(of_a_cluster_both_sockets_are_needed),
+        cmocka_unit_test(of_takeover_peers_are_known_wherever_its_sockets_were),
         cmocka_unit_test(who_inherits_nothing_finds_nothing),
     };
 

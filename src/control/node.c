@@ -270,7 +270,7 @@ node_reload(struct node *n, struct buf *text)
         buf_printf(text, "the balancer is ending\n");
         return false;
     }
-    if (n->upgrade.state == UPGRADE_COMING) {
+    if (upgrade_is_under_way(n)) {
         buf_printf(text, "an upgrade is under way\n");
         return false;
     }
@@ -392,6 +392,15 @@ on_drained(void *arg, unsigned worker)
     loop_wake(n->loop);
 }
 
+/* On a worker's thread. */
+static void
+on_flows_released(void *arg, unsigned worker)
+{
+    struct node *n = arg;
+
+    loop_wake(n->loop);
+}
+
 /* On any thread: a server can take requests again. */
 static void
 on_open(void *arg)
@@ -411,6 +420,7 @@ on_wake(void *arg)
 
     free_released(n);
     fit_settle(n);
+    upgrade_look(n);
     leave_look(n);
 }
 
@@ -587,6 +597,7 @@ start_workers(struct node *n, struct errbuf *e)
             .cpu = -1,
             .on_released = on_released,
             .on_drained = on_drained,
+            .on_flows_released = on_flows_released,
             .arg = n,
             .takeover = n->takeover,
             .pipe = brains_pipe(fleet_brains(n->build.fleet), i),
@@ -614,12 +625,13 @@ be_the_balancer(struct node *n)
 }
 
 void
-node_take_place(struct node *n)
+node_take_place(struct node *n, bool orphaned)
 {
     struct errbuf e;
 
     if (n->conf->pid_file != NULL && privs_write_pid(n->conf->pid_file, &e) != MC_OK)
         log_warn("pid-file: %s", e.text);
+    takeover_node_succeed(n, orphaned);
     be_the_balancer(n);
     admin_accept(n, true);
     notify_ready();

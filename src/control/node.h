@@ -27,6 +27,7 @@
 struct admin;
 struct member;
 struct takeover;
+struct takeover_heritage;
 struct vip;
 
 struct node_options {
@@ -74,7 +75,8 @@ struct node {
     struct member *member; /* NULL: this balancer is alone */
     struct vip *vip;       /* NULL: it carries no addresses */
     struct vip_news vip_news;
-    struct takeover *takeover; /* NULL: its connections are lost with it */
+    struct takeover *takeover;                 /* NULL: its connections are lost with it */
+    struct takeover_heritage *inherited_peers; /* of the process before; NULL: none */
 };
 
 /* Serves until it is told to end; returns the exit status. */
@@ -84,8 +86,8 @@ int node_run(const struct node_options *);
  * what is wrong, or what is noteworthy. */
 bool node_reload(struct node *, struct buf *text);
 
-/* The process before has said that everything is ours now. */
-void node_take_place(struct node *);
+/* The process before has said that everything is ours now, or has died (orphaned). */
+void node_take_place(struct node *, bool orphaned);
 /* The service manager hears nothing of us any more. */
 void node_stop_timers(struct node *);
 /* Nobody new is let in from now on; workers have been told to stop accepting. */

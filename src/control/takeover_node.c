@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/fit.h"
+#include "control/heritage.h"
 #include "control/member_priv.h"
 #include "control/view.h"
 #include "control/vip.h"
@@ -84,10 +85,29 @@ on_peer(void *arg, uint64_t id, bool alive)
     vip_member_lost(arg, id, !alive);
 }
 
+/* On the takeover's thread. */
+static void
+on_passed(void *arg)
+{
+    struct node *n = arg;
+
+    loop_wake(n->loop);
+}
+
+/* Beats go to them before the cluster has been found. */
+static void
+begin_with_peers(struct node *n, const struct takeover_heritage *before)
+{
+    n->inherited_peers = mc_alloc(sizeof(*before));
+    *n->inherited_peers = *before;
+    takeover_peers_set(n->takeover, before->peer, before->n_peers);
+}
+
 static void
 open_with(struct node *n, const struct ports *ports)
 {
     const struct conf_takeover *c = &n->conf->takeover;
+    struct takeover_heritage before;
     struct takeover_conf conf = {
         .id = cluster_id(n->member->cluster),
         .bind = own_addr(n->conf),
@@ -102,10 +122,15 @@ open_with(struct node *n, const struct ports *ports)
         .arg = n,
         .on_fit = on_fit,
         .on_peer = on_peer,
+        .on_passed = on_passed,
     };
     struct errbuf e;
     char at[ADDR_TEXT];
 
+    if (n->options.heritage != NULL) {
+        heritage_takeover(n->options.heritage, &conf.bind, &before);
+        conf.before = &before;
+    }
     if (takeover_new(&conf, &n->takeover, &e) != MC_OK) {
         n->takeover = NULL;
         log_error("takeover: %s; connections are lost with this balancer", e.text);
@@ -114,6 +139,8 @@ open_with(struct node *n, const struct ports *ports)
     privs_keep(&n->privs, CAP_NET_ADMIN);
     privs_keep(&n->privs, CAP_BPF);
     log_info("takeover: at %s", addr_text(&conf.bind, at));
+    if (conf.before != NULL)
+        begin_with_peers(n, &before);
     member_tell_card(n);
 }
 
@@ -130,7 +157,54 @@ takeover_node_open(struct node *n)
 enum mc_err
 takeover_node_start(struct node *n, struct errbuf *e)
 {
-    return n->takeover != NULL ? takeover_start(n->takeover, e) : MC_OK;
+    bool now = n->takeover != NULL && n->options.heritage == NULL;
+
+    return now ? takeover_start(n->takeover, e) : MC_OK;
+}
+
+void
+takeover_node_succeed(struct node *n, bool orphaned)
+{
+    struct errbuf e;
+
+    if (n->takeover == NULL)
+        return;
+    if (takeover_succeed(n->takeover, orphaned, &e) != MC_OK)
+        log_error("takeover: %s; connections are lost with this balancer", e.text);
+    if (orphaned)
+        takeover_be_alone(n->takeover);
+}
+
+void
+takeover_node_be_alone(struct node *n)
+{
+    if (n->takeover != NULL)
+        takeover_be_alone(n->takeover);
+}
+
+void
+takeover_node_pass(struct node *n, enum peers_pass how)
+{
+    takeover_pass(n->takeover, how);
+}
+
+bool
+takeover_node_has_passed(const struct node *n, enum peers_pass how)
+{
+    return takeover_has_passed(n->takeover) == how;
+}
+
+void
+takeover_node_hand_over(struct node *n, const unsigned *ifindex, unsigned n_interfaces)
+{
+    if (n->takeover != NULL)
+        takeover_hand_over(n->takeover, ifindex, n_interfaces);
+}
+
+unsigned
+takeover_node_interfaces(const struct node *n, unsigned ifindex[GUARD_INTERFACES_MAX])
+{
+    return n->takeover != NULL ? takeover_interfaces(n->takeover, ifindex) : 0;
 }
 
 void
@@ -143,7 +217,9 @@ takeover_node_leave(struct node *n)
 void
 takeover_node_stop(struct node *n)
 {
-    takeover_stop(&n->takeover, false);
+    takeover_stop(&n->takeover);
+    free(n->inherited_peers);
+    n->inherited_peers = NULL;
 }
 
 void
@@ -195,6 +271,18 @@ may_be_peer(const struct swim_member *s, struct takeover_peer *out)
            out->addr.u.sa.sa_family != AF_UNIX;
 }
 
+/* Those that the process before us had, and the cluster has not told of yet. */
+static unsigned
+add_inherited(const struct node *n, struct takeover_peer *peers, unsigned n_peers)
+{
+    const struct takeover_heritage *h = n->inherited_peers;
+
+    for (unsigned i = 0; h != NULL && i < h->n_peers && n_peers < TAKEOVER_PEERS_MAX; i++)
+        if (swim_find_id(cluster_swim(n->member->cluster), h->peer[i].id) == NULL)
+            peers[n_peers++] = h->peer[i];
+    return n_peers;
+}
+
 void
 takeover_node_members(struct node *n)
 {
@@ -206,6 +294,7 @@ takeover_node_members(struct node *n)
         return;
     for (size_t i = 0; i < swim_count(s) && n_peers < TAKEOVER_PEERS_MAX; i++)
         n_peers += may_be_peer(swim_at(s, i), &peers[n_peers]);
+    n_peers = add_inherited(n, peers, n_peers);
     takeover_peers_set(n->takeover, peers, n_peers);
 }
 

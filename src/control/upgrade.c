@@ -23,11 +23,17 @@
 #include "control/member.h"
 #include "control/node.h"
 #include "control/notify.h"
+#include "control/takeover_node.h"
 #include "control/vip.h"
 #include "fleet/brain.h"
 #include "io/rights.h"
 
 #define COME_UP_NS (30 * MC_SEC)
+/* Holders are chosen and told within some tenths of a second; the dead may have clients that are
+ * still being looked for (takeover/adopt.c). */
+#define PART_NS    (3 * MC_SEC)
+/* A word to the holders, and theirs.  Nothing is protected meanwhile. */
+#define RELEASE_NS (200 * MC_MS)
 #define FIRST_PID  1
 
 extern char **environ;
@@ -36,6 +42,14 @@ bool
 upgrade_is_over(const struct node *n)
 {
     return n->upgrade.state == UPGRADE_OVER;
+}
+
+bool
+upgrade_is_under_way(const struct node *n)
+{
+    enum upgrade_state s = n->upgrade.state;
+
+    return s >= UPGRADE_COMING && s <= UPGRADE_ALONE;
 }
 
 /* --- starting it --------------------------------------------------------------------------------
@@ -174,6 +188,15 @@ reap(pid_t pid, char *text, size_t size)
         snprintf(text, size, "it was ended by signal %d", WTERMSIG(status));
 }
 
+/* It was ready, and we were about to go. */
+static void
+stay(struct node *n)
+{
+    takeover_node_pass(n, PEERS_STAY);
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_release(n->workers[i], false);
+}
+
 /* why NULL: its end says it. */
 static void
 fail(struct node *n, const char *why)
@@ -181,6 +204,8 @@ fail(struct node *n, const char *why)
     struct upgrade *u = &n->upgrade;
     char end[64];
 
+    if (u->state > UPGRADE_COMING)
+        stay(n);
     forget(u);
     reap(u->pid, end, sizeof(end));
     err_set(&u->why, "%s", why != NULL ? why : end);
@@ -193,14 +218,8 @@ fail(struct node *n, const char *why)
 void
 upgrade_abort(struct node *n, const char *why)
 {
-    if (n->upgrade.state == UPGRADE_COMING)
+    if (upgrade_is_under_way(n))
         fail(n, why);
-}
-
-static void
-on_timer(struct timer *t)
-{
-    fail(container_of(t, struct node, upgrade.timer), "it was not ready in time");
 }
 
 /* --- handing over -------------------------------------------------------------------------------
@@ -231,10 +250,125 @@ go(struct node *n)
     vip_hand_over(n);
     brains_set_dir(fleet_brains(n->build.fleet), NULL);
     node_stop_timers(n);
+    takeover_node_hand_over(n, u->ifindex, u->n_interfaces);
     notify_main_pid(u->pid);
     if (!rights_send(u->watch.fd, &letter, 1, NULL, 0))
         log_warn("upgrade: process %ld cannot be told so: %s", (long)u->pid, strerror(errno));
     leave_to_heir(n, u->watch.fd);
+}
+
+/* --- with takeover: nobody is to miss us --------------------------------------------------------
+ */
+
+static void
+enter(struct node *n, enum upgrade_state s, mc_ns at_most)
+{
+    n->upgrade.state = s;
+    loop_timer_set(n->loop, &n->upgrade.timer, loop_now(n->loop) + at_most);
+}
+
+static void
+part(struct node *n)
+{
+    enter(n, UPGRADE_PARTING, PART_NS);
+    takeover_node_pass(n, PEERS_PART);
+}
+
+static void
+release(struct node *n)
+{
+    enter(n, UPGRADE_RELEASING, RELEASE_NS);
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_release(n->workers[i], true);
+}
+
+static void
+be_alone(struct node *n)
+{
+    enter(n, UPGRADE_ALONE, RELEASE_NS);
+    takeover_node_pass(n, PEERS_ALONE);
+}
+
+static void
+go_if_there(struct node *n)
+{
+    if (is_gone(n->upgrade.watch.fd))
+        fail(n, NULL);
+    else
+        go(n);
+}
+
+static bool
+all_released(const struct node *n)
+{
+    for (unsigned i = 0; i < n->n_workers; i++)
+        if (!worker_has_released(n->workers[i]))
+            return false;
+    return true;
+}
+
+void
+upgrade_look(struct node *n)
+{
+    switch (n->upgrade.state) {
+    case UPGRADE_PARTING:
+        if (takeover_node_has_passed(n, PEERS_PART))
+            release(n);
+        break;
+    case UPGRADE_RELEASING:
+        if (all_released(n))
+            be_alone(n);
+        break;
+    case UPGRADE_ALONE:
+        if (takeover_node_has_passed(n, PEERS_ALONE))
+            go_if_there(n);
+        break;
+    default: break;
+    }
+}
+
+/* A step has taken too long: whoever does not answer cannot keep us. */
+static void
+on_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, upgrade.timer);
+
+    switch (n->upgrade.state) {
+    case UPGRADE_PARTING: release(n); break;
+    case UPGRADE_RELEASING: be_alone(n); break;
+    case UPGRADE_ALONE: go_if_there(n); break;
+    default: fail(n, "it was not ready in time"); break;
+    }
+}
+
+static void
+read_interfaces(struct upgrade *u, const char *text, size_t size)
+{
+    struct pack_in in = {.p = (const uint8_t *)text, .n = size};
+    unsigned n;
+
+    (void)unpack_u8(&in);
+    n = unpack_u8(&in);
+    u->n_interfaces = 0;
+    for (unsigned i = 0; i < n && i < GUARD_INTERFACES_MAX && !in.bad; i++)
+        u->ifindex[i] = unpack_u32(&in);
+    if (!in.bad && n <= GUARD_INTERFACES_MAX)
+        u->n_interfaces = n;
+}
+
+static void
+on_ready(struct node *n, const char *text, size_t size)
+{
+    if (is_gone(n->upgrade.watch.fd)) {
+        fail(n, NULL);
+        return;
+    }
+    watch_arm(&n->upgrade.watch, POLLIN);
+    read_interfaces(&n->upgrade, text, size);
+    if (n->takeover != NULL)
+        part(n);
+    else
+        go(n);
 }
 
 static void
@@ -254,13 +388,8 @@ on_message(struct watch *w, unsigned revents)
     }
     if (n->upgrade.state == UPGRADE_OVER)
         return; /* it has ended; what we serve we serve */
-    if (got > 0 && text[0] == UPGRADE_SAYS_READY && is_gone(w->fd)) {
-        fail(n, NULL);
-        return;
-    }
     if (got > 0 && text[0] == UPGRADE_SAYS_READY) {
-        go(n);
-        watch_arm(w, POLLIN);
+        on_ready(n, text, (size_t)got);
         return;
     }
     text[got > 0 ? got : 0] = '\0';
@@ -277,13 +406,10 @@ may_begin(const struct node *n, struct errbuf *e)
         err_set(e, "process %ld has taken over already", (long)n->upgrade.pid);
     else if (n->ending)
         err_set(e, "the balancer is ending");
-    else if (n->upgrade.state == UPGRADE_COMING)
+    else if (upgrade_is_under_way(n))
         err_set(e, "an upgrade is under way: process %ld is starting", (long)n->upgrade.pid);
     else if (n->upgrade.from.loop != NULL && !n->upgrade.went)
         err_set(e, "an upgrade is under way: process %ld is handing over", (long)n->upgrade.before);
-    else if (n->takeover != NULL)
-        err_set(e, "connections are protected by takeover, which only another balancer can carry "
-                   "on: `meercat leave` gives them to one, then start the new program");
     else if (getpid() == FIRST_PID)
         err_set(e, "process 1 cannot be replaced: with it all others of its container end");
     else if (n->options.binary == NULL)

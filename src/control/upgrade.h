@@ -6,8 +6,11 @@
  *   1. We start it with our rights, and send it over a unix socket what is ours (heritage.h).
  *   2. It comes up fully, accepting on the same sockets, and says "ready"; or why not, and we go on
  *      as if nothing had been.  It has COME_UP_NS for it.
- *   3. We fall silent in the cluster, tell the service manager whom to watch, and say "go".
- *   4. It looks for the cluster and is the balancer.  We stop accepting, pass idle connections on
+ *   3. With takeover: others cease to rely on us, workers let go of their flows, we let go of our
+ *      holders; only now nothing of ours is protected (takeover/takeover.h, "An upgrade").  Until
+ *      here all can be taken back.
+ *   4. We fall silent in the cluster, tell the service manager whom to watch, and say "go".
+ *   5. It looks for the cluster and is the balancer.  We stop accepting, pass idle connections on
  *      (proxy/pass.h), and serve the others for upgrade-timeout at most.
  *
  * Messages: a letter, and what belongs to it.
@@ -19,6 +22,7 @@
 
 #include "base/err.h"
 #include "io/loop.h"
+#include "takeover/guard.h"
 
 struct node;
 struct heritage;
@@ -27,7 +31,8 @@ struct heritage;
 
 enum upgrade_message {
     UPGRADE_SAYS_RIGHTS = 'F', /* to the new process: u8 letter, u8 version, u16 how many in all */
-    UPGRADE_SAYS_READY = 'R',  /* from it */
+    UPGRADE_SAYS_READY = 'R',  /* from it: u8 letter, u8 n, n times u32 index of an interface that
+                                * its guard will be at; a letter alone: n 0 */
     UPGRADE_SAYS_FAILED = 'X', /* from it; text why */
     UPGRADE_SAYS_GO = 'G',     /* to it */
 };
@@ -36,15 +41,20 @@ enum upgrade_message {
 enum upgrade_state {
     UPGRADE_NONE,
     UPGRADE_COMING, /* the new process is starting */
-    UPGRADE_FAILED, /* we go on */
-    UPGRADE_OVER,   /* it has taken over */
+    /* with takeover only: it is ready, and */
+    UPGRADE_PARTING,   /* others cease to rely on us */
+    UPGRADE_RELEASING, /* workers let go of their flows */
+    UPGRADE_ALONE,     /* and we of our holders */
+    UPGRADE_FAILED,    /* we go on */
+    UPGRADE_OVER,      /* it has taken over */
 };
 
 struct upgrade {
     enum upgrade_state state;
     /* the process that takes over */
     pid_t pid;
-    struct watch watch; /* its socket; loop NULL: there is none */
+    unsigned ifindex[GUARD_INTERFACES_MAX], n_interfaces; /* where its guard will be */
+    struct watch watch;                                   /* its socket; loop NULL: there is none */
     struct timer timer;
     struct errbuf why; /* the last one failed */
     unsigned n_failed;
@@ -61,6 +71,10 @@ enum mc_err upgrade_begin(struct node *, struct errbuf *);
 /* Something ends while the new process is coming up: it is stopped. */
 void upgrade_abort(struct node *, const char *why);
 bool upgrade_is_over(const struct node *);
+/* One has begun, and is neither over nor failed. */
+bool upgrade_is_under_way(const struct node *);
+/* Workers or the takeover have told something. */
+void upgrade_look(struct node *);
 /* At the end of the process. */
 void upgrade_stop(struct node *);
 

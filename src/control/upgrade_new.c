@@ -18,6 +18,7 @@
 #include "control/heritage.h"
 #include "control/node.h"
 #include "control/notify.h"
+#include "control/takeover_node.h"
 #include "io/rights.h"
 #include "proxy/pass.h"
 
@@ -135,14 +136,14 @@ upgrade_fail(int fd, const char *why)
 }
 
 static void
-take_place(struct node *n)
+take_place(struct node *n, bool orphaned)
 {
     if (n->upgrade.went)
         return;
     n->upgrade.went = true;
     log_info("upgrade: this process (%ld) serves in the place of %ld", (long)getpid(),
              (long)n->upgrade.before);
-    node_take_place(n);
+    node_take_place(n, orphaned);
 }
 
 static void
@@ -175,7 +176,7 @@ take_message(struct node *n, int from)
     }
     drop(fds, n_fds);
     if (got > 0 && text[0] == UPGRADE_SAYS_GO)
-        take_place(n);
+        take_place(n, false);
     return got > 0 ? TOOK : GONE;
 }
 
@@ -191,7 +192,8 @@ on_message(struct watch *w, unsigned revents)
         watch_arm(w, POLLIN);
         return;
     }
-    take_place(n); /* it may have died before it could say so */
+    take_place(n, true); /* it may have died before it could say so */
+    takeover_node_be_alone(n);
     log_info("upgrade: the process before (%ld) has ended", (long)n->upgrade.before);
     watch_drop(w);
     close(w->fd);
@@ -201,11 +203,18 @@ on_message(struct watch *w, unsigned revents)
 void
 upgrade_ready(struct node *n, int fd)
 {
-    static const uint8_t letter = UPGRADE_SAYS_READY;
+    unsigned ifindex[GUARD_INTERFACES_MAX];
+    unsigned n_interfaces = takeover_node_interfaces(n, ifindex);
+    uint8_t text[2 + 4 * GUARD_INTERFACES_MAX];
+    struct pack_out o = {.p = text, .cap = sizeof(text)};
 
+    pack_u8(&o, UPGRADE_SAYS_READY);
+    pack_u8(&o, (uint8_t)n_interfaces);
+    for (unsigned i = 0; i < n_interfaces; i++)
+        pack_u32(&o, ifindex[i]);
     n->upgrade.before = getppid();
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     watch_init(&n->upgrade.from, n->loop, fd, on_message);
     watch_arm(&n->upgrade.from, POLLIN);
-    (void)rights_send(fd, &letter, 1, NULL, 0);
+    (void)rights_send(fd, text, o.n, NULL, 0);
 }

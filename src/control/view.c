@@ -296,10 +296,10 @@ worker_counts(const struct node *n)
 static json_t *
 view_upgrade(const struct upgrade *u)
 {
-    static const char *const words[] = {[UPGRADE_NONE] = "none",
-                                        [UPGRADE_COMING] = "coming",
-                                        [UPGRADE_FAILED] = "failed",
-                                        [UPGRADE_OVER] = "over"};
+    static const char *const words[] = {
+        [UPGRADE_NONE] = "none",        [UPGRADE_COMING] = "coming", [UPGRADE_PARTING] = "coming",
+        [UPGRADE_RELEASING] = "coming", [UPGRADE_ALONE] = "coming",  [UPGRADE_FAILED] = "failed",
+        [UPGRADE_OVER] = "over"};
 
     return json_pack("{s:s, s:o, s:i, s:o, s:o}", "state", words[u->state], "why",
                      u->state == UPGRADE_FAILED ? view_text(u->why.text) : json_null(), "failed",

@@ -417,12 +417,12 @@ conn_make(struct worker *w, struct listener_live *live, int fd, uint16_t local_p
 
 struct conn *
 conn_accept(struct worker *w, struct listener_live *live, struct tls_domain *tls, int fd,
-            uint16_t local_port)
+            uint16_t local_port, size_t n_read)
 {
     struct conn *c = conn_make(w, live, fd, local_port);
 
     if (w->flows != NULL && c->listener->conf.takeover.given)
-        flow_open(c, fd);
+        flow_open(c, fd, n_read);
     conn_begin(c, fd, tls);
     return c;
 }

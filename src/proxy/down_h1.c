@@ -62,7 +62,9 @@ write_required(struct conn *c, const struct down_head *d, struct h1_write *w)
 static bool
 stays(const struct conn *c)
 {
-    return c->flow != NULL ? flow_may_leave(c->flow) : pass_may(c);
+    const bool owned = c->flow != NULL && !flow_is_released(c->flow);
+
+    return owned ? flow_may_leave(c->flow) : pass_may(c);
 }
 
 /* Length unknown: chunked, or for an HTTP/1.0 client until the connection closes (RFC 9112 7). */

@@ -76,7 +76,7 @@ has_room(struct flow *f, size_t n)
 static void
 receive(struct flow *f, const char *p, size_t n)
 {
-    if (f->bare && may_be_dressed(f))
+    if (f->bare && !f->flows->released && may_be_dressed(f))
         dress(f);
     if (!f->bare && (is_beyond(f->conn) || !has_room(f, n)))
         flow_bare(f);
@@ -135,6 +135,12 @@ on_drained(struct sock *s)
 }
 
 static void
+on_quiet(struct sock *s)
+{
+    conn_ops.on_quiet(s);
+}
+
+static void
 on_error(struct sock *s, int err)
 {
     conn_ops.on_error(s, err);
@@ -151,6 +157,7 @@ const struct sock_ops flow_sock_ops = {
     .on_recv = on_recv,
     .on_eof = on_eof,
     .on_drained = on_drained,
+    .on_quiet = on_quiet,
     .on_error = on_error,
     .on_closed = on_closed,
 };
@@ -222,7 +229,7 @@ tell_failure(const struct flows *fs, const struct errbuf *e)
 }
 
 void
-flow_open(struct conn *c, int fd)
+flow_open(struct conn *c, int fd, size_t n_read)
 {
     struct flows *fs = c->worker->flows;
     struct tcp_params params;
@@ -231,7 +238,7 @@ flow_open(struct conn *c, int fd)
     uint32_t slot, rcv, snd;
     int off = 0;
 
-    if (!can_be_protected(c))
+    if (fs->released || !can_be_protected(c))
         return;
     if (!flow_key_of_socket(&key, fd) || repair_bases(fd, &rcv, &snd, &params, &e) != MC_OK ||
         guard_flow_add(fs->guard, &key, rcv, &slot) != MC_OK) {
@@ -244,7 +251,7 @@ flow_open(struct conn *c, int fd)
     c->flow = flow_new(fs, c, &key, slot);
     c->down = &down_flow;
     c->flow->params = params;
-    c->flow->rcv_base = rcv;
+    c->flow->rcv_base = rcv - (uint32_t)n_read;
     c->flow->snd_base = snd;
     flow_tell_open(c->flow, 0, 0);
 }
@@ -337,6 +344,12 @@ flow_complete_leave(struct flow *f)
 }
 
 bool
+flow_is_released(const struct flow *f)
+{
+    return f->untold && f->replay == NULL;
+}
+
+bool
 flow_may_leave(const struct flow *f)
 {
     return !f->bare && !f->closing && f->replay == NULL && link_has_holder(f->flows->link);
@@ -397,6 +410,37 @@ flows_hand_over(struct flows *fs)
             leave(f);
     }
     loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
+}
+
+void
+flow_release(struct flow *f)
+{
+    struct flows *fs = f->flows;
+    struct wire_frame w = {.kind = WIRE_CLOSE};
+
+    if (f->gone || f->leaving || f->untold)
+        return;
+    flow_bare(f);
+    guard_flags(fs->guard, f->slot, GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
+    fs->release_ticket = flow_put(f, &w);
+    f->untold = true;
+    flow_wait_no_more(f);
+}
+
+void
+flows_release(struct flows *fs, bool on)
+{
+    fs->released = on;
+    fs->release_ticket = 0;
+    if (!on)
+        return;
+    LIST_FOREACH_SAFE (it, next, &fs->all) {
+        flow_release(LIST_ENTRY(it, struct flow, link));
+    }
+    if (fs->release_ticket <= link_acked(fs->link)) {
+        fs->release_ticket = 0;
+        worker_tell_released(fs->worker);
+    }
 }
 
 static void

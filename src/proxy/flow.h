@@ -57,6 +57,11 @@ struct flows *flows_new(struct worker *, struct takeover *, struct errbuf *);
 void flows_close(struct flows *);
 bool flows_are_gone(const struct flows *);
 void flows_free(struct flows **); /* NULL'ed */
+/* Another process of this host is to serve them, and takes them one by one (pass.h): holders forget
+ * all, and connections are as any others from now on; when they have heard it,
+ * worker_has_released(). Not on: it is not after all, and they are protected anew as their clients
+ * ask again. */
+void flows_release(struct flows *, bool on);
 /* The worker drains: connections without a request are handed over now, others after it. */
 void flows_hand_over(struct flows *);
 const struct flow_stats *flows_stats(const struct flows *);
@@ -65,9 +70,9 @@ const struct link_stats *flows_link_stats(const struct flows *);
 /* --- hooks of the connection ---------------------------------------------------------------------
  */
 
-/* Protects a connection that was just accepted, before anything is read from it; c->flow stays NULL
- * where that cannot be. */
-void flow_open(struct conn *, int fd);
+/* Protects a connection on which nothing was sent here, and of which n_read bytes were read that
+ * on_recv() is going to bring; c->flow stays NULL where that cannot be. */
+void flow_open(struct conn *, int fd, size_t n_read);
 /* In place of the connection's own, when it has a flow. */
 extern const struct sock_ops flow_sock_ops;
 extern const struct down_ops down_flow;
@@ -84,5 +89,7 @@ void flow_closed(struct flow *, bool reset);
 void flow_free(struct flow **);
 /* Instead of ending for a drain: does a peer take it? */
 bool flow_may_leave(const struct flow *);
+/* Nobody but us knows of it: it may go to another process. */
+bool flow_is_released(const struct flow *);
 
 #endif

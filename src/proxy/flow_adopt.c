@@ -424,4 +424,6 @@ flow_on_adopted(void *flows, struct adopted **ap)
     else
         flow_open_gate(f, f->in_pos);
     run(&f->replay->task);
+    if (fs->released)
+        flow_release(f);
 }

@@ -68,6 +68,7 @@ struct flow {
 
     uint8_t looks; /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
+    bool untold;  /* holders know nothing of it; bare */
     bool ack_due; /* adopted.h; sent when the gate is opened, which may keep it back once more */
     bool ended;   /* the present response is whole */
     bool logging; /* and is told byte by byte */
@@ -89,6 +90,8 @@ struct flows {
     struct flow **by_id; /* [next_id]; NULL: it has ended */
     uint32_t cap_ids;
     uint32_t next_id;
+    bool released;           /* nothing is protected */
+    uint64_t release_ticket; /* of the last word about it; 0: it was heard */
     struct flow_stats stats;
 };
 
@@ -105,6 +108,8 @@ flow_of(const struct txn *t)
 static inline uint64_t
 flow_put(struct flow *f, struct wire_frame *w)
 {
+    if (f->untold)
+        return 0;
     w->flow = f->id;
     return link_put(f->flows->link, w);
 }
@@ -130,6 +135,8 @@ void flow_hold_until(struct flow *, uint64_t ticket);
 void flow_let_go(struct flow *);
 /* Nothing of it waits any more. */
 void flow_stop_waiting(struct flow *);
+/* The same; what waited goes on. */
+void flow_wait_no_more(struct flow *);
 void flows_on_acked(void *flows, uint64_t ticket);
 void flows_let_go(struct task *);
 
@@ -154,6 +161,9 @@ void flows_on_refused(void *flows, uint32_t flow);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */
+/* Holders forget it, and nothing of it waits any more.  May end the connection, whose memory stays
+ * until the end of the turn. */
+void flow_release(struct flow *);
 /* The other balancer has it: it goes from here without a word. */
 void flow_complete_leave(struct flow *);
 /* It was about to go there, and stays. */

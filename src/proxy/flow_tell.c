@@ -44,7 +44,7 @@ flow_tell_open(struct flow *f, uint64_t in_pos, uint64_t out_pos)
 
     flow_forget(f);
     f->in_pos = f->kept_at = f->next_start = in_pos;
-    f->bare = false;
+    f->bare = f->untold = false;
     flow_put(f, &w);
 }
 
@@ -240,7 +240,7 @@ flows_on_snapshot(void *arg, uint32_t id)
     if (id >= fs->next_id)
         return false;
     f = fs->by_id[id];
-    if (f == NULL || f->gone)
+    if (f == NULL || f->gone || f->untold)
         return true;
     tell_holder_all(f);
     if (f->leaving) { /* whoever was told before may be gone */

@@ -1475,6 +1475,90 @@ a_drain_hands_over(void **state)
     finish();
 }
 
+/* --- tests: for another process -----------------------------------------------------------------
+ */
+
+static bool
+all_released(void)
+{
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        if (!worker_has_released(play.s.workers[i]))
+            return false;
+    return true;
+}
+
+static void
+release(bool on)
+{
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_release(play.s.workers[i], on);
+}
+
+/* What waited for a holder goes on, and it is known when that has forgotten all. */
+static void
+who_is_released_waits_for_nobody(void **state)
+{
+    char buf[4096];
+    int idle, busy;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    idle = dial();
+    say(idle, GET);
+    hear(idle, buf, sizeof(buf), "hello");
+    busy = dial();
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        links[i].manual = true;
+    pthread_mutex_unlock(&lock);
+    say(busy, POST);
+    AWAIT(frames(WIRE_SENT) == 1);
+    assert_int_equal(play.s.origin.requests, 1);
+    release(true);
+    hear(busy, buf, sizeof(buf), "hello");
+    assert_int_equal(frames(WIRE_CLOSE), 2);
+    assert_false(all_released());
+    let_through();
+    AWAIT(all_released());
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(flags_of(i), GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
+    close(idle);
+    close(busy);
+    finish();
+}
+
+static void
+who_is_released_is_protected_anew_if_it_stays(void **state)
+{
+    char buf[4096];
+    int fd, late;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    release(true);
+    AWAIT(all_released());
+    late = dial();
+    for (int i = 0; i < 2; i++) {
+        say(i == 0 ? fd : late, GET);
+        hear(i == 0 ? fd : late, buf, sizeof(buf), "hello");
+    }
+    assert_int_equal(frames(WIRE_OPEN), 1);
+    assert_int_equal(frames(WIRE_REQ), 1);
+    release(false);
+    AWAIT(!all_released());
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(frames(WIRE_OPEN), 2);
+    assert_int_equal(frames(WIRE_REQ), 2);
+    assert_int_equal(flags_of(0), 0);
+    assert_non_null(strstr(buf, "hello"));
+    close(fd);
+    close(late);
+    AWAIT(frames(WIRE_CLOSE) == 2);
+    finish();
+}
+
 static void
 who_comes_while_it_leaves_is_handed_over_too(void **state)
 {
@@ -1529,6 +1613,8 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(all_go_when_nobody_knows_what_was_taken),
         cmocka_unit_test(http2_that_others_have_ended_goes_without_a_word),
         cmocka_unit_test(a_drain_hands_over),
+        cmocka_unit_test(who_is_released_waits_for_nobody),
+        cmocka_unit_test(who_is_released_is_protected_anew_if_it_stays),
         cmocka_unit_test(who_comes_while_it_leaves_is_handed_over_too),
     };
 

@@ -180,8 +180,13 @@ flows_on_acked(void *arg, uint64_t acked)
         [FLOW_LEAVE] = flow_complete_leave,
         [FLOW_TELL] = send_request,
     };
-    struct list *all = &((struct flows *)arg)->waiting;
+    struct flows *fs = arg;
+    struct list *all = &fs->waiting;
 
+    if (fs->release_ticket != 0 && fs->release_ticket <= acked) {
+        fs->release_ticket = 0;
+        worker_tell_released(fs->worker);
+    }
     while (!list_empty(all) && wait_at(all->next)->ticket <= acked) {
         struct flow_wait *w = wait_at(all->next);
         struct flow *f = waiter(w);
@@ -190,4 +195,16 @@ flows_on_acked(void *arg, uint64_t acked)
         flow_unwait(f, (enum flow_waiting)w->what);
         done[w->what](f);
     }
+}
+
+void
+flow_wait_no_more(struct flow *f)
+{
+    const bool held = flow_waits(f, FLOW_HOLD), told = flow_waits(f, FLOW_TELL);
+
+    flow_stop_waiting(f);
+    if (held)
+        flow_let_go(f);
+    if (told)
+        send_request(f);
 }

@@ -211,7 +211,7 @@ take_held(struct listen_port *p, bool hurry)
             return false;
         }
         turns_did(p->sock.line);
-        conn_accept(p->worker, p->live, p->tls, next_held(p), p->port);
+        conn_accept(p->worker, p->live, p->tls, next_held(p), p->port, 0);
     }
     return true;
 }

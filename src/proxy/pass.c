@@ -12,18 +12,19 @@
 #include "base/check.h"
 #include "base/pack.h"
 #include "io/rights.h"
+#include "proxy/flow.h"
 
 #define NAME_MAX_BYTES 255
 
 /* --- out ----------------------------------------------------------------------------------------
  */
 
-/* What a PROXY header told is known here only; a flow goes to other balancers, if anywhere. */
+/* What a PROXY header told is known here only; what others could take over is theirs, too. */
 bool
 pass_may(const struct conn *c)
 {
     return c->worker->heir >= 0 && c->stream.tls == NULL && c->told == NULL && !c->eof &&
-           c->flow == NULL && c->h2 == NULL && c->tcp == NULL &&
+           (c->flow == NULL || flow_is_released(c->flow)) && c->h2 == NULL && c->tcp == NULL &&
            c->listener->conf.proxy == PROXY_IN_OFF;
 }
 
@@ -144,7 +145,7 @@ pass_take(struct worker *w, struct passed **pp)
 
     if (still_fits(l)) {
         listen_claim(l->live);
-        c = conn_accept(w, l->live, NULL, p->fd, p->local_port);
+        c = conn_accept(w, l->live, NULL, p->fd, p->local_port, p->n);
         p->fd = -1;
         c->requests = p->requests;
         if (p->n > 0) {

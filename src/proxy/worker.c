@@ -107,8 +107,26 @@ begin_parting(struct worker *w)
 {
     w->parting = true;
     conn_part_all(w);
-    if (w->flows != NULL)
+    if (w->flows != NULL && w->heir < 0)
         flows_hand_over(w->flows);
+}
+
+void
+worker_tell_released(struct worker *w)
+{
+    atomic_store(&w->released, true);
+    if (w->conf.on_flows_released != NULL)
+        w->conf.on_flows_released(w->conf.arg, w->conf.index);
+}
+
+static void
+release(struct worker *w, bool on)
+{
+    atomic_store(&w->released, false);
+    if (w->flows != NULL)
+        flows_release(w->flows, on);
+    else if (on)
+        worker_tell_released(w);
 }
 
 static void
@@ -159,7 +177,7 @@ on_wake(void *arg)
     struct worker *w = arg;
     struct snapshot *s;
     struct list passed;
-    bool part, drain, stop;
+    bool part, drain, stop, go, keep;
     mc_ns deadline_ns, idle_ns;
     int heir;
 
@@ -174,12 +192,16 @@ on_wake(void *arg)
     list_init(&passed);
     list_splice(&passed, &w->inbox.passed);
     stop = w->inbox.stop;
+    go = w->inbox.release;
+    keep = w->inbox.keep;
     w->inbox.adopt = NULL;
-    w->inbox.part = w->inbox.drain = false;
+    w->inbox.part = w->inbox.drain = w->inbox.release = w->inbox.keep = false;
     pthread_mutex_unlock(&w->inbox_lock);
 
     if (s != NULL)
         adopt(w, s);
+    if (go || keep)
+        release(w, go);
     if (part && !w->parting)
         begin_parting(w);
     if (drain && !w->draining)
@@ -426,6 +448,22 @@ worker_lag(struct worker *w, mc_ns now)
     atomic_store(&w->called_ns, now);
     loop_wake(w->loop);
     return 0;
+}
+
+void
+worker_release(struct worker *w, bool on)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    w->inbox.release = on;
+    w->inbox.keep = !on;
+    pthread_mutex_unlock(&w->inbox_lock);
+    loop_wake(w->loop);
+}
+
+bool
+worker_has_released(const struct worker *w)
+{
+    return atomic_load(&w->released);
 }
 
 void

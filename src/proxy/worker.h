@@ -76,6 +76,8 @@ struct worker_conf {
     void (*on_released)(void *arg, unsigned worker, uint64_t generation);
     /* called on the worker's thread when it has drained after worker_drain() */
     void (*on_drained)(void *arg, unsigned worker);
+    /* called on the worker's thread when worker_has_released() is true; NULL: nobody asks */
+    void (*on_flows_released)(void *arg, unsigned worker);
     void *arg;
     struct takeover *takeover; /* NULL: no connection is protected */
     struct brain_pipe *pipe;   /* where attempts are told, in pools that learn; NULL: nowhere */
@@ -93,6 +95,10 @@ void worker_part(struct worker *);
  * have idle_ns for one more request, whose answer says that it is the last.  At deadline_ns
  * (monotonic) the rest is cut. */
 void worker_drain(struct worker *, mc_ns deadline_ns, mc_ns idle_ns);
+/* Before worker_hand_over(): no other balancer knows anything of its connections from then on, or
+ * does after all (flow.h). */
+void worker_release(struct worker *, bool on);
+bool worker_has_released(const struct worker *);
 /* Stops accepting: another process has the same sockets, and accepts there.  Idle connections that
  * can go on in it are sent over `heir` (pass.h; the caller keeps it open until the worker has
  * stopped); the others may ask once more, and have until deadline_ns. */

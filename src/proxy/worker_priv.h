@@ -108,12 +108,13 @@ struct worker {
     pthread_mutex_t inbox_lock;
     struct {
         struct snapshot *adopt;
-        bool part, drain, stop;
+        bool part, drain, stop, release, keep; /* release, keep: what was said last */
         mc_ns drain_deadline_ns, drain_idle_ns;
         int heir;
         struct list passed; /* struct passed: connections of the process before */
     } inbox;
 
+    atomic_bool released;    /* no other balancer knows anything of its connections */
     _Atomic mc_ns called_ns; /* by worker_lag(); 0: it has come */
 
     struct worker_stats stats __attribute__((aligned(64)));
@@ -172,14 +173,17 @@ void upconn_idle_evict(void *worker, struct idle_conn *);
 /* tls NULL: plain. */
 /* A connection that has not begun: no stream yet. */
 struct conn *conn_make(struct worker *, struct listener_live *, int fd, uint16_t local_port);
+/* n_read: bytes of it that were read already, and are given to it next. */
 struct conn *conn_accept(struct worker *, struct listener_live *, struct tls_domain *tls, int fd,
-                         uint16_t local_port);
+                         uint16_t local_port, size_t n_read);
 /* The worker is parting, or draining. */
 void conn_part_all(struct worker *);
 void conn_drain_all(struct worker *);
 void conn_cut_all(struct worker *);
 
 /* worker.c */
+/* All holders have forgotten its flows. */
+void worker_tell_released(struct worker *);
 void worker_wake_other(unsigned index); /* any thread; nothing when it does not run */
 void worker_check_drained(struct worker *);
 

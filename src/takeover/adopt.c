@@ -219,6 +219,15 @@ adopt_forget(struct takeover *t, struct life who)
             t->probing[i] = (struct probing){0};
 }
 
+bool
+adopt_is_busy(const struct takeover *t)
+{
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (!life_is_none(t->probing[i].of))
+            return true;
+    return false;
+}
+
 void
 adopt_open(struct takeover *t)
 {

@@ -121,7 +121,8 @@ place(struct member *m)
     bool takes = m->alive && !m->leaving;
     struct errbuf e;
 
-    if (m->placed &&
+    /* what is known of others holds until the next process has its own guard */
+    if (m->placed && !m->takeover->handed_over &&
         guard_peer_set(m->takeover->guard, member_place(m), takes, m->ifindex, m->mac, &e) != MC_OK)
         log_warn("takeover: peer: %s", e.text);
 }

@@ -754,6 +754,38 @@ check_conf(const struct guard_conf *conf, struct errbuf *eb)
 }
 
 enum mc_err
+guard_attach(struct guard *g, const struct addr *ports, unsigned n_ports, bool orphaned,
+             struct errbuf *eb)
+{
+    enum mc_err err;
+
+    MC_CHECK(g, GUARD_MAGIC);
+    if (orphaned && repair_destroy_orphans(ports, n_ports, eb) < 0)
+        log_warn("connections of the process before this one stay in the kernel: %s", eb->text);
+    err = attach_all(g->inner, eb);
+    g->inner->attached = err == MC_OK;
+    return err;
+}
+
+void
+guard_yield(struct guard *g, mc_ns lease_until, const unsigned *ifindex, unsigned n)
+{
+    struct guard_inner *in = g->inner;
+
+    MC_CHECK(g, GUARD_MAGIC);
+    guard_lease(g, lease_until);
+    for (unsigned i = 0; i < in->n_interfaces; i++) {
+        unsigned k = 0;
+
+        while (k < n && ifindex[k] != in->ifindex[i])
+            k++;
+        if (k == n)
+            guard_tc_detach(in->ifindex[i]);
+    }
+    in->attached = false;
+}
+
+enum mc_err
 guard_open(const struct guard_conf *conf, struct guard **out, struct errbuf *eb)
 {
     struct guard *g = mc_alloc(sizeof(*g));
@@ -771,15 +803,16 @@ guard_open(const struct guard_conf *conf, struct guard **out, struct errbuf *eb)
         err = share_memory(g, or_else(conf->flows, FLOWS_MAX), eb);
     if (err == MC_OK)
         err = guard_ports_set(g, conf->ports, conf->n_ports, eb);
-    if (err == MC_OK) {
+    if (err == MC_OK && !conf->later) {
         bury(g->inner, conf);
-        err = attach_all(g->inner, eb);
+        err = guard_attach(g, conf->ports, conf->n_ports, false, eb);
     }
     if (err != MC_OK) {
         free_guard(&g);
         return err;
     }
-    guard_each(detach_dead, g->inner, NULL);
+    if (!conf->later)
+        guard_each(detach_dead, g->inner, NULL);
     *out = g;
     return MC_OK;
 }
@@ -790,6 +823,7 @@ guard_close(struct guard **gp, bool remove)
     if (*gp == NULL)
         return;
     MC_CHECK(*gp, GUARD_MAGIC);
+    remove = remove && (*gp)->inner->attached;
     for (unsigned i = 0; remove && i < (*gp)->inner->n_interfaces; i++)
         guard_tc_detach((*gp)->inner->ifindex[i]);
     free_guard(gp);

@@ -58,12 +58,20 @@ struct guard_conf {
     unsigned away;       /* known to be another balancer's, the oldest are forgotten; 0: 65536 */
     unsigned released;   /* left to the kernel, likewise; 0: 16384 */
     unsigned ring_bytes; /* of packets held for user space, a power of two; 0: 4 MiB */
+    bool later;          /* it stands where it is needed after guard_attach() only */
 };
 
 /* Replaces the guard of an earlier process: its sockets that the kernel still keeps without a
  * process (orphans on these ports) are destroyed before, while it silences them.  MC_ENOTSUP: the
  * machine cannot, and the errbuf has the one thing that is missing. */
 enum mc_err guard_open(const struct guard_conf *, struct guard **, struct errbuf *);
+/* Takes the place of the guard of a process that lives, without a packet in between; orphaned: it
+ * has died meanwhile, and what the kernel keeps of it on these ports is destroyed first. */
+enum mc_err guard_attach(struct guard *, const struct addr *ports, unsigned n_ports, bool orphaned,
+                         struct errbuf *);
+/* Another process is about to do so on these interfaces; elsewhere the guard goes.  Until then, and
+ * not longer than the lease, packets are judged as they are now.  guard_close() follows. */
+void guard_yield(struct guard *, mc_ns lease_until, const unsigned *ifindex, unsigned n);
 /* remove: the programs go, and the kernel answers by itself again.  Else they stay until the next
  * guard_open().  NULL'ed. */
 void guard_close(struct guard **, bool remove);

@@ -40,6 +40,7 @@ struct guard_inner {
     uint64_t *port_bits; /* shared memory, as are state and slots */
     int fd[GUARD_N_MAPS];
     unsigned ifindex[GUARD_INTERFACES_MAX], n_interfaces;
+    bool attached;        /* its programs hang there, and are ours to remove */
     pthread_mutex_t lock; /* of what is behind it */
     struct guard_peer peer[GUARD_PEERS_MAX];
     uint32_t n_lives; /* of peers, so far */

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "takeover/repair.h"
 #include "takeover/takeover_priv.h"
 
 #define STRANGERS_MAX   64 /* who have not shown the key yet */
@@ -103,6 +104,13 @@ is_leaving(const struct guest *g)
     return m != NULL && m->leaving;
 }
 
+/* The process before us has connections of which we know nothing. */
+static bool
+is_served_here(const struct takeover *t, const struct flow_key *key)
+{
+    return guard_flow_known(t->guard, key) || (atomic_load(&t->elder) && repair_is_known(key));
+}
+
 static bool
 take_ask(struct guest *g, const struct wire_frame *f)
 {
@@ -112,7 +120,7 @@ take_ask(struct guest *g, const struct wire_frame *f)
     struct replica_found found;
 
     takeover_count(&t->stats.asks_in);
-    if (guard_flow_known(t->guard, &q->key)) {
+    if (is_served_here(t, &q->key)) {
         answer_owner(g, q->ask, t->self);
         return true;
     }
@@ -373,10 +381,11 @@ enum mc_err
 door_open(struct takeover *t, const struct addr *bind, struct errbuf *e)
 {
     struct sock_listen_opts opts = {0};
-    int fd = sock_listen_fd(bind, &opts, e);
+    int fd = t->tcp >= 0 ? t->tcp : sock_listen_fd(bind, &opts, e);
 
     if (fd < 0)
         return MC_ESYS;
+    t->tcp = -1;
     t->door = mc_alloc(sizeof(*t->door));
     t->door->takeover = t;
     t->door->n_alive = &t->n_tubes;
@@ -384,6 +393,12 @@ door_open(struct takeover *t, const struct addr *bind, struct errbuf *e)
     t->door->timer.fn = on_door_timer;
     sock_open(&t->door->sock, t->loop, fd, &door_ops);
     return MC_OK;
+}
+
+int
+door_fd(const struct takeover *t)
+{
+    return t->door->sock.fd;
 }
 
 void

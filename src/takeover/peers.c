@@ -12,6 +12,7 @@
 #define TELL_DEAD_NS  (120 * MC_SEC)
 #define URGENT_NS     (2 * MC_MS) /* between beats, whatever the news */
 #define STRANGER_BEAT 1           /* a life that begins with a later one has a past */
+#define PASS_BEATS    2           /* that say so before we go: one may be lost */
 
 static void
 set_defaults(struct peers_conf *c)
@@ -91,6 +92,26 @@ peers_leave(struct peers *p, mc_ns now)
 {
     p->leaving = p->urgent = true;
     peers_settle(p, now);
+}
+
+/* --- succession ---------------------------------------------------------------------------------
+ */
+
+void
+peers_pass(struct peers *p, enum peers_pass pass, mc_ns now)
+{
+    p->pass = pass;
+    p->pass_seq = p->seq;
+    p->urgent = true;
+    if (pass == PEERS_ALONE)
+        peers_drop_all(p);
+    peers_settle(p, now);
+}
+
+bool
+peers_has_passed(const struct peers *p)
+{
+    return p->pass != PEERS_STAY && p->seq >= p->pass_seq + PASS_BEATS;
 }
 
 /* --- lives --------------------------------------------------------------------------------------
@@ -189,6 +210,30 @@ meet(struct peers *p, const struct wire_life *e, mc_ns now)
     return l;
 }
 
+static mc_ns
+patience_with(const struct peers *p, const struct peer *l)
+{
+    bool passing = (l->flags & LIFE_PASSING) && l->n_holders == 0;
+
+    return passing ? PEERS_PASSING_NS : p->conf.dead_ns;
+}
+
+/* Lives of the same id that have passed, and were waiting for this one. */
+static void
+succeed(struct peers *p, struct life who, mc_ns now)
+{
+    for (unsigned i = 0; i < p->n_peers; i++) {
+        struct peer *l = &p->peer[i];
+
+        if (!l->alive || l->who.id != who.id || l->who.boot == who.boot ||
+            patience_with(p, l) == p->conf.dead_ns)
+            continue;
+        l->alive = false;
+        l->died = now;
+        p->conf.on_life(p->conf.arg, l->who, false);
+    }
+}
+
 static void
 set_alive(struct peers *p, struct peer *l, mc_ns now)
 {
@@ -198,6 +243,7 @@ set_alive(struct peers *p, struct peer *l, mc_ns now)
     l->alive = true;
     p->stats.returns += l->died != 0;
     p->conf.on_life(p->conf.arg, l->who, true);
+    succeed(p, l->who, now);
 }
 
 static void
@@ -206,7 +252,7 @@ find_dead(struct peers *p, mc_ns now)
     for (unsigned i = 0; i < p->n_peers; i++) {
         struct peer *l = &p->peer[i];
 
-        if (!l->alive || now - l->heard < p->conf.dead_ns)
+        if (!l->alive || now - l->heard < patience_with(p, l))
             continue;
         l->alive = false;
         l->died = now;
@@ -306,7 +352,7 @@ say_self(const struct peers *p)
     struct wire_life e = {.who = p->conf.self, .seq = p->seq};
 
     e.flags = (p->leaving ? LIFE_LEAVING : 0) | (p->fenced ? LIFE_FENCED : 0) |
-              (p->alone ? LIFE_ALONE : 0);
+              (p->alone ? LIFE_ALONE : 0) | (p->pass != PEERS_STAY ? LIFE_PASSING : 0);
     peers_say_holders(p, &e);
     return e;
 }

@@ -25,6 +25,10 @@
  * dies that may have given flows away without our hearing of it, on_void() says that all flows must
  * be taken for taken.
  *
+ * **Succession.**  When another process is to take our place (an upgrade), we say so: others choose
+ * holders in our stead, then we let go of ours.  Who says so and has no holders is not found dead
+ * before PEERS_PASSING_NS have passed, and its life ends when the next one of the same id is heard.
+ *
  * **Fence.**  Who has no lease for a while says LIFE_FENCED: its flows may be given away at once.
  * It has a lease again when it has said otherwise and its holders' words show that they know.  Who
  * hears no peer, and had some, lets no holder go and has no lease while its witness does not
@@ -41,8 +45,9 @@
 #include "base/units.h"
 #include "takeover/wire.h"
 
-#define PEERS_MEMBERS_MAX  16 /* besides this one; of more, those with the lowest ids */
-#define PEERS_REPLICAS_MAX 2  /* one that leaves is kept beside the one in its place */
+#define PEERS_MEMBERS_MAX  16           /* besides this one; of more, those with the lowest ids */
+#define PEERS_PASSING_NS   (2 * MC_SEC) /* between two processes, at most */
+#define PEERS_REPLICAS_MAX 2            /* one that leaves is kept beside the one in its place */
 
 /* Zeros mean the defaults named.  All balancers must have the same dead_ns. */
 struct peers_conf {
@@ -106,6 +111,17 @@ const struct peers_stats *peers_stats(const struct peers *);
 void peers_set_members(struct peers *, const uint64_t *ids, unsigned n, mc_ns now);
 /* We leave: no one chooses us any more.  Our flows stay ours until they are handed over. */
 void peers_leave(struct peers *, mc_ns now);
+
+/* Another process of this host takes our place, with a boot of its own: we go without anybody
+ * finding us dead, or missing us as a holder. */
+enum peers_pass {
+    PEERS_STAY,  /* not, or not after all */
+    PEERS_PART,  /* nobody is to rely on us; what we own is protected as ever */
+    PEERS_ALONE, /* nothing is ours any more: our holders are let go */
+};
+void peers_pass(struct peers *, enum peers_pass, mc_ns now);
+/* That is so, and the others know. */
+bool peers_has_passed(const struct peers *);
 
 /* --- events ---
  * Each may change the lease: peers_lease() behind it. */

@@ -65,6 +65,8 @@ struct peers {
     uint64_t nonce; /* of the last RESYNC */
 
     bool leaving, fenced, fit, voiding;
+    enum peers_pass pass;
+    uint64_t pass_seq;       /* of our last beat when something stood against it */
     bool alone, had_company; /* nobody is heard; somebody that heard us was */
     mc_ns first_at;          /* since when that was so */
     mc_ns alone_at;          /* since when nobody is heard */
@@ -80,7 +82,7 @@ struct peers {
 };
 
 /* What goes with a life's own beat. */
-#define LIFE_RECORD (LIFE_LEAVING | LIFE_FENCED | LIFE_ALONE)
+#define LIFE_RECORD (LIFE_LEAVING | LIFE_FENCED | LIFE_ALONE | LIFE_PASSING)
 
 /* --- peers.c --- */
 
@@ -98,6 +100,8 @@ void peers_unsteady(struct peers *, mc_ns now);
 
 /* Looks at everything again. */
 void peers_decide(struct peers *, mc_ns now);
+/* Lets go of all our holders. */
+void peers_drop_all(struct peers *);
 /* Asks whom there is something to ask, again until it has answered. */
 void peers_ask(struct peers *, mc_ns now);
 bool peers_is_chosen(const struct peers *, struct life);

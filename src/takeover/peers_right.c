@@ -253,20 +253,13 @@ look_at_choices(struct peers *p, mc_ns now)
 static bool
 is_leaving(const struct peers *p, const struct choice *c)
 {
-    return peers_find(p, c->who)->flags & LIFE_LEAVING;
+    return peers_find(p, c->who)->flags & (LIFE_LEAVING | LIFE_PASSING);
 }
 
-/* A holder that leaves is dropped when others are ready. */
-static void
-drop_leaving(struct peers *p)
+static bool
+is_passing(const struct peers *p, const struct choice *c)
 {
-    unsigned n_ready = 0;
-
-    for (unsigned i = 0; i < p->n_choices; i++)
-        n_ready += p->choice[i].synced && !p->choice[i].dropped && !is_leaving(p, &p->choice[i]);
-    for (unsigned i = 0; i < p->n_choices; i++)
-        if (n_ready >= p->conf.replicas && is_leaving(p, &p->choice[i]))
-            drop(p, &p->choice[i]);
+    return peers_find(p, c->who)->flags & LIFE_PASSING;
 }
 
 /* The highest random weight of owner and holder (rendezvous: Thaler, Ravishankar 1998), so that
@@ -311,6 +304,35 @@ best_holder(const struct peers *p, mc_ns now)
     return best;
 }
 
+/* A holder that leaves is dropped when others are ready.  One that passes is silent soon, and there
+ * again the next moment: it is not waited for when there is nobody else. */
+static void
+drop_leaving(struct peers *p, mc_ns now)
+{
+    unsigned n_ready = 0, n_lasting = 0;
+    bool ready, last;
+
+    for (unsigned i = 0; i < p->n_choices; i++) {
+        const struct choice *c = &p->choice[i];
+        bool lasts = !c->dropped && !is_leaving(p, c);
+
+        n_lasting += lasts;
+        n_ready += lasts && c->synced;
+    }
+    ready = n_ready >= p->conf.replicas;
+    last = n_lasting == n_ready && best_holder(p, now) == NULL;
+    for (unsigned i = 0; i < p->n_choices; i++)
+        if (is_leaving(p, &p->choice[i]) && (ready || (last && is_passing(p, &p->choice[i]))))
+            drop(p, &p->choice[i]);
+}
+
+void
+peers_drop_all(struct peers *p)
+{
+    for (unsigned i = 0; i < p->n_choices; i++)
+        drop(p, &p->choice[i]);
+}
+
 static void
 choose(struct peers *p, const struct peer *l)
 {
@@ -343,7 +365,7 @@ choose_more(struct peers *p, mc_ns now)
 {
     if (now < p->first_at + STEADY * p->conf.beat_ns)
         return;
-    while (!p->fenced && wants_more(p)) {
+    while (!p->fenced && p->pass != PEERS_ALONE && wants_more(p)) {
         const struct peer *l = best_holder(p, now);
 
         if (!l)
@@ -393,6 +415,33 @@ peers_heir(const struct peers *p)
         if (!p->choice[i].dropped && peers_is_alive(p, p->choice[i].who))
             return p->choice[i].who;
     return (struct life){0, 0};
+}
+
+/* --- succession ---------------------------------------------------------------------------------
+ */
+
+static bool
+has_holding(const struct peer *l, uint64_t id)
+{
+    for (unsigned i = 0; i < l->n_holders; i++)
+        if (l->holder[i].id == id)
+            return true;
+    return false;
+}
+
+/* Who lives and has lost flows to us is to hear of it from us. */
+static bool
+is_free(const struct peers *p)
+{
+    if (p->pass == PEERS_ALONE)
+        return p->n_choices == 0;
+    for (unsigned i = 0; i < p->n_peers; i++) {
+        const struct peer *l = &p->peer[i];
+
+        if (l->alive && (l->gave || has_holding(l, p->conf.self.id)))
+            return false;
+    }
+    return true;
 }
 
 /* --- what was taken -----------------------------------------------------------------------------
@@ -586,10 +635,12 @@ peers_decide(struct peers *p, mc_ns now)
         p->first_at = now;
     }
     look_at_choices(p, now);
-    drop_leaving(p);
+    drop_leaving(p, now);
     choose_more(p, now);
     look_at_lease(p, now);
     look_at_fence(p, now);
+    if (!is_free(p))
+        p->pass_seq = p->seq;
 }
 
 /* --- for people ---------------------------------------------------------------------------------

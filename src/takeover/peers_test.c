@@ -324,6 +324,113 @@ a_holder_that_leaves_is_replaced_before_it_goes(void **state)
 /* --- strangers ----------------------------------------------------------------------------------
  */
 
+/* --- another process in its place ---------------------------------------------------------------
+ */
+
+static void
+pass(unsigned i, enum peers_pass how)
+{
+    peers_pass(w.node[i].p, how, w.mesh.now);
+    for (mc_ns until = w.mesh.now + MC_SEC; !peers_has_passed(w.node[i].p);
+         world_for(&w, 5 * MC_MS))
+        if (w.mesh.now > until) {
+            world_print(&w);
+            fail_msg("it does not pass");
+        }
+}
+
+static void
+assert_missed_by_nobody(unsigned i)
+{
+    for (unsigned k = 0; k < w.n; k++) {
+        const struct peers_stats *s = peers_stats(w.node[k].p);
+
+        assert_int_equal(s->lapses, 0);
+        assert_int_equal(s->voids, 0);
+        assert_int_equal(s->deaths, 0);
+        assert_true(k == i || peers_is_alive(w.node[k].p, w.node[i].life));
+    }
+    assert_int_equal(w.n_gives, 0);
+}
+
+/* The gap between the two processes is longer each time. */
+static void
+a_boot_that_succeeds_another_is_the_same_balancer(void **state)
+{
+    static const mc_ns gaps[] = {0, 10 * MC_MS, 100 * MC_MS, MC_SEC, 1900 * MC_MS};
+
+    for (unsigned n = 2; n <= 4; n++)
+        for (unsigned k = 0; k < MC_COUNT(gaps); k++) {
+            struct life old;
+
+            begin(n);
+            old = w.node[0].life;
+            pass(0, PEERS_PART);
+            for (unsigned i = 1; n > 2 && i < n; i++)
+                assert_int_not_equal(holder_of(i), 0);
+            assert_int_equal(peers_holders(w.node[0].p, (struct peers_holder[PEERS_HOLDERS_MAX]){}),
+                             1);
+            pass(0, PEERS_ALONE);
+            assert_true(speaks(0));
+            assert_missed_by_nobody(0);
+            node_kill(&w.node[0]);
+            world_for(&w, gaps[k]);
+            for (unsigned i = 1; i < n; i++) {
+                assert_true(peers_is_alive(w.node[i].p, old));
+                assert_true(speaks(i));
+            }
+            node_start(&w.node[0]);
+            assert_true(speaks(0));
+            assert_well(300 * MC_MS);
+            assert_missed_by_nobody(0);
+            for (unsigned i = 1; i < n; i++)
+                assert_false(peers_is_alive(w.node[i].p, old));
+            world_fini(&w);
+        }
+}
+
+static void
+who_passes_and_is_not_succeeded_is_dead_after_all(void **state)
+{
+    begin(3);
+    pass(0, PEERS_PART);
+    pass(0, PEERS_ALONE);
+    node_kill(&w.node[0]);
+    world_for(&w, PEERS_PASSING_NS + 100 * MC_MS);
+    for (unsigned i = 1; i < 3; i++)
+        assert_int_equal(peers_stats(w.node[i].p)->deaths, 1);
+    assert_well(0);
+    world_fini(&w);
+}
+
+/* While it has flows it is found dead as ever. */
+static void
+who_dies_while_it_parts_is_dead_at_once(void **state)
+{
+    begin(3);
+    pass(0, PEERS_PART);
+    node_kill(&w.node[0]);
+    world_for(&w, 150 * MC_MS);
+    for (unsigned i = 1; i < 3; i++)
+        assert_int_equal(peers_stats(w.node[i].p)->deaths, 1);
+    assert_well(0);
+    world_fini(&w);
+}
+
+static void
+who_stays_after_all_is_a_holder_again(void **state)
+{
+    begin(2);
+    pass(0, PEERS_PART);
+    pass(0, PEERS_ALONE);
+    peers_pass(w.node[0].p, PEERS_STAY, w.mesh.now);
+    assert_well(300 * MC_MS);
+    assert_int_equal(holder_of(1), 0);
+    assert_int_equal(holder_of(0), 1);
+    assert_missed_by_nobody(0);
+    world_fini(&w);
+}
+
 static void
 who_is_no_member_is_not_heard(void **state)
 {
@@ -568,6 +675,10 @@ main(void)
         cmocka_unit_test(two_that_do_not_hear_each_other_choose_others),
         cmocka_unit_test(a_network_cut_in_two_goes_on_on_both_sides),
         cmocka_unit_test(a_holder_that_leaves_is_replaced_before_it_goes),
+        cmocka_unit_test(a_boot_that_succeeds_another_is_the_same_balancer),
+        cmocka_unit_test(who_passes_and_is_not_succeeded_is_dead_after_all),
+        cmocka_unit_test(who_dies_while_it_parts_is_dead_at_once),
+        cmocka_unit_test(who_stays_after_all_is_a_holder_again),
         cmocka_unit_test(who_is_no_member_is_not_heard),
         cmocka_unit_test(a_life_that_was_forgotten_must_ask),
         cmocka_unit_test(no_flow_has_two_who_speak_for_it),

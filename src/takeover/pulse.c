@@ -68,7 +68,8 @@ on_life(void *arg, struct life who, bool alive)
         tell_peer(t, who.id, true);
         return;
     }
-    adopt_probe(t, who);
+    if (replica_count(t->store, who) > 0)
+        adopt_probe(t, who);
     if (!life_eq(m->life, who))
         return;
     m->alive = false;
@@ -132,6 +133,8 @@ on_resync(void *arg, struct life who, uint64_t nonce)
 
     if (m == NULL || (m->resync.nonce == nonce && m->resync.answered))
         return;
+    if (!life_eq(m->life, who))
+        return; /* who is there now knows nothing of it */
     if (m->resync.nonce != nonce)
         m->resync = (struct resync){.nonce = nonce};
     dial_put(m, &f);
@@ -185,6 +188,38 @@ pulse_settle(struct takeover *t)
     guard_heir(t->guard, heir(t));
 }
 
+/* --- succession ---------------------------------------------------------------------------------
+ */
+
+/* What we hold of the dead goes with this process: its clients are found first. */
+static void
+look_whether_passed(struct takeover *t)
+{
+    enum peers_pass passed = PEERS_STAY;
+    bool news;
+
+    if (t->passing != PEERS_STAY && peers_has_passed(t->peers) && !adopt_is_busy(t))
+        passed = t->passing;
+    pthread_mutex_lock(&t->lock);
+    news = passed != t->passed;
+    t->passed = passed;
+    pthread_mutex_unlock(&t->lock);
+    if (news)
+        t->on_passed(t->arg);
+}
+
+void
+pulse_pass(struct takeover *t, enum peers_pass pass)
+{
+    t->passing = pass;
+    pulse_catch_up(t);
+    peers_pass(t->peers, pass, loop_now(t->loop));
+    pulse_settle(t);
+}
+
+/* --- time ---------------------------------------------------------------------------------------
+ */
+
 static void
 tick(struct takeover *t)
 {
@@ -192,6 +227,7 @@ tick(struct takeover *t)
 
     t->tick_due = peers_tick(t->peers, now);
     pulse_settle(t);
+    look_whether_passed(t);
     loop_timer_set(t->loop, &t->tick, t->tick_due);
 }
 
@@ -339,10 +375,14 @@ open_witness(struct takeover *t, const struct takeover_conf *c, struct errbuf *e
 static enum mc_err
 open_beats(struct takeover *t, const struct addr *bind, struct errbuf *e)
 {
-    struct dgram_conf conf = {.bind = *bind, .fn = on_datagram, .arg = t};
+    struct dgram_conf conf = {
+        .bind = *bind, .inherited = t->udp >= 0 ? &t->udp : NULL, .fn = on_datagram, .arg = t};
 
     t->beats = dgram_new(t->loop, &conf, e);
-    return t->beats != NULL ? MC_OK : MC_ESYS;
+    if (t->beats == NULL)
+        return MC_ESYS;
+    t->udp = -1;
+    return MC_OK;
 }
 
 enum mc_err
@@ -373,6 +413,12 @@ pulse_open(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
     t->peers = peers_new(&conf, loop_now_exact(t->loop));
     t->tick.fn = on_tick;
     return MC_OK;
+}
+
+int
+pulse_fd(const struct takeover *t)
+{
+    return dgram_fd(t->beats);
 }
 
 void

@@ -8,6 +8,7 @@
 #ifndef MC_TAKEOVER_REPAIR_H
 #define MC_TAKEOVER_REPAIR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,6 +55,9 @@ void repair_ack(int fd);
 /* The kernel forgets the connection at once, and says nothing, now or later.  The descriptor is
  * still the caller's to close. */
 void repair_drop(int fd);
+
+/* This host's kernel has a connection of that name, whoever's; 5 us. */
+bool repair_is_known(const struct flow_key *);
 
 /* Destroys the sockets without a process (orphans) whose local end is one of these addresses
  * ("*:80": any).  They fall silent only where a guard silences them.  Returns how many there were,

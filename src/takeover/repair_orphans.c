@@ -103,36 +103,59 @@ sockid_of(const struct flow_key *k, struct inet_diag_sockid *id)
     memcpy(id->idiag_dst, k->remote + skip, 16 - skip);
 }
 
-/* By its name alone the kernel would also find the listener: what is destroyed is the socket that
- * was looked at, which its cookie says. */
+struct seen {
+    struct nlmsghdr head;
+    struct inet_diag_msg body;
+    uint8_t rest[512];
+};
+
+static uint8_t
+family_of(const struct flow_key *k)
+{
+    return flow_key_is_ip4(k) ? AF_INET : AF_INET6;
+}
+
+/* By its name alone the kernel would also find the listener.  False: there is no connection. */
+static bool
+diag_find(int fd, const struct flow_key *k, struct seen *out)
+{
+    struct inet_diag_req_v2 body = {
+        .sdiag_family = family_of(k), .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u};
+
+    sockid_of(k, &body.id);
+    return diag_send(fd, SOCK_DIAG_BY_FAMILY, 0, &body) &&
+           recv(fd, out, sizeof(*out), 0) >= (ssize_t)(sizeof(out->head) + sizeof(out->body)) &&
+           out->head.nlmsg_type == SOCK_DIAG_BY_FAMILY && out->body.idiag_state != TCP_LISTEN;
+}
+
+/* What is destroyed is the socket that was looked at, which its cookie says. */
 bool
 orphan_destroy(const struct flow_key *k)
 {
-    struct inet_diag_req_v2 body = {
-        .sdiag_family = flow_key_is_ip4(k) ? AF_INET : AF_INET6,
-        .sdiag_protocol = IPPROTO_TCP,
-        .idiag_states = ~0u,
-    };
-    struct {
-        struct nlmsghdr head;
-        struct inet_diag_msg body;
-        uint8_t rest[512];
-    } answer;
     int fd = diag_open(NULL);
-    bool gone = false;
-    ssize_t n = -1;
+    struct seen seen;
+    bool gone;
 
     if (fd < 0)
         return false;
-    sockid_of(k, &body.id);
-    if (diag_send(fd, SOCK_DIAG_BY_FAMILY, 0, &body))
-        n = recv(fd, &answer, sizeof(answer), 0);
-    if (n >= (ssize_t)(sizeof(answer.head) + sizeof(answer.body)) &&
-        answer.head.nlmsg_type == SOCK_DIAG_BY_FAMILY && answer.body.idiag_state != TCP_LISTEN &&
-        answer.body.idiag_inode == 0)
-        gone = diag_destroy(fd, body.sdiag_family, &answer.body.id) == 0;
+    gone = diag_find(fd, k, &seen) && seen.body.idiag_inode == 0 &&
+           diag_destroy(fd, family_of(k), &seen.body.id) == 0;
     close(fd);
     return gone;
+}
+
+bool
+repair_is_known(const struct flow_key *k)
+{
+    int fd = diag_open(NULL);
+    struct seen seen;
+    bool known;
+
+    if (fd < 0)
+        return false;
+    known = diag_find(fd, k, &seen);
+    close(fd);
+    return known;
 }
 
 /* --- all ---------------------------------------------------------------------------------------

@@ -310,7 +310,8 @@ on_wake(void *arg)
     struct takeover *t = arg;
     struct takeover_peer peers[TAKEOVER_PEERS_MAX];
     unsigned n;
-    bool set, gone, keys, stop;
+    bool set, gone, keys, stop, passes;
+    enum peers_pass pass;
 
     pthread_mutex_lock(&t->lock);
     n = t->inbox.n_peers;
@@ -319,7 +320,9 @@ on_wake(void *arg)
     gone = t->inbox.leave;
     keys = t->inbox.reload;
     stop = t->inbox.stop;
-    t->inbox.peers_new = t->inbox.leave = t->inbox.reload = false;
+    passes = t->inbox.pass_new;
+    pass = t->inbox.pass;
+    t->inbox.peers_new = t->inbox.leave = t->inbox.reload = t->inbox.pass_new = false;
     pthread_mutex_unlock(&t->lock);
     if (stop) {
         loop_stop(t->loop);
@@ -331,7 +334,17 @@ on_wake(void *arg)
         set_members(t, peers, n);
     if (gone)
         leave(t);
+    if (passes)
+        pulse_pass(t, pass);
     pulse_news(t);
+}
+
+/* Without a loop the next process has our place. */
+static void
+wake(struct takeover *t)
+{
+    if (t->loop != NULL)
+        loop_wake(t->loop);
 }
 
 void
@@ -342,7 +355,7 @@ takeover_peers_set(struct takeover *t, const struct takeover_peer *peers, unsign
     memcpy(t->inbox.peer, peers, t->inbox.n_peers * sizeof(*peers));
     t->inbox.peers_new = true;
     pthread_mutex_unlock(&t->lock);
-    loop_wake(t->loop);
+    wake(t);
 }
 
 enum mc_err
@@ -357,7 +370,7 @@ tell(struct takeover *t, bool *what)
     pthread_mutex_lock(&t->lock);
     *what = true;
     pthread_mutex_unlock(&t->lock);
-    loop_wake(t->loop);
+    wake(t);
 }
 
 void
@@ -370,6 +383,54 @@ void
 takeover_leave(struct takeover *t)
 {
     tell(t, &t->inbox.leave);
+}
+
+void
+takeover_pass(struct takeover *t, enum peers_pass pass)
+{
+    pthread_mutex_lock(&t->lock);
+    t->inbox.pass = pass;
+    pthread_mutex_unlock(&t->lock);
+    tell(t, &t->inbox.pass_new);
+}
+
+/* What was wanted last, or not yet. */
+enum peers_pass
+takeover_has_passed(struct takeover *t)
+{
+    enum peers_pass passed;
+
+    pthread_mutex_lock(&t->lock);
+    passed = t->passed == t->inbox.pass ? t->passed : PEERS_STAY;
+    pthread_mutex_unlock(&t->lock);
+    return passed;
+}
+
+void
+takeover_be_alone(struct takeover *t)
+{
+    atomic_store(&t->elder, false);
+}
+
+void
+takeover_bequeath(struct takeover *t, struct takeover_heritage *h)
+{
+    *h = (struct takeover_heritage){.udp = pulse_fd(t), .tcp = door_fd(t)};
+    pthread_mutex_lock(&t->lock);
+    h->n_peers = t->inbox.n_peers;
+    memcpy(h->peer, t->inbox.peer, h->n_peers * sizeof(*h->peer));
+    pthread_mutex_unlock(&t->lock);
+}
+
+unsigned
+takeover_interfaces(const struct takeover *t, unsigned *ifindex)
+{
+    struct guard_interface v[GUARD_INTERFACES_MAX];
+    unsigned n = guard_interfaces(t->guard, v, GUARD_INTERFACES_MAX);
+
+    for (unsigned i = 0; i < n; i++)
+        ifindex[i] = v[i].ifindex;
+    return n;
 }
 
 static void
@@ -487,7 +548,8 @@ open_guard(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
     struct guard_conf conf = {.interfaces = (const char *const *)t->interfaces,
                               .n_interfaces = t->n_interfaces,
                               .ports = c->ports,
-                              .n_ports = c->n_ports};
+                              .n_ports = c->n_ports,
+                              .later = c->before != NULL};
     enum mc_err rv = repair_probe(e);
 
     if (rv == MC_OK)
@@ -547,6 +609,19 @@ open_all(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
     return rv == MC_OK ? door_open(t, &c->bind, e) : rv;
 }
 
+/* What served before goes on in this process: it attracts traffic as it did. */
+static void
+inherit(struct takeover *t, const struct takeover_conf *c)
+{
+    t->succeeds = t->settled = true;
+    atomic_store(&t->elder, true);
+    t->udp = c->before->udp;
+    t->tcp = c->before->tcp;
+    t->n_ports = c->n_ports;
+    t->ports = mc_alloc((c->n_ports + 1) * sizeof(*t->ports));
+    memcpy(t->ports, c->ports, c->n_ports * sizeof(*t->ports));
+}
+
 enum mc_err
 takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf *e)
 {
@@ -558,6 +633,10 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     t->arg = c->arg;
     t->on_fit = c->on_fit;
     t->on_peer = c->on_peer;
+    t->on_passed = c->on_passed;
+    t->udp = t->tcp = -1;
+    if (c->before != NULL)
+        inherit(t, c);
     list_init(&t->guests);
     pthread_mutex_init(&t->lock, NULL);
     t->roster.on_news = on_news;
@@ -565,7 +644,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     link_roster_init(&t->roster);
     rv = open_all(t, c, e);
     if (rv != MC_OK) {
-        takeover_stop(&t, false);
+        takeover_stop(&t);
         return rv;
     }
     t->slow.fn = on_slow;
@@ -592,6 +671,15 @@ run(void *arg)
     on_wake(t); /* what was told before there was anybody to wake */
     loop_run(t->loop);
     return NULL;
+}
+
+enum mc_err
+takeover_succeed(struct takeover *t, bool orphaned, struct errbuf *e)
+{
+    enum mc_err rv = guard_attach(t->guard, t->ports, t->n_ports, orphaned, e);
+
+    MC_ASSERT(t->succeeds && !t->running);
+    return rv == MC_OK ? takeover_start(t, e) : rv;
 }
 
 enum mc_err
@@ -625,8 +713,39 @@ tear_down(struct takeover *t)
     loop_free(&t->loop);
 }
 
+static void
+end_thread(struct takeover *t)
+{
+    if (!t->running)
+        return;
+    tell(t, &t->inbox.stop);
+    pthread_join(t->thread, NULL);
+    t->running = false;
+}
+
+static void
+nobody_hears(void *arg)
+{
+}
+
 void
-takeover_stop(struct takeover **tp, bool keep_guard)
+takeover_hand_over(struct takeover *t, const unsigned *ifindex, unsigned n)
+{
+    static const struct link_holders none = {.n = 0};
+
+    MC_CHECK(t, TAKEOVER_MAGIC);
+    end_thread(t);
+    guard_yield(t->guard, loop_now_exact(t->loop) + PEERS_PASSING_NS, ifindex, n);
+    t->handed_over = true;
+    pthread_mutex_lock(&t->roster.lock);
+    t->roster.on_news = nobody_hears;
+    pthread_mutex_unlock(&t->roster.lock);
+    link_post_holders(&t->roster, &none);
+    tear_down(t);
+}
+
+void
+takeover_stop(struct takeover **tp)
 {
     struct takeover *t = *tp;
 
@@ -634,23 +753,25 @@ takeover_stop(struct takeover **tp, bool keep_guard)
     if (t == NULL)
         return;
     MC_CHECK(t, TAKEOVER_MAGIC);
-    if (t->running) {
-        tell(t, &t->inbox.stop);
-        pthread_join(t->thread, NULL);
-    }
+    end_thread(t);
     if (t->loop != NULL)
         tear_down(t);
+    if (t->udp >= 0)
+        close(t->udp);
+    if (t->tcp >= 0)
+        close(t->tcp);
     replica_store_free(&t->store);
     probe_close(&t->probe);
     forward_close(&t->forward);
     if (t->nl.fd >= 0)
         netlink_close(&t->nl);
     if (t->guard != NULL)
-        guard_close(&t->guard, !keep_guard);
+        guard_close(&t->guard, true);
     keyring_free(&t->keys);
     link_roster_fini(&t->roster);
     for (unsigned i = 0; i < t->n_interfaces; i++)
         free(t->interfaces[i]);
+    free(t->ports);
     free(t->key_file);
     pthread_mutex_destroy(&t->lock);
     t->magic = 0;

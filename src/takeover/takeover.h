@@ -16,6 +16,11 @@
  *        takeover_leave()  peers are told that this one goes
  *        takeover_stop()   after the workers and their links have gone
  *
+ * An upgrade: the next process has made its own (conf.before) and waits.  takeover_pass() makes
+ * this one go without being missed, takeover_hand_over() ends its thread, and takeover_start() over
+ * there begins another life of the same id (peers.h, "Succession").  The guard is replaced without
+ * a packet in between, and datagrams and connections of peers wait in the sockets that both have.
+ *
  * What takes a struct takeover may be called from any thread, unless it says otherwise.
  */
 #ifndef MC_TAKEOVER_TAKEOVER_H
@@ -36,6 +41,19 @@
 
 struct guard;
 
+/* Another member, whether it lives or not: that is found out by its beats. */
+struct takeover_peer {
+    uint64_t id;
+    struct addr addr;
+};
+
+/* What the process before has, or leaves to the next one. */
+struct takeover_heritage {
+    int udp, tcp; /* sockets of its address; -1: none, or it was another address */
+    struct takeover_peer peer[TAKEOVER_PEERS_MAX];
+    unsigned n_peers;
+};
+
 struct takeover_conf {
     uint64_t id;                   /* of this member, as the cluster has it */
     struct addr bind;              /* UDP and TCP */
@@ -48,6 +66,9 @@ struct takeover_conf {
     unsigned n_witnesses;         /* 0: the default gateways of the interfaces */
     unsigned replicas;            /* peers that hold a flow; 0: 1 */
     unsigned n_workers;
+    /* Another process of this host serves until takeover_start(), with a takeover or without; its
+     * sockets are taken over.  NULL: there is none. */
+    const struct takeover_heritage *before;
     void *arg;
     /* On the takeover's thread.  Not fit: this balancer hears neither a peer nor a witness, has
      * fenced itself and must attract no traffic. */
@@ -56,12 +77,8 @@ struct takeover_conf {
      * for any more, since it is no peer; while this balancer leaves, not that they have ended.  May
      * be NULL. */
     void (*on_peer)(void *arg, uint64_t id, bool alive);
-};
-
-/* Another member, whether it lives or not: that is found out by its beats. */
-struct takeover_peer {
-    uint64_t id;
-    struct addr addr;
+    /* On the takeover's thread.  takeover_has_passed() has changed. */
+    void (*on_passed)(void *arg);
 };
 
 /* Writer: the thread; any thread may read. */
@@ -120,9 +137,12 @@ struct takeover;
  * on without.  Control thread, as takeover_start() and takeover_stop(). */
 enum mc_err takeover_new(const struct takeover_conf *, struct takeover **, struct errbuf *);
 enum mc_err takeover_start(struct takeover *, struct errbuf *);
-/* keep_guard: its programs stay and go on dropping what the kernel would say about flows that end
- * with the process (it is replaced by another one at once).  NULL'ed. */
-void takeover_stop(struct takeover **, bool keep_guard);
+/* With conf.before: the process before is silent from now on.  orphaned: since it has died. */
+enum mc_err takeover_succeed(struct takeover *, bool orphaned, struct errbuf *);
+/* It serves nobody any more. */
+void takeover_be_alone(struct takeover *);
+/* NULL'ed. */
+void takeover_stop(struct takeover **);
 
 /* The members of the cluster besides this one. */
 void takeover_peers_set(struct takeover *, const struct takeover_peer *, unsigned n);
@@ -133,6 +153,18 @@ void takeover_reload_keys(struct takeover *);
 /* Peers are told that this one leaves: none makes it a holder any more, and what it holds is given
  * to whoever asks.  What it owns it keeps until its workers hand it over. */
 void takeover_leave(struct takeover *);
+
+/* How far this process has gone (peers.h): PEERS_ALONE is for when workers have let go of all their
+ * flows.  Any number of times, also back. */
+void takeover_pass(struct takeover *, enum peers_pass);
+enum peers_pass takeover_has_passed(struct takeover *);
+/* For the next process; descriptors stay ours. */
+void takeover_bequeath(struct takeover *, struct takeover_heritage *);
+/* Interfaces that the guard is for; returns how many, at most GUARD_INTERFACES_MAX. */
+unsigned takeover_interfaces(const struct takeover *, unsigned *ifindex);
+/* The thread ends.  The guard stays on these interfaces for the next process, which has
+ * PEERS_PASSING_NS to replace it.  Then only what shows, workers' links, and takeover_stop(). */
+void takeover_hand_over(struct takeover *, const unsigned *ifindex, unsigned n);
 
 /* For the workers' calls that the guard takes from any thread. */
 struct guard *takeover_guard(const struct takeover *);

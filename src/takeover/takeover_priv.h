@@ -14,6 +14,8 @@
 #ifndef MC_TAKEOVER_TAKEOVER_PRIV_H
 #define MC_TAKEOVER_TAKEOVER_PRIV_H
 
+#include <stdatomic.h>
+
 #include "base/list.h"
 #include "base/map.h"
 #include "cluster/keyring.h"
@@ -110,6 +112,14 @@ struct takeover {
     bool voiding; /* workers are dropping all flows */
     bool leaving;
     bool fenced, settled; /* settled: it knows its peers, or there are none */
+    bool succeeds;        /* the process before us gave way to us */
+    bool handed_over;     /* we gave way to the next one */
+    atomic_bool elder;    /* the process before us still serves connections */
+    int udp, tcp;         /* inherited, and not in use yet; -1: none */
+    struct addr *ports;   /* as when we were made */
+    unsigned n_ports;
+    enum peers_pass passing; /* as we were told */
+    void (*on_passed)(void *arg);
     struct link_roster roster;
     struct replica_store *store;
     struct netlink nl;
@@ -132,8 +142,10 @@ struct takeover {
     struct {
         struct takeover_peer peer[TAKEOVER_PEERS_MAX];
         unsigned n_peers;
-        bool peers_new, leave, reload, stop;
+        bool peers_new, leave, reload, stop, pass_new;
+        enum peers_pass pass;
     } inbox;
+    enum peers_pass passed; /* so far */
     struct takeover_view view;
     struct wire_where where; /* as the peers were told last */
     struct takeover_stats stats;
@@ -153,6 +165,7 @@ unsigned member_place(const struct member *);
 /* --- pulse.c --- */
 
 enum mc_err pulse_open(struct takeover *, const struct takeover_conf *, struct errbuf *);
+int pulse_fd(const struct takeover *);
 void pulse_start(struct takeover *);
 void pulse_close(struct takeover *);
 /* A flow of that life is given away now, to whomever. */
@@ -161,6 +174,8 @@ void takeover_gave(struct takeover *, struct life owner);
 void pulse_members(struct takeover *, const uint64_t *ids, unsigned n);
 /* Workers have something to say. */
 void pulse_news(struct takeover *);
+/* Another process is to take our place, or not. */
+void pulse_pass(struct takeover *, enum peers_pass);
 /* After each call that may change it: the lease and the heir, for the guard. */
 void pulse_settle(struct takeover *);
 /* Whether this balancer should attract traffic. */
@@ -170,7 +185,9 @@ void pulse_catch_up(struct takeover *);
 
 /* --- guest.c --- */
 
+/* At that address, or the inherited socket. */
 enum mc_err door_open(struct takeover *, const struct addr *, struct errbuf *);
+int door_fd(const struct takeover *);
 void door_start(struct takeover *);
 void door_close(struct takeover *);
 /* Where that life is, as it said; NULL: it did not. */
@@ -209,6 +226,8 @@ void adopt_flow(struct takeover *, struct replica **, const struct guard_packet 
 /* Its clients are to speak: it is dead. */
 void adopt_probe(struct takeover *, struct life);
 void adopt_forget(struct takeover *, struct life);
+/* Clients of somebody dead are still being looked for. */
+bool adopt_is_busy(const struct takeover *);
 void adopt_open(struct takeover *);
 void adopt_close(struct takeover *);
 

@@ -180,6 +180,7 @@ struct wire_holding {
 #define LIFE_WORD    8u  /* `word` is there */
 #define LIFE_DEAD    16u /* the sender finds it dead */
 #define LIFE_ALONE   32u /* hears nobody; goes with seq */
+#define LIFE_PASSING 64u /* another process takes its place: be no holder of mine; with seq */
 
 /* What a life said of another in its beat number `seq`. */
 struct wire_word {

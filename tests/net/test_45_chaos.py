@@ -57,12 +57,12 @@ def test_one_that_returns_serves_again(allowed, measured):
 
 # --- with takeover --------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave"])
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave", "upgrade"])
 def test_nothing_fails_with_takeover(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp"))
 
 
-@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave"])
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave", "upgrade"])
 def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
     r = played(measured, event, takeover="requests", way="vip")
     lossless(r)

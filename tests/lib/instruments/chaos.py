@@ -334,14 +334,8 @@ def _return(stage, rng):
 
 
 def _upgrade(stage, rng):
-    """In place, or with takeover, which forbids that, by leaving and starting anew."""
     for lb in rng.sample(LBS, len(LBS)):
-        if stage.takeover:
-            stage.leave(lb)
-            stage.restart(lb)
-            stage.settle()
-        else:
-            stage.upgrade(lb)
+        stage.upgrade(lb)
 
 
 def _leave(stage, rng):
