@@ -18,7 +18,8 @@
 
 #include "base/log.h"
 
-#define FRAMES 48 /* deeper than any call chain of ours; more would be noise */
+#define FRAMES     48  /* deeper than any call chain of ours; more would be noise */
+#define LINE_BYTES 64u /* a cache line */
 
 static _Thread_local mc_panic_f *context_f;
 static _Thread_local void *context_arg;
@@ -95,6 +96,16 @@ mc_alloc(size_t bytes)
 
     MC_ASSERT(p != NULL);
     return p;
+}
+
+void *
+mc_alloc_lines(size_t bytes)
+{
+    size_t whole = bytes / LINE_BYTES * LINE_BYTES + LINE_BYTES;
+    void *p = aligned_alloc(LINE_BYTES, whole);
+
+    MC_ASSERT(p != NULL);
+    return memset(p, 0, whole);
 }
 
 void *

@@ -31,6 +31,8 @@ void mc_panic_context(mc_panic_f *, void *arg);
 
 /* malloc family that panics instead of returning NULL: start-up and control thread only. */
 void *mc_alloc(size_t bytes) __attribute__((malloc)); /* zeroed */
+/* Zeroed, and on cache lines (of 64 bytes) of its own. */
+void *mc_alloc_lines(size_t bytes) __attribute__((malloc));
 void *mc_realloc(void *, size_t bytes);
 char *mc_strdup(const char *) __attribute__((malloc));
 char *mc_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), malloc));

@@ -18,8 +18,7 @@ live_listener(struct build *b, const char *name)
 
     if (live != NULL)
         return live;
-    live = aligned_alloc(alignof(struct listener_live), sizeof(*live));
-    MC_ASSERT(live != NULL);
+    live = mc_alloc_lines(sizeof(*live));
     *live = (struct listener_live){.name = mc_strdup(name)};
     map_put(&b->listeners, str_of(name), live);
     return live;
@@ -126,8 +125,7 @@ limit_get(struct build *b, const char *name)
 
     if (l != NULL)
         return l;
-    l = aligned_alloc(alignof(struct limit), sizeof(*l));
-    MC_ASSERT(l != NULL);
+    l = mc_alloc_lines(sizeof(*l));
     *l = (struct limit){.name = mc_strdup(name)};
     map_put(&b->limits, str_of(name), l);
     return l;

@@ -217,9 +217,7 @@ brains_new(struct fleet *f)
 
     bs->fleet = f;
     bs->n_pipes = f->n_workers;
-    bs->pipes = aligned_alloc(64, (bs->n_pipes + 1) * sizeof(*bs->pipes));
-    MC_ASSERT(bs->pipes != NULL);
-    memset(bs->pipes, 0, (bs->n_pipes + 1) * sizeof(*bs->pipes));
+    bs->pipes = mc_alloc_lines(bs->n_pipes * sizeof(*bs->pipes));
     for (unsigned i = 0; i < bs->n_pipes; i++) {
         ring_init(&bs->pipes[i].events, PIPE_EVENTS, sizeof(struct brain_event));
         ring_init(&bs->pipes[i].shapes, PIPE_SHAPES, sizeof(struct brain_shape));
@@ -310,24 +308,14 @@ make_view(struct mind *m, const struct pool *p)
     m->view.table = m->pub.table = load_table_new(n, id_hash);
 }
 
-static void *
-lines(size_t bytes)
-{
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-
-    MC_ASSERT(p != NULL);
-    memset(p, 0, bytes);
-    return p;
-}
-
 /* Each worker's on cache lines of its own. */
 static void
 make_readers(struct mind *m, unsigned n_workers)
 {
     m->n_readers = n_workers;
-    m->pub.readers = lines((n_workers + 1) * sizeof(*m->pub.readers));
+    m->pub.readers = mc_alloc_lines((n_workers + 1) * sizeof(*m->pub.readers));
     for (unsigned i = 0; i < n_workers; i++)
-        m->pub.readers[i].ears = lines(m->view.n * sizeof(struct brain_ear));
+        m->pub.readers[i].ears = mc_alloc_lines(m->view.n * sizeof(struct brain_ear));
 }
 
 static struct mind *

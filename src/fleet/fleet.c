@@ -165,10 +165,8 @@ make_shared(struct pool *p)
 
     if (!policy->shared_new)
         return;
-    load = aligned_alloc(sizeof(*load), (v.n + 1) * sizeof(*load));
-    MC_ASSERT(load != NULL);
+    load = mc_alloc_lines((v.n + 1) * sizeof(*load));
     at = mc_alloc((v.n + 1) * sizeof(struct place_load *));
-    memset(load, 0, (v.n + 1) * sizeof(*load));
     for (unsigned i = 0; i < v.n; i++) {
         unsigned w = coming_weight(entry_of(p->servers[i]), p->conf.servers[i].weight);
 

@@ -16,18 +16,6 @@
 
 #define ID_BITS 64 /* ids per word */
 
-/* Zeroed, and aligned for what has a cache line of its own. */
-static void *
-alloc_lines(size_t bytes)
-{
-    void *p;
-
-    bytes = (bytes + 63) & ~(size_t)63;
-    p = aligned_alloc(64, bytes);
-    MC_ASSERT(p != NULL);
-    return memset(p, 0, bytes);
-}
-
 static bool
 ref_unless_gone(_Atomic uint32_t *refs)
 {
@@ -105,7 +93,7 @@ id_give(struct fleet *f, uint32_t id)
 static struct live *
 live_new(struct fleet *f, const char *name)
 {
-    struct live *l = alloc_lines(sizeof(*l));
+    struct live *l = mc_alloc_lines(sizeof(*l));
 
     l->fleet = fleet_ref(f);
     l->pub.name = mc_strdup(name);
@@ -216,7 +204,7 @@ entry_unregister(struct entry *e)
 struct entry *
 entry_new(struct live *l, const char *name, const char *address_text)
 {
-    struct entry *e = alloc_lines(sizeof(*e));
+    struct entry *e = mc_alloc_lines(sizeof(*e));
     struct server *s = &e->s;
 
     e->live = live_ref(l);
@@ -230,7 +218,7 @@ entry_new(struct live *l, const char *name, const char *address_text)
     pthread_mutex_init(&s->lock, NULL);
     atomic_init(&s->refs, 1);
     if (l->fleet->n_workers > 0)
-        s->counters = alloc_lines(l->fleet->n_workers * sizeof(*s->counters));
+        s->counters = mc_alloc_lines(l->fleet->n_workers * sizeof(*s->counters));
     entry_register(e);
     return e;
 }

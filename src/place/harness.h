@@ -35,11 +35,10 @@ static void UNUSED
 rig_init(struct rig *r, unsigned n)
 {
     *r = (struct rig){.view.n = n};
-    r->load = aligned_alloc(64, (n + 1) * sizeof(*r->load));
+    r->load = mc_alloc_lines(n * sizeof(*r->load));
     r->at = mc_alloc((n + 1) * sizeof(struct place_load *));
     r->id_hash = mc_alloc((n + 1) * sizeof(*r->id_hash));
     r->count = mc_alloc((n + 1) * sizeof(*r->count));
-    memset(r->load, 0, (n + 1) * sizeof(*r->load));
     for (unsigned i = 0; i < n; i++) {
         char name[16];
 

@@ -40,24 +40,14 @@ lay_ring(struct load_table *t, const uint64_t *id_hash)
     free(spots);
 }
 
-static void *
-lines(size_t bytes)
-{
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-
-    MC_ASSERT(p != NULL);
-    memset(p, 0, bytes);
-    return p;
-}
-
 struct load_table *
 load_table_new(unsigned n, const uint64_t *id_hash)
 {
-    struct load_table *t = lines(sizeof(*t));
+    struct load_table *t = mc_alloc_lines(sizeof(*t));
 
     t->n = n;
-    t->hot = lines(n * sizeof(*t->hot));
-    t->mem = lines(n * sizeof(*t->mem));
+    t->hot = mc_alloc_lines(n * sizeof(*t->hot));
+    t->mem = mc_alloc_lines(n * sizeof(*t->mem));
     t->pos = mc_alloc((n + 1) * sizeof(*t->pos));
     t->ring = mc_alloc((n + 1) * sizeof(*t->ring));
     lay_ring(t, id_hash);

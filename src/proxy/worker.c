@@ -226,9 +226,7 @@ worker_new(const struct worker_conf *conf, struct errbuf *err)
         err_set(err, "more than %d workers", WORKER_MAX);
         return NULL;
     }
-    w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
-    MC_ASSERT(w != NULL);
-    memset(w, 0, sizeof(*w));
+    w = mc_alloc_lines(sizeof(*w));
     w->conf = *conf;
     w->heir = w->inbox.heir = -1;
     list_init(&w->inbox.passed);

@@ -168,9 +168,7 @@ make_view(struct sim_world *w, struct sim_balancer *b)
 {
     unsigned n = w->conf->n_servers;
 
-    b->load = aligned_alloc(64, (n + 1) * sizeof(*b->load));
-    MC_ASSERT(b->load != NULL);
-    memset(b->load, 0, (n + 1) * sizeof(*b->load));
+    b->load = mc_alloc_lines((n + 1) * sizeof(*b->load));
     b->at = mc_alloc((n + 1) * sizeof(struct place_load *));
     b->eject = mc_alloc((n + 1) * sizeof(*b->eject));
     b->orca_ended = mc_alloc((n + 1) * sizeof(double));

@@ -80,9 +80,7 @@ count(void *arg, uint64_t to, const struct share_msg *m)
 static void
 make_pool(struct wire *w, unsigned n)
 {
-    w->load = aligned_alloc(64, (n + 1) * sizeof(*w->load));
-    MC_ASSERT(w->load != NULL);
-    memset(w->load, 0, (n + 1) * sizeof(*w->load));
+    w->load = mc_alloc_lines((n + 1) * sizeof(*w->load));
     w->at = mc_alloc((n + 1) * sizeof(struct place_load *));
     w->id_hash = mc_alloc((n + 1) * sizeof(*w->id_hash));
     w->cpu_s = mc_alloc((n + 1) * sizeof(*w->cpu_s));
