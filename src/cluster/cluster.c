@@ -293,16 +293,6 @@ cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg)
 /* --- birth and death ----------------------------------------------------------------------------
  */
 
-static bool
-is_loopback(const struct addr *a)
-{
-    static const struct in6_addr one = IN6ADDR_LOOPBACK_INIT;
-
-    if (a->u.sa.sa_family == AF_INET)
-        return ntohl(a->u.in.sin_addr.s_addr) >> 24 == 127;
-    return a->u.sa.sa_family == AF_INET6 && memcmp(&a->u.in6.sin6_addr, &one, sizeof(one)) == 0;
-}
-
 static enum mc_err
 get_keys(struct cluster *c, const struct cluster_conf *conf, struct errbuf *e)
 {
@@ -312,7 +302,7 @@ get_keys(struct cluster *c, const struct cluster_conf *conf, struct errbuf *e)
         c->key_file = mc_strdup(conf->key_file);
         return keyring_load(conf->key_file, &c->keys, e);
     }
-    if (!is_loopback(&conf->bind)) {
+    if (!addr_is_loopback(&conf->bind)) {
         err_set(e,
                 "without key-file, bind must be an address of this host alone (127.0.0.1), not %s",
                 addr_text(&conf->bind, text));

@@ -164,25 +164,6 @@ conf_check_class(struct conf_run *run, struct conf_at at, const struct pool_conf
                        r->name, CLASS_MOST - 1);
 }
 
-static bool
-is_any_address(const struct addr *a)
-{
-    static const struct in6_addr any = IN6ADDR_ANY_INIT;
-
-    if (a->u.sa.sa_family == AF_INET)
-        return a->u.in.sin_addr.s_addr == INADDR_ANY;
-    return a->len > 0 && memcmp(&a->u.in6.sin6_addr, &any, sizeof(any)) == 0;
-}
-
-static bool
-is_loopback(const struct addr *a)
-{
-    struct addr_net net;
-
-    return (addr_parse_net(STR("127.0.0.0/8"), &net, NULL) == MC_OK && addr_in_net(a, &net)) ||
-           (addr_parse_net(STR("::1"), &net, NULL) == MC_OK && addr_in_net(a, &net));
-}
-
 void
 conf_check_cluster(struct conf_run *run, struct conf_at at, const struct conf *c)
 {
@@ -199,13 +180,13 @@ conf_check_cluster(struct conf_run *run, struct conf_at at, const struct conf *c
                        c->node, SWIM_NAME_MAX);
     if (l->bind.len == 0)
         return; /* which was said */
-    if (is_any_address(&l->bind) && l->advertise.len == 0)
+    if (addr_is_any(&l->bind) && l->advertise.len == 0)
         conf_run_fault(run, at,
                        "cluster is bound to every address, expected advertise = ADDRESS:PORT to "
                        "tell the others one of them");
-    if (l->advertise.len > 0 && is_any_address(&l->advertise))
+    if (l->advertise.len > 0 && addr_is_any(&l->advertise))
         conf_run_fault(run, at, "advertise is every address, expected one of this host");
-    if (l->key_file == NULL && !is_loopback(&l->bind))
+    if (l->key_file == NULL && !addr_is_loopback(&l->bind))
         conf_run_fault(run, at,
                        "cluster beyond this host without keys, expected key-file = \"/etc/meercat/"
                        "cluster.key\", made by meercat keygen");

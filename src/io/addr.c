@@ -210,6 +210,27 @@ addr_in_net(const struct addr *a, const struct addr_net *net)
 }
 
 bool
+addr_is_any(const struct addr *a)
+{
+    if (a->u.sa.sa_family == AF_INET)
+        return a->u.in.sin_addr.s_addr == INADDR_ANY;
+    return a->u.sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->u.in6.sin6_addr);
+}
+
+bool
+addr_is_loopback(const struct addr *a)
+{
+    const struct in6_addr *ip6 = &a->u.in6.sin6_addr;
+
+    if (a->u.sa.sa_family == AF_INET)
+        return ntohl(a->u.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (a->u.sa.sa_family != AF_INET6)
+        return false;
+    return IN6_IS_ADDR_LOOPBACK(ip6) ||
+           (IN6_IS_ADDR_V4MAPPED(ip6) && ip6->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+bool
 addr_eq(const struct addr *a, const struct addr *b)
 {
     size_t n_a, n_b;

@@ -41,6 +41,10 @@ bool addr_parse_ip(struct str, uint16_t port, struct addr *);
 enum mc_err addr_parse_net(struct str, struct addr_net *, struct errbuf *);
 /* IPv4-mapped IPv6 addresses match IPv4 networks. */
 bool addr_in_net(const struct addr *, const struct addr_net *);
+/* IPv4 or IPv6: 0.0.0.0, [::] */
+bool addr_is_any(const struct addr *);
+/* 127.0.0.0/8, also mapped into IPv6, and ::1 */
+bool addr_is_loopback(const struct addr *);
 bool addr_eq(const struct addr *, const struct addr *); /* address and port */
 uint16_t addr_port(const struct addr *);                /* 0 for unix */
 void addr_set_port(struct addr *, uint16_t);

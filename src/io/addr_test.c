@@ -47,6 +47,32 @@ a_star_is_any_ipv4_address(void **state)
 }
 
 static void
+any_and_loopback_are_told_from_others(void **state)
+{
+    static const struct {
+        const char *text;
+        bool any, loopback;
+    } rows[] = {
+        {"*:80", true, false},
+        {"[::]:80", true, false},
+        {"127.0.0.1:80", false, true},
+        {"127.9.0.1:80", false, true},
+        {"[::1]:80", false, true},
+        {"[::ffff:127.0.0.1]:80", false, true},
+        {"[::2]:80", false, false},
+        {"10.127.0.1:80", false, false},
+        {"unix:/run/x.sock", false, false},
+    };
+
+    for (size_t i = 0; i < MC_COUNT(rows); i++) {
+        struct addr a = must(rows[i].text);
+
+        assert_int_equal(addr_is_any(&a), rows[i].any);
+        assert_int_equal(addr_is_loopback(&a), rows[i].loopback);
+    }
+}
+
+static void
 a_name_is_given_back_in_two_parts(void **state)
 {
     struct addr a;
@@ -212,6 +238,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_read_is_written_the_same),
         cmocka_unit_test(a_star_is_any_ipv4_address),
+        cmocka_unit_test(any_and_loopback_are_told_from_others),
         cmocka_unit_test(a_name_is_given_back_in_two_parts),
         cmocka_unit_test(nonsense_is_refused_with_a_reason),
         cmocka_unit_test(a_path_too_long_for_a_unix_socket_is_refused),

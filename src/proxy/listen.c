@@ -119,16 +119,6 @@ listen_conn_closed(struct listener_live *live)
     atomic_fetch_sub_explicit(&process_connections, 1, memory_order_relaxed);
 }
 
-static bool
-is_any(const struct addr *a)
-{
-    static const struct in6_addr any = IN6ADDR_ANY_INIT;
-
-    if (a->u.sa.sa_family == AF_INET)
-        return a->u.in.sin_addr.s_addr == INADDR_ANY;
-    return memcmp(&a->u.in6.sin6_addr, &any, sizeof(any)) == 0;
-}
-
 /* An address of its own is stronger than every address. */
 static const struct bind_fd *
 bind_of(const struct snapshot *s, const struct addr *local)
@@ -143,7 +133,7 @@ bind_of(const struct snapshot *s, const struct addr *local)
             continue;
         if (addr_eq(&b->addr, local))
             return b;
-        if (is_any(&b->addr))
+        if (addr_is_any(&b->addr))
             found = b;
     }
     return found;

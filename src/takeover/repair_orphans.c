@@ -162,15 +162,6 @@ repair_is_known(const struct flow_key *k)
  */
 
 static bool
-is_any(const struct addr *a)
-{
-    static const struct in6_addr any = IN6ADDR_ANY_INIT;
-
-    return a->u.sa.sa_family == AF_INET ? a->u.in.sin_addr.s_addr == INADDR_ANY
-                                        : memcmp(&a->u.in6.sin6_addr, &any, sizeof(any)) == 0;
-}
-
-static bool
 is_on(const struct inet_diag_msg *m, const struct addr *addrs, unsigned n)
 {
     struct addr local = {.len = 0};
@@ -188,7 +179,7 @@ is_on(const struct inet_diag_msg *m, const struct addr *addrs, unsigned n)
     for (unsigned i = 0; i < n; i++)
         if (flow_key_of(&theirs, &addrs[i], &addrs[i]) && mine.local_port == theirs.local_port &&
             flow_key_is_ip4(&mine) == flow_key_is_ip4(&theirs) &&
-            (is_any(&addrs[i]) || memcmp(mine.local, theirs.local, sizeof(mine.local)) == 0))
+            (addr_is_any(&addrs[i]) || memcmp(mine.local, theirs.local, sizeof(mine.local)) == 0))
             return true;
     return false;
 }

@@ -466,13 +466,6 @@ load_keys(struct takeover *t, const char *file, struct errbuf *e)
     return MC_OK;
 }
 
-static bool
-is_loopback(const struct addr *a)
-{
-    return a->u.sa.sa_family == AF_INET ? ntohl(a->u.in.sin_addr.s_addr) >> 24 == 127
-                                        : IN6_IS_ADDR_LOOPBACK(&a->u.in6.sin6_addr);
-}
-
 static enum mc_err
 open_keys(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
 {
@@ -481,7 +474,7 @@ open_keys(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
 
     if (c->key_file != NULL) {
         rv = load_keys(t, c->key_file, e);
-    } else if (is_loopback(&c->bind)) {
+    } else if (addr_is_loopback(&c->bind)) {
         t->keys = keyring_new_null();
     } else {
         err_set(e, "without a key only on loopback");
