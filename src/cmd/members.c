@@ -2,15 +2,14 @@
  *
  * members.c - `meercat members`: who is in the cluster, as one of them sees it.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "cmd/answer.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "cmd/table.h"
-#include "control/conf.h"
 
 static enum table_colour
 colour_of(const char *state)
@@ -96,31 +95,18 @@ all_alive(const json_t *j)
 int
 cmd_members(int argc, char **argv)
 {
-    static const struct option options[] = {{"socket", required_argument, NULL, 's'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {0}};
-    const char *socket = CONF_DEFAULT_SOCKET;
-    bool json = false, quiet = false;
+    struct options o;
+    int rv = options_read(argc, argv, true, 0, &o);
     json_t *j;
-    int opt, rv;
 
-    while ((opt = getopt_long(argc, argv, "s:jq", options, NULL)) != -1) {
-        switch (opt) {
-        case 's': socket = optarg; break;
-        case 'j': json = true; break;
-        case 'q': quiet = true; break;
-        default: return cmd_bad_usage(argv[0]);
-        }
-    }
-    if (optind < argc)
-        return cmd_bad_usage(argv[0]);
-    j = answer_get(socket, "/v1/members", quiet);
+    if (rv != 0)
+        return rv;
+    j = answer_get(o.socket, "/v1/members", o.quiet);
     if (j == NULL)
         return 1;
     rv = all_alive(j) ? 0 : 1;
-    if (quiet || json) {
-        if (!quiet)
+    if (o.quiet || o.json) {
+        if (!o.quiet)
             answer_print(j);
         else
             json_decref(j);

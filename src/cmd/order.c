@@ -3,7 +3,6 @@
  * order.c - `meercat drain`, `ready`, `maint`, `weight`, `unset`, `reload`, `leave`: what a
  * balancer is told.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -14,31 +13,8 @@
 #include "cmd/answer.h"
 #include "cmd/client.h"
 #include "cmd/cmd.h"
-#include "control/conf.h"
-
-struct order_options {
-    const char *socket;
-    bool json;
-};
-
-/* Leaves argv[optind...] to the caller; 0 to go on, else the exit status. */
-static int
-read_options(int argc, char **argv, int n_args, struct order_options *o)
-{
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {0}};
-    int opt;
-
-    *o = (struct order_options){.socket = CONF_DEFAULT_SOCKET};
-    while ((opt = getopt_long(argc, argv, "s:j", options, NULL)) != -1) {
-        switch (opt) {
-        case 's': o->socket = optarg; break;
-        case 'j': o->json = true; break;
-        default: return cmd_bad_usage(argv[0]);
-        }
-    }
-    return argc - optind == n_args ? 0 : cmd_bad_usage(argv[0]);
-}
+#include "cmd/options.h"
+#include "fleet/pool.h"
 
 /* What the balancer answered, for a script: its JSON as it is, its text as a string. */
 static void
@@ -72,7 +48,7 @@ show_text(const struct client_answer *a, const struct errbuf *e)
 
 /* Sends an order; returns the exit status. */
 static int
-give(const struct order_options *o, const char *path, const char *body)
+give(const struct options *o, const char *path, const char *body)
 {
     struct client_answer a = {0};
     struct errbuf e = {""};
@@ -91,8 +67,7 @@ give(const struct order_options *o, const char *path, const char *body)
 
 /* server: POOL/SERVER, checked so far that it can stand in a path. */
 static int
-give_server(const char *command, const struct order_options *o, const char *server,
-            const char *body)
+give_server(const char *command, const struct options *o, const char *server, const char *body)
 {
     const char *slash = strchr(server, '/');
     char *path;
@@ -122,7 +97,7 @@ who_am_i(void)
 
 /* Takes over the order's value. */
 static int
-give_word(const char *command, const struct order_options *o, const char *server, const char *key,
+give_word(const char *command, const struct options *o, const char *server, const char *key,
           json_t *value)
 {
     json_t *who = json_stringn(who_am_i(), strnlen(who_am_i(), 63));
@@ -139,8 +114,8 @@ give_word(const char *command, const struct order_options *o, const char *server
 static int
 set_state(int argc, char **argv, const char *state)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 1, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 1, &o);
 
     return rv != 0 ? rv : give_word(argv[0], &o, argv[optind], "state", json_string(state));
 }
@@ -172,8 +147,8 @@ cmd_maint(int argc, char **argv)
 int
 cmd_weight(int argc, char **argv)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 2, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 2, &o);
     uint64_t weight;
 
     if (rv != 0)
@@ -189,8 +164,8 @@ cmd_weight(int argc, char **argv)
 int
 cmd_reload(int argc, char **argv)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 0, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 0, &o);
 
     return rv != 0 ? rv : give(&o, "/v1/reload", "");
 }
@@ -198,8 +173,8 @@ cmd_reload(int argc, char **argv)
 int
 cmd_withdraw(int argc, char **argv)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 0, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 0, &o);
 
     return rv != 0 ? rv : give(&o, "/v1/withdraw", "");
 }
@@ -207,8 +182,8 @@ cmd_withdraw(int argc, char **argv)
 int
 cmd_resume(int argc, char **argv)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 0, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 0, &o);
 
     return rv != 0 ? rv : give(&o, "/v1/resume", "");
 }
@@ -216,8 +191,8 @@ cmd_resume(int argc, char **argv)
 int
 cmd_leave(int argc, char **argv)
 {
-    struct order_options o;
-    int rv = read_options(argc, argv, 0, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 0, &o);
 
     return rv != 0 ? rv : give(&o, "/v1/leave", "");
 }

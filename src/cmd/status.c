@@ -4,7 +4,6 @@
  *
  * All of them ask the balancer for JSON, and print it as it is (--json) or as a table.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,35 +11,8 @@
 #include "cmd/answer.h"
 #include "cmd/client.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "cmd/table.h"
-#include "control/conf.h"
-
-struct view_options {
-    const char *socket;
-    bool json, quiet;
-};
-
-/* 0 to go on, else the exit status. */
-static int
-read_options(int argc, char **argv, bool quiet_known, struct view_options *o)
-{
-    static const struct option options[] = {{"socket", required_argument, NULL, 's'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {0}};
-    int opt;
-
-    *o = (struct view_options){.socket = CONF_DEFAULT_SOCKET};
-    while ((opt = getopt_long(argc, argv, "s:jq", options, NULL)) != -1) {
-        switch (opt) {
-        case 's': o->socket = optarg; break;
-        case 'j': o->json = true; break;
-        case 'q': o->quiet = quiet_known; break;
-        default: return cmd_bad_usage(argv[0]);
-        }
-    }
-    return optind < argc ? cmd_bad_usage(argv[0]) : 0;
-}
 
 /* The strings of an array, separated by spaces; `none` when there are none.  The caller frees. */
 static char *
@@ -290,8 +262,8 @@ costs_table(const json_t *j)
 static int
 show(int argc, char **argv, const char *path, void (*print)(const json_t *))
 {
-    struct view_options o;
-    int rv = read_options(argc, argv, false, &o);
+    struct options o;
+    int rv = options_read(argc, argv, false, 0, &o);
     json_t *j;
 
     if (rv != 0)
@@ -499,8 +471,8 @@ quiet_status(const char *socket)
 int
 cmd_status(int argc, char **argv)
 {
-    struct view_options o;
-    int rv = read_options(argc, argv, true, &o);
+    struct options o;
+    int rv = options_read(argc, argv, true, 0, &o);
     json_t *j;
 
     if (rv != 0)

@@ -2,7 +2,6 @@
  *
  * upgrade.c - `meercat upgrade`: a new process takes over; waits until it has, or has failed.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,34 +11,11 @@
 #include "cmd/answer.h"
 #include "cmd/client.h"
 #include "cmd/cmd.h"
-#include "control/conf.h"
+#include "cmd/options.h"
 
 #define LOOK_NS (50 * MC_MS)
 /* The balancer gives the new process 30 s. */
 #define WAIT_NS (60 * MC_SEC)
-
-struct upgrade_options {
-    const char *socket;
-    bool json;
-};
-
-static int
-read_options(int argc, char **argv, struct upgrade_options *o)
-{
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {0}};
-    int opt;
-
-    *o = (struct upgrade_options){.socket = CONF_DEFAULT_SOCKET};
-    while ((opt = getopt_long(argc, argv, "s:j", options, NULL)) != -1) {
-        switch (opt) {
-        case 's': o->socket = optarg; break;
-        case 'j': o->json = true; break;
-        default: return cmd_bad_usage("upgrade");
-        }
-    }
-    return optind < argc ? cmd_bad_usage("upgrade") : 0;
-}
 
 /* The id of the process that starts; 0: refused, and why. */
 static long long
@@ -97,9 +73,9 @@ wait_for(const char *socket, long long pid, struct errbuf *e)
 int
 cmd_upgrade(int argc, char **argv)
 {
-    struct upgrade_options o;
+    struct options o;
     struct errbuf e = {"refused"};
-    int rv = read_options(argc, argv, &o);
+    int rv = options_read(argc, argv, false, 0, &o);
     long long pid;
     bool ok;
 
