@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/among.h"
 #include "base/check.h"
 #include "base/pack.h"
 
@@ -332,15 +333,6 @@ remove_other(struct caps *c, unsigned at)
 
         memmove(&h[at], &h[at + 1], (c->n_others - at) * sizeof(*h));
     }
-}
-
-static bool
-is_among(uint64_t id, const uint64_t *ids, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
 }
 
 /* Claims that wait for confirmation are taken back: who is gone confirmed them knowing what then

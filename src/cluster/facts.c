@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/among.h"
 #include "base/check.h"
 
 #define SWEEP_NS   MC_SEC
@@ -298,15 +299,6 @@ facts_count(const struct facts *f)
 
 /* --- members ------------------------------------------------------------------------------------
  */
-
-static bool
-is_among(uint64_t id, const uint64_t *ids, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
 
 static void
 set_gone(struct owner *o, mc_ns now)

@@ -250,17 +250,24 @@ begin_contest(struct swim *s, struct member *m, const struct claim *c, mc_ns now
         memcpy(m->contest->meta, c->meta.p, c->meta.n);
 }
 
+/* What a member says of itself. */
 static void
-take_alive(struct swim *s, struct member *m, const struct claim *c, mc_ns now)
+take_claim(struct member *m, const struct claim *c)
 {
-    if (memcmp(m->pub.boot, c->boot, SWIM_BOOT_BYTES) != 0)
-        m->pub.rtt_ns = 0, m->pub.probe_loss = 0;
     memcpy(m->pub.boot, c->boot, SWIM_BOOT_BYTES);
     m->pub.addr = c->addr;
     m->pub.incarnation = c->incarnation;
     m->pub.meta_n = c->meta.n;
     if (c->meta.n > 0)
         memcpy(m->pub.meta, c->meta.p, c->meta.n);
+}
+
+static void
+take_alive(struct swim *s, struct member *m, const struct claim *c, mc_ns now)
+{
+    if (memcmp(m->pub.boot, c->boot, SWIM_BOOT_BYTES) != 0)
+        m->pub.rtt_ns = 0, m->pub.probe_loss = 0;
+    take_claim(m, c);
     drop_contest(m); /* it has spoken: a probe from before tells nothing more */
     swim_member_enter(s, m, SWIM_ALIVE, now);
 }
@@ -383,12 +390,7 @@ hear_new(struct swim *s, const struct claim *c, mc_ns now)
         s->n.refused++;
         return;
     }
-    memcpy(m->pub.boot, c->boot, SWIM_BOOT_BYTES);
-    m->pub.addr = c->addr;
-    m->pub.incarnation = c->incarnation;
-    m->pub.meta_n = c->meta.n;
-    if (c->meta.n > 0)
-        memcpy(m->pub.meta, c->meta.p, c->meta.n);
+    take_claim(m, c);
     set_by(m, as == SWIM_LEFT ? c->name : STR_NONE);
     swim_ring_add(s, m);
     swim_member_enter(s, m, as, now - c->ago_ns);

@@ -7,24 +7,8 @@
 
 #include "control/conf.h"
 #include "control/conf_value_priv.h"
+#include "http/h1.h"
 #include "http/upgrade.h"
-
-static bool
-is_token_char(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-/* token of RFC 9110 5.6.2 */
-static bool
-is_token(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (!is_token_char(s.p[i]))
-            return false;
-    return s.n > 0;
-}
 
 bool
 value_is_visible(struct str s, bool spaces)
@@ -75,7 +59,7 @@ value_texts(const struct conf_key *k, struct str text, void *object, void *field
 bool
 value_method(const struct conf_key *k, struct str text, void *object, void *field, struct errbuf *e)
 {
-    if (!is_token(text)) {
+    if (!h1_is_token(text)) {
         err_set(e, "\"" STR_FMT "\" is not a method, expected a word like \"GET\" or \"HEAD\"",
                 STR_ARG(text));
         return false;
@@ -123,7 +107,7 @@ value_field(const struct conf_key *k, struct str text, void *object, void *field
                       offsetof(struct class_rule, header) + sizeof(char *),
                   "the value stands behind the name");
     value = value.p != NULL ? str_trim(value) : value;
-    if (!is_token(name) || (value.p != NULL && !value_is_visible(value, true))) {
+    if (!h1_is_token(name) || (value.p != NULL && !value_is_visible(value, true))) {
         err_set(e, "\"" STR_FMT "\" is not a field, expected like \"X-Job\" or \"X-Job: export\"",
                 STR_ARG(text));
         return false;
@@ -218,7 +202,7 @@ value_hash_by(const struct conf_key *k, struct str text, void *object, void *fie
     static_assert(POOL_HASH_ADDRESS == 0 && POOL_HASH_URI == 1 && POOL_HASH_HEADER == 2 &&
                       POOL_HASH_COOKIE == 3,
                   "the words above");
-    if (i < 0 || named != (name.p != NULL) || (named && !is_token(name))) {
+    if (i < 0 || named != (name.p != NULL) || (named && !h1_is_token(name))) {
         err_set(e,
                 "\"" STR_FMT "\" cannot be hashed, expected address, uri, header:NAME or "
                 "cookie:NAME",

@@ -82,6 +82,8 @@ enum h1_fault h1_parse_request(struct http_head *, const char *p, size_t head_le
 enum h1_fault h1_parse_response(struct http_head *, const char *p, size_t head_len,
                                 enum http_method request_method, const struct h1_limits *,
                                 struct arena *);
+/* token of RFC 9110 5.6.2: not empty. */
+bool h1_is_token(struct str);
 /* Which vector units are used: "avx2", "sse2", "scalar".  force: NULL = the best here; tests run
  * all. */
 const char *h1_vector_use(const char *force);

@@ -66,7 +66,6 @@ enum h1_fault h1_settle_response(struct http_head *, const struct h1_notes *, en
 enum h1_fault h1_read_target(struct http_head *, struct arena *);
 /* uri-host [ ":" port ], not empty. */
 bool h1_authority_ok(struct str);
-bool h1_is_token(struct str); /* not empty */
 /* A list's members (RFC 9110 5.6.1): call until rest->p is NULL.  Commas within quotes separate
  * too: none of the lists that are read here may hold a quoted string. */
 struct str h1_list_next(struct str *rest);

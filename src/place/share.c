@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/among.h"
 #include "base/check.h"
 
 void
@@ -60,15 +61,6 @@ clear_peer(struct share *s, struct share_peer *p)
 {
     for (uint32_t i = 0; i < s->n_servers; i++)
         set_cell(s, p, i, 0, 0, 0);
-}
-
-static bool
-is_among(uint64_t id, const uint64_t *ids, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
 }
 
 void
