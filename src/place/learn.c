@@ -269,6 +269,7 @@ note_known(struct learn *l)
 void
 learn_solve(struct learn *l, const struct learn_sums *const *others, unsigned n_others, mc_ns now)
 {
+    note_known(l); /* the last that it took must not fade before it has counted */
     fade(l, now);
     sums_clear(&l->all, l->n_classes);
     sums_join(&l->all, &l->own, l->n_classes);

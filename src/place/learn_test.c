@@ -250,6 +250,24 @@ known_costs_are_found(void **state)
     learn_fini(&w.l);
 }
 
+/* Those of the last request that it took fade until the next solution. */
+static void
+a_cost_that_is_known_stays_so(void **state)
+{
+    struct place_cost c = {.known = false};
+    struct world w;
+    mc_ns now = MC_SEC;
+
+    world_init(&w);
+    learn_solve(&w.l, NULL, 0, now);
+    while (!learn_cost(&w.l, 1).known)
+        learn_latency(&w.l, 0, 1, &c, .005, 1, now);
+    learn_solve(&w.l, NULL, 0, now + 100 * MC_MS);
+    assert_true(learn_cost(&w.l, 1).known);
+    assert_near((double)learn_cost(&w.l, 1).cpu_s, .005, .001);
+    learn_fini(&w.l);
+}
+
 static void
 what_nobody_told_of_is_noticed(void **state)
 {
@@ -522,6 +540,7 @@ main(void)
         cmocka_unit_test(errors_tell_what_is_known),
         cmocka_unit_test(sums_of_two_say_what_one_would_have_said),
         cmocka_unit_test(known_costs_are_found),
+        cmocka_unit_test(a_cost_that_is_known_stays_so),
         cmocka_unit_test(what_nobody_told_of_is_noticed),
         cmocka_unit_test(containers_below_one_core_teach_the_same),
         cmocka_unit_test(memory_is_known_by_what_is_given_back),
