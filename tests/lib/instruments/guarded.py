@@ -213,15 +213,17 @@ class Guarded:
         via = self._ip6(h) if self.v6 else h.address
         self.client.ip(f"route replace {self.ip} via {via} " + " ".join(options))
 
-    def socket(self):
+    def socket(self, rcvbuf=None):
         with self.client:
             s = socket.socket(socket.AF_INET6 if self.v6 else socket.AF_INET)
+        if rcvbuf:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         s.settimeout(20 * SLOW)
         self.socks.append(s)
         return s
 
-    def connect(self, balancer, protect=True):
-        s = self.socket()
+    def connect(self, balancer, protect=True, rcvbuf=None):
+        s = self.socket(rcvbuf)
         s.connect((self.ip, PORT))
         return s, balancer.accept(protect)
 
