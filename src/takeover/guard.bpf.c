@@ -373,6 +373,14 @@ keep_back(struct __sk_buff *skb, const struct segment *s, struct guard_slot *slo
     return set_back(skb, s, *(const volatile __u32 *)&slot->gate);
 }
 
+/* The FIN of a client whose connection we are closing, too, is nobody's business but ours: who is
+ * not told that it has arrived repeats it to a socket that is gone by then. */
+INLINE bool
+may_acknowledge(const struct guard_slot *slot, __u32 flags, __u32 ack)
+{
+    return beyond(slot, ack) <= (flags & GUARD_SLOT_CLOSING ? 1 : 0);
+}
+
 INLINE int
 leave(struct __sk_buff *skb, const struct segment *s, __u32 index)
 {
@@ -388,7 +396,8 @@ leave(struct __sk_buff *skb, const struct segment *s, __u32 index)
     if ((flags & GUARD_SLOT_PROBE) && is_pure_ack(s) &&
         !renumber(skb, s, TCP_SEQ_AT, s->seq, bpf_ntohl(s->seq) + 1))
         return DROP;
-    if ((flags & GUARD_SLOT_OPEN) || !(s->flags & TCP_ACK) || beyond(slot, bpf_ntohl(s->ack)) <= 0)
+    if ((flags & GUARD_SLOT_OPEN) || !(s->flags & TCP_ACK) ||
+        may_acknowledge(slot, flags, bpf_ntohl(s->ack)))
         return PASS;
     return keep_back(skb, s, slot);
 }

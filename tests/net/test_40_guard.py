@@ -24,6 +24,7 @@ QUIET_S = 0.7  # more than a retransmission takes
 SOME = 16000  # bytes: more than a client with a small buffer takes in, and less than a balancer's kernel does
 BOTH = pytest.mark.parametrize("v6", [False, True], ids=["ip4", "ip6"])
 FIN_WAIT1 = "04"
+FIN_WAIT2 = 5
 ETH_P_ALL = 3
 
 
@@ -51,6 +52,10 @@ def unacked(sock):
     n = array.array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, n)
     return n[0]
+
+
+def tcp_state(sock):
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
 
 
 def sockets_of(balancer, state):
@@ -181,6 +186,18 @@ def test_acknowledgements_on_data_are_set_back(guarded, v6):
     wait_until(lambda: unacked(sock) == 4, TLIMIT, "a part is acknowledged")
     a.call("gate", acc.conn, past(acc, 7)[0])
     wait_until(lambda: unacked(sock) == 0, TLIMIT, "the rest, when the client has sent it again")
+
+
+@BOTH
+def test_who_ends_what_we_end_is_told_that_it_is_heard(guarded, v6):
+    g = guarded(v6=v6)
+    a = g.balancer("a")
+    g.route(a, "rto_min 100s")
+    sock, acc = g.connect(a)
+    a.call("flags", acc.conn, CLOSING)
+    sock.shutdown(socket.SHUT_WR)
+    wait_until(lambda: tcp_state(sock) == FIN_WAIT2, TLIMIT, "its FIN is acknowledged")
+    assert a.stats()["acks_held"] == 0
 
 
 def test_who_is_not_replicated_is_not_held(guarded):
