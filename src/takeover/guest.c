@@ -16,7 +16,10 @@
 #include "takeover/repair.h"
 #include "takeover/takeover_priv.h"
 
-#define STRANGERS_MAX   64 /* who have not shown the key yet */
+#define STRANGERS_MAX   64 /* who have not shown the key, or not said who they are */
+#define THREADS_MAX     64 /* lives that have a connection for questions */
+/* Answers that wait for the network: with more, questions are passed over, and come again. */
+#define ANSWERS_MAX     ((size_t)8 << 20)
 #define HELLO_NS        MC_SEC
 #define ACCEPT_PAUSE_NS (100 * MC_MS)
 
@@ -111,6 +114,7 @@ is_served_here(const struct takeover *t, const struct flow_key *key)
     return guard_flow_known(t->guard, key) || (atomic_load(&t->elder) && repair_is_known(key));
 }
 
+/* Nothing is given to who is not known to live: it would count for lost at once. */
 static bool
 take_ask(struct guest *g, const struct wire_frame *f)
 {
@@ -127,11 +131,11 @@ take_ask(struct guest *g, const struct wire_frame *f)
     replica_find(t->store, &q->key, leaving ? t->self : g->who, &found);
     if (found.whose == REPLICA_FREE && leaving)
         answer_owner(g, q->ask, t->self); /* it sends us the packet, and we take the flow */
-    else if (found.whose == REPLICA_FREE)
+    else if (found.whose == REPLICA_FREE && peers_is_alive(t->peers, g->who))
         answer_give(g, q->ask, &found);
     else if (found.whose == REPLICA_UNKNOWN)
         answer_none(g, q->ask);
-    else if (peers_is_alive(t->peers, found.who))
+    else if (found.whose == REPLICA_ALIVE && peers_is_alive(t->peers, found.who))
         answer_owner(g, q->ask, found.who);
     /* else it is known, and not ours to give away just now: "none" would have it reset */
     return true;
@@ -193,6 +197,8 @@ guest_where(const struct takeover *t, struct life who)
 static bool
 take_question(struct guest *g, const struct wire_frame *f)
 {
+    if (tube_waiting(g->tube) > ANSWERS_MAX && (f->kind == WIRE_ASK || f->kind == WIRE_RESYNC))
+        return true;
     switch (f->kind) {
     case WIRE_ASK: return take_ask(g, f);
     case WIRE_RESYNC: return take_resync(g, f);
@@ -254,6 +260,32 @@ take_line(struct guest *g, const uint8_t *p, size_t n)
     answer(g, &ack);
 }
 
+/* A life has one connection for its questions: another is its first, which broke there.  Of too
+ * many, one whose life is over goes. */
+static bool
+make_place(struct takeover *t, struct life who)
+{
+    struct guest *over = NULL;
+    unsigned n = 0;
+
+    LIST_FOREACH_SAFE (it, next, &t->guests) {
+        struct guest *g = LIST_ENTRY(it, struct guest, link);
+
+        if (life_is_none(g->who))
+            continue;
+        if (life_eq(g->who, who)) {
+            guest_end(g, "it has another connection");
+            continue;
+        }
+        n++;
+        if (over == NULL && !peers_is_alive(t->peers, g->who))
+            over = g;
+    }
+    if (n >= THREADS_MAX && over != NULL)
+        guest_end(over, "too many connections, and it is dead");
+    return n < THREADS_MAX || over != NULL;
+}
+
 static void
 take_first(struct guest *g, const uint8_t *p, size_t n)
 {
@@ -266,7 +298,15 @@ take_first(struct guest *g, const uint8_t *p, size_t n)
         guest_end(g, "it does not begin with a hello");
         return;
     }
+    if (f.u.hello.version != WIRE_VERSION) {
+        guest_end(g, "it speaks a version that is not spoken here");
+        return;
+    }
     if (f.u.hello.worker == HELLO_THREAD) {
+        if (!make_place(t, f.u.hello.owner)) {
+            guest_end(g, "too many connections");
+            return;
+        }
         g->who = f.u.hello.owner;
         take_questions(g, &in);
         return;
@@ -308,7 +348,13 @@ on_broken(struct tube *tube, const char *why)
 
 static const struct tube_ops guest_ops = {on_ready, on_record, on_broken};
 
-/* Who has not shown the key for longest goes first. */
+static bool
+is_stranger(const struct guest *g)
+{
+    return g->line == NULL && life_is_none(g->who);
+}
+
+/* Who has not said for longest who it is goes first. */
 static void
 make_room(struct takeover *t)
 {
@@ -318,7 +364,7 @@ make_room(struct takeover *t)
     LIST_FOREACH (it, &t->guests) {
         struct guest *g = LIST_ENTRY(it, struct guest, link);
 
-        if (g->tube->ready)
+        if (!is_stranger(g))
             continue;
         n++;
         if (oldest == NULL)
