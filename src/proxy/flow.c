@@ -272,17 +272,23 @@ flow_finishing(struct flow *f)
     return !f->gone && !f->bare && untaken_bytes(&f->conn->stream) > 0;
 }
 
-void
-flow_closed(struct flow *f, bool reset)
+static void
+tell_close(struct flow *f)
 {
     struct wire_frame w = {.kind = WIRE_CLOSE};
 
+    flow_put(f, &w);
+}
+
+void
+flow_closed(struct flow *f, bool reset)
+{
     if (f->gone)
         return;
     flow_closing(f);
     f->gone = true;
     flow_stop_waiting(f);
-    flow_put(f, &w);
+    tell_close(f);
 }
 
 /* Its socket is no more: what FIN still has to say passes. */
@@ -443,6 +449,8 @@ flows_release(struct flows *fs, bool on)
     }
 }
 
+/* Other holders than the one that gave it away have it as it was, and would give that away when
+ * this balancer is dead: they are to forget it.  The client hears nothing. */
 static void
 on_claimed(void *arg, const struct flow_key *keys, unsigned n)
 {
@@ -458,6 +466,7 @@ on_claimed(void *arg, const struct flow_key *keys, unsigned n)
         if (f->gone || (keys == NULL ? f->bare : map_get(&claimed, key) == NULL))
             continue;
         stat_add(&fs->stats.claimed, 1);
+        tell_close(f);
         vanish(f);
     }
     map_free(&claimed);

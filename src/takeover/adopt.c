@@ -113,6 +113,9 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
     a->replica = *r;
     a->ack_due = p->n_payload > 0;
     *r = NULL;
+    /* other holders have it as it was: theirs would be given away the next time that it is asked
+     * for */
+    dial_tell_taken(t, &key, a->replica->owner);
     if (!carry_on(t, a, p, &why)) {
         give_up(t, a->replica, p, why.text);
         adopted_free(&a);

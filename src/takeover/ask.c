@@ -31,6 +31,8 @@
 #define FIRST_WAIT_NS   (10 * MC_MS) /* doubled for each try */
 #define TRIES           4
 #define PAYLOAD_MAX     65536
+/* Of all questions: beyond that clients send it again. */
+#define PAYLOADS_MAX    ((size_t)16 << 20)
 /* A balancer that has just begun may not have found the peers yet who know all about a flow. */
 #define QUIET_NS        (3 * MC_SEC)
 
@@ -58,28 +60,26 @@ key_text(const struct flow_key *k)
  */
 
 static void
-keep_packet(struct question *q, const struct guard_packet *p)
+keep_payload(struct asking *a, struct question *q, const struct guard_packet *p)
 {
-    size_t n = p->n_payload < PAYLOAD_MAX ? p->n_payload : PAYLOAD_MAX;
+    size_t room = PAYLOADS_MAX - a->n_kept, n = p->n_payload;
 
-    q->packet = *p;
-    buf_skip(&q->payload, q->payload.n);
+    if (room > PAYLOAD_MAX - q->payload.n)
+        room = PAYLOAD_MAX - q->payload.n;
+    if (n > room)
+        n = room;
     buf_add(&q->payload, p->payload, n);
+    a->n_kept += n;
     q->packet.payload = (const uint8_t *)q->payload.p;
     q->packet.n_payload = q->payload.n;
 }
 
 /* What follows it at once is kept with it; else the client will send it again. */
 static void
-keep_more(struct question *q, const struct guard_packet *p)
+keep_more(struct asking *a, struct question *q, const struct guard_packet *p)
 {
-    uint32_t end = q->packet.seq + (uint32_t)q->packet.n_payload;
-
-    if (p->seq != end || p->n_payload == 0 || q->payload.n + p->n_payload > PAYLOAD_MAX)
-        return;
-    buf_add(&q->payload, p->payload, p->n_payload);
-    q->packet.payload = (const uint8_t *)q->payload.p;
-    q->packet.n_payload = q->payload.n;
+    if (p->seq == q->packet.seq + (uint32_t)q->packet.n_payload)
+        keep_payload(a, q, p);
 }
 
 /* --- questions ----------------------------------------------------------------------------------
@@ -99,6 +99,7 @@ finish(struct takeover *t, struct question *q)
     map_remove(&t->asking.by_key, key_text(&q->key));
     list_remove(&q->link);
     list_push_back(&t->asking.free, &q->link);
+    t->asking.n_kept -= q->payload.n;
     buf_free(&q->payload);
     q->tries = 0;
 }
@@ -246,7 +247,8 @@ begin(struct takeover *t, const struct guard_packet *p)
     q->begun_ns = now;
     q->next_ns = now + FIRST_WAIT_NS;
     q->tries = 1;
-    keep_packet(q, p);
+    q->packet = *p;
+    keep_payload(&t->asking, q, p);
     list_push_back(&t->asking.open, &q->link);
     map_put(&t->asking.by_key, key_text(&q->key), q);
     ask(t, q, q->waiting);
@@ -397,7 +399,7 @@ ask_packet(void *arg, const struct guard_packet *p)
 
     takeover_count(&t->stats.held);
     if (q != NULL) {
-        keep_more(q, p);
+        keep_more(&t->asking, q, p);
         return;
     }
     if (guard_flow_known(t->guard, &p->key))

@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "takeover/takeover_priv.h"
 
-#define OPEN_NS   (100 * MC_MS)
-#define REDIAL_NS (20 * MC_MS)
+#define OPEN_NS    (100 * MC_MS)
+#define REDIAL_NS  (20 * MC_MS)
+/* Flows that a peer can have taken from us: as many as it remembers (replica.h). */
+#define CLAIMS_MAX 262144
 
 /* --- where --------------------------------------------------------------------------------------
  */
@@ -163,10 +165,11 @@ take_claimed(struct member *m, const struct wire_claimed *c)
 {
     struct flow_key keys[WIRE_CLAIMS_MAX];
 
-    if (c->n > WIRE_CLAIMS_MAX)
-        return false;
     if (c->nonce != m->resync.nonce || m->resync.answered)
         return true; /* an answer to an older question */
+    m->resync.n += c->n;
+    if (m->resync.n > CLAIMS_MAX)
+        return false;
     for (unsigned i = 0; i < c->n; i++) {
         keys[i] = wire_claim(c, i);
         takeover_count(&m->takeover->stats.claimed);
@@ -211,6 +214,7 @@ on_ready(struct tube *tube)
     struct wire_frame hello = {.kind = WIRE_HELLO,
                                .u.hello = {.owner = m->takeover->self, .worker = HELLO_THREAD}};
 
+    m->resync.n = 0;
     wire_put(tube_put_begin(tube), &hello);
     tube_put_end(tube);
     say_where(m);
@@ -299,4 +303,14 @@ dial_put(struct member *m, const struct wire_frame *f)
     wire_put(tube_put_begin(m->call), f);
     tube_put_end(m->call);
     return true;
+}
+
+void
+dial_tell_taken(struct takeover *t, const struct flow_key *key, struct life owner)
+{
+    struct wire_frame f = {.kind = WIRE_TAKEN, .u.taken = {.owner = owner, .key = *key}};
+
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0)
+            dial_put(&t->member[i], &f);
 }

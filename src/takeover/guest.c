@@ -169,6 +169,15 @@ take_resync(struct guest *g, const struct wire_frame *f)
 }
 
 static bool
+take_taken(struct guest *g, const struct wire_frame *f)
+{
+    struct takeover *t = g->takeover;
+
+    replica_taken(t->store, &f->u.taken.key, f->u.taken.owner, g->who, loop_now(t->loop));
+    return true;
+}
+
+static bool
 take_where(struct guest *g, const struct wire_frame *f)
 {
     struct member *m = member_of(g->takeover, g->who.id);
@@ -202,6 +211,7 @@ take_question(struct guest *g, const struct wire_frame *f)
     switch (f->kind) {
     case WIRE_ASK: return take_ask(g, f);
     case WIRE_RESYNC: return take_resync(g, f);
+    case WIRE_TAKEN: return take_taken(g, f);
     case WIRE_WHERE: return take_where(g, f);
     default: return false;
     }

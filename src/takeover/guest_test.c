@@ -335,6 +335,22 @@ who_leaves_is_given_nothing_back(void **state)
     assert_true(life_eq(q->last.u.owner.owner, us));
 }
 
+/* From another holder: a third one is not to get it from us. */
+static void
+what_a_peer_has_taken_is_not_given_away(void **state)
+{
+    struct line_to_us *w = worker_of(lb2), *q = thread_of(lb3), *third = thread_of(us);
+
+    open_flow(w, 5);
+    die(lb2);
+    HEAR(q, .kind = WIRE_TAKEN, .u.taken = {.owner = lb2, .key = key(5)});
+    ask(third, 5);
+    assert_int_equal(LAST(third), WIRE_OWNER);
+    assert_true(life_eq(third->last.u.owner.owner, lb3));
+    ask(q, 5);
+    assert_int_equal(LAST(q), WIRE_NONE);
+}
+
 static void
 what_was_taken_is_told_in_full(void **state)
 {
@@ -555,6 +571,7 @@ main(void)
         TEST(who_asks_is_told_whose_it_is),
         TEST(nothing_is_given_to_who_is_not_known_to_live),
         TEST(who_leaves_is_given_nothing_back),
+        TEST(what_a_peer_has_taken_is_not_given_away),
         TEST(what_was_taken_is_told_in_full),
         TEST(who_does_not_take_its_answers_gets_no_more),
         TEST(what_is_no_question_ends_the_connection),

@@ -244,7 +244,8 @@ struct replica_found {
 };
 
 /* For a peer that asks, or for ourselves.  What was given to `asker` is FREE for it again, for
- * conf.given_ns: the answer may have been lost. */
+ * conf.given_ns, unless it said that it has it: the answer may have been lost.  What its own owner
+ * asks for is not FREE, unless it handed it over: it has dropped that, since others may have it. */
 void replica_find(struct replica_store *, const struct flow_key *, struct life asker,
                   struct replica_found *out);
 /* It is given to that life from now on, and everybody is told so.  Returns the life that was its
@@ -252,6 +253,11 @@ void replica_find(struct replica_store *, const struct flow_key *, struct life a
 struct life replica_give(struct replica_store *, struct replica *, struct life to, mc_ns now);
 /* The same, to ourselves: the store has it no more, the caller frees it. */
 struct replica *replica_take(struct replica_store *, struct replica *, struct life self, mc_ns now);
+
+/* `by` has taken over that flow of `owner`: what was kept of it is given to nobody any more, nor to
+ * `by` should it have lost the flow since.  Nothing while the owner lives, as far as is known. */
+void replica_taken(struct replica_store *, const struct flow_key *, struct life owner,
+                   struct life by, mc_ns now);
 
 /* The flows of that life that are FREE, for probing: zero-initialise *at; NULL at the end.  Calls
  * that are not const may come between, flows may then be left out or come again. */

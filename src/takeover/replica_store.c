@@ -27,6 +27,7 @@ struct held {
     uint32_t flow;
     uint64_t serial;      /* counts OPENs */
     struct life given_to; /* none: not given away */
+    bool taken;           /* who it was given to has it */
     mc_ns given_at;
     struct list of_given; /* in the order of given_at */
 };
@@ -439,9 +440,10 @@ check_total(struct held *h)
 }
 
 /* Who took it over from another says that it has it, and may give it up in its turn: that we gave
- * it away is history.  What the loser itself still says changes nothing. */
+ * it away is history.  What the loser itself still says changes nothing.  Of what a worker told of
+ * it before, under another number, it has dropped all: a key names one flow of a line. */
 static void
-forget_given(const struct replica_line *l, const struct flow_key *key)
+forget_former(struct replica_line *l, const struct flow_key *key)
 {
     struct replica_store *s = l->s;
     struct held *h = next_of_key(*slot_of(s, BY_KEY, hash_key(s, key)), key);
@@ -449,8 +451,12 @@ forget_given(const struct replica_line *l, const struct flow_key *key)
     while (h) {
         struct held *next = next_of_key(h->chain[BY_KEY], key);
 
-        if (!life_is_none(h->given_to) && !life_eq(h->line->owner, l->owner))
+        if (life_is_none(h->given_to) && h->line == l) {
+            l->lossy = true; /* its end may still be told */
             forget(h);
+        } else if (!life_is_none(h->given_to) && !life_eq(h->line->owner, l->owner)) {
+            forget(h);
+        }
         h = next;
     }
 }
@@ -464,7 +470,7 @@ on_open(struct replica_line *l, const struct wire_frame *f)
 
     if (old)
         forget(old);
-    forget_given(l, &f->u.open.key);
+    forget_former(l, &f->u.open.key);
     s->stats.opened++;
     if (s->n_all >= s->conf.flows_max || s->stats.bytes >= s->conf.total_bytes) {
         s->stats.full_total++;
@@ -591,7 +597,7 @@ whose(const struct replica_store *s, const struct held *h, struct life asker, st
     if (!life_is_none(h->given_to)) {
         *who = h->given_to;
         if (life_eq(h->given_to, asker))
-            return REPLICA_FREE;
+            return h->taken ? REPLICA_UNKNOWN : REPLICA_FREE;
         /* no line of the taker is asked about: any epoch will do */
         return owner_word(s, h->given_to, 0) == OWNER_ALIVE ? REPLICA_ALIVE : REPLICA_UNKNOWN;
     }
@@ -601,6 +607,8 @@ whose(const struct replica_store *s, const struct held *h, struct life asker, st
     word = owner_word(s, l->owner, l->epoch);
     if (word == OWNER_ALIVE)
         return REPLICA_ALIVE;
+    if (life_eq(l->owner, asker))
+        return REPLICA_UNKNOWN;
     return word == OWNER_DEAD && l->synced ? REPLICA_FREE : REPLICA_UNKNOWN;
 }
 
@@ -756,6 +764,27 @@ replica_give(struct replica_store *s, struct replica *r, struct life to, mc_ns n
     return h->line->owner;
 }
 
+void
+replica_taken(struct replica_store *s, const struct flow_key *key, struct life owner,
+              struct life by, mc_ns now)
+{
+    for (struct held *h = next_of_key(*slot_of(s, BY_KEY, hash_key(s, key)), key); h;
+         h = next_of_key(h->chain[BY_KEY], key)) {
+        const struct replica_line *l = h->line;
+        bool given = life_eq(h->given_to, by);
+
+        if (!life_eq(l->owner, owner) || (!given && !life_is_none(h->given_to)))
+            continue;
+        if (!given && !h->r->handed_over && owner_word(s, owner, l->epoch) == OWNER_ALIVE)
+            continue;
+        h->taken = true;
+        h->given_to = by;
+        h->given_at = now;
+        list_remove(&h->of_given);
+        list_push_back(&s->given, &h->of_given);
+    }
+}
+
 struct replica *
 replica_take(struct replica_store *s, struct replica *r, struct life self, mc_ns now)
 {
@@ -773,7 +802,7 @@ replica_next(const struct replica_store *s, struct life owner, size_t *at)
         struct life who;
 
         if (life_eq(h->line->owner, owner) && life_is_none(h->given_to) &&
-            whose(s, h, owner, &who) == REPLICA_FREE)
+            whose(s, h, (struct life){0}, &who) == REPLICA_FREE)
             return h->r;
     }
     return NULL;

@@ -328,6 +328,65 @@ who_lost_a_flow_cannot_say_that_it_has_it(void **state)
     assert_true(life_eq(find(5, us).who, lb3));
 }
 
+/* By who asked another holder: what we keep is old from then on. */
+static void
+what_was_taken_is_given_to_nobody(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+    const struct flow_key k = key(5), k6 = key(6);
+    size_t at = 0;
+
+    synced(l);
+    flow(l, 5);
+    flow(l, 6);
+    replica_taken(s, &k, lb2, lb3, now); /* it lives, as far as we know */
+    assert_whose(5, REPLICA_ALIVE, lb2);
+    word_of_2 = OWNER_DEAD;
+    replica_taken(s, &k, lb3, lb3, now); /* that is another's */
+    assert_int_equal(find(5, us).whose, REPLICA_FREE);
+    replica_taken(s, &k, lb2, lb3, now);
+    assert_int_equal(find(5, us).whose, REPLICA_ALIVE);
+    assert_true(life_eq(find(5, us).who, lb3));
+    assert_int_equal(find(5, lb3).whose, REPLICA_UNKNOWN); /* it has lost it since */
+    replica_give(s, find(6, lb3).replica, lb3, now);
+    assert_int_equal(find(6, lb3).whose, REPLICA_FREE); /* the answer may have been lost */
+    replica_taken(s, &k6, lb2, lb3, now);
+    assert_int_equal(find(6, lb3).whose, REPLICA_UNKNOWN);
+    assert_null(replica_next(s, lb2, &at));
+    replica_tick(s, now + 5 * MC_SEC);
+    assert_int_equal(replica_count(s, lb2), 0);
+}
+
+static void
+who_dropped_a_flow_is_not_given_it_back(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+
+    synced(l);
+    flow(l, 5);
+    flow(l, 6);
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 6});
+    word_of_2 = OWNER_DEAD; /* it asks all the same: we shall hear its beats in a moment */
+    assert_int_equal(find(5, lb2).whose, REPLICA_UNKNOWN);
+    assert_int_equal(find(5, lb3).whose, REPLICA_FREE);
+    assert_int_equal(find(6, lb2).whose, REPLICA_FREE); /* nobody had it meanwhile */
+}
+
+static void
+a_key_names_one_flow_of_a_line(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+
+    synced(l);
+    for (unsigned i = 0; i < 1000; i++)
+        good(l, (struct wire_frame){.kind = WIRE_OPEN,
+                                    .flow = i,
+                                    .u.open = {.key = key(5), .params = {.mss = 1460}}});
+    assert_int_equal(replica_count(s, lb2), 1);
+    good(l, (struct wire_frame){.kind = WIRE_CLOSE, .flow = 3});
+    assert_whose(5, REPLICA_ALIVE, lb2);
+}
+
 static void
 a_flow_handed_over_is_free_and_no_claim(void **state)
 {
@@ -519,6 +578,9 @@ main(void)
         T(what_was_handed_over_outlives_newer_lines),
         T(what_was_given_may_be_handed_back_at_once),
         T(who_lost_a_flow_cannot_say_that_it_has_it),
+        T(what_was_taken_is_given_to_nobody),
+        T(who_dropped_a_flow_is_not_given_it_back),
+        T(a_key_names_one_flow_of_a_line),
         T(a_flow_handed_over_is_free_and_no_claim),
         T(the_flows_of_the_dead_can_be_walked),
         T(a_line_that_ended_keeps_its_flows_for_a_while),

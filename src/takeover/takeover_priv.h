@@ -41,7 +41,8 @@
 struct resync {
     uint64_t nonce; /* of our question; 0: there is none */
     uint64_t seq;   /* of its answer */
-    bool answered;  /* and the flows it named are being dropped */
+    unsigned n;     /* flows that it named */
+    bool answered;  /* and they are being dropped */
     bool all;
 };
 
@@ -71,6 +72,7 @@ struct takeover_holder {
 struct asking {
     struct map by_key; /* of those that are open */
     struct list open, free;
+    size_t n_kept;           /* bytes of payload of all that are open */
     struct question **place; /* [n_places] all that there are */
     unsigned n_places;
     struct timer timer;
@@ -200,6 +202,8 @@ void dial_begin(struct member *);
 void dial_end(struct member *);
 /* A question, when there is a connection. */
 bool dial_put(struct member *, const struct wire_frame *);
+/* All peers are told that a flow of that life was taken over here. */
+void dial_tell_taken(struct takeover *, const struct flow_key *, struct life owner);
 /* It leaves, or does not after all. */
 void dial_leaving(struct member *, bool leaving);
 /* It told where it is. */

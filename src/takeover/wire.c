@@ -316,6 +316,21 @@ get_none(struct pack_in *i, struct wire_frame *f)
 }
 
 static struct str
+put_taken(struct pack_out *o, const struct wire_frame *f)
+{
+    put_life(o, f->u.taken.owner);
+    pack_bytes(o, &f->u.taken.key, sizeof(f->u.taken.key));
+    return STR_NONE;
+}
+
+static void
+get_taken(struct pack_in *i, struct wire_frame *f)
+{
+    f->u.taken.owner = get_life(i);
+    get_copy(i, &f->u.taken.key, sizeof(f->u.taken.key));
+}
+
+static struct str
 put_resync(struct pack_out *o, const struct wire_frame *f)
 {
     pack_u64(o, f->u.resync.nonce);
@@ -403,6 +418,7 @@ static const struct {
     [WIRE_RESYNCED] = {false, put_resynced, get_resynced},
     [WIRE_WHERE] = {false, NULL, get_table},
     [WIRE_REFUSED] = {true, put_nothing, get_nothing},
+    [WIRE_TAKEN] = {false, put_taken, get_taken},
 };
 
 /* --- any frame ----------------------------------------------------------------------------------

@@ -81,7 +81,8 @@
     X(CLAIMED, 20, "flows that were taken")                                             \
     X(RESYNCED, 21, "that is all")                                                      \
     X(WHERE, 22, "how packets reach me")                                                \
-    X(REFUSED, 23, "nothing is kept of a flow") /* holder to worker */
+    X(REFUSED, 23, "nothing is kept of a flow") /* holder to worker */                  \
+    X(TAKEN, 24, "I have taken a flow over")
 
 enum wire_kind {
 #define X(id, number, text) WIRE_##id = number,
@@ -227,6 +228,12 @@ struct wire_none {
     uint32_t ask;
 };
 
+/* To all: what they keep of it, as that owner told it, is of use no more. */
+struct wire_taken {
+    struct life owner; /* that was */
+    struct flow_key key;
+};
+
 struct wire_resync {
     uint64_t nonce;
     struct life who; /* asks */
@@ -280,6 +287,7 @@ struct wire_frame {
         struct wire_owner owner;
         struct wire_give give;
         struct wire_none none;
+        struct wire_taken taken;
         struct wire_resync resync;
         struct wire_claimed claimed;
         struct wire_resynced resynced;

@@ -46,6 +46,7 @@ static const struct wire_frame frames[] = {
     {.kind = WIRE_RESYNC, .u.resync = {0xa1a2a3a4a5a6a7a8, {8, 9}}},
     {.kind = WIRE_RESYNCED, .u.resynced = {0xb1b2b3b4b5b6b7b8, 1000, true}},
     {.kind = WIRE_REFUSED, .flow = 12},
+    {.kind = WIRE_TAKEN, .u.taken = {.owner = {2, 3}}},
 };
 
 static struct wire_frame
@@ -57,6 +58,8 @@ frame_of(unsigned i)
         f.u.open.key = key;
     if (f.kind == WIRE_ASK)
         f.u.ask.key = key;
+    if (f.kind == WIRE_TAKEN)
+        f.u.taken.key = key;
     return f;
 }
 
@@ -374,7 +377,61 @@ bytes_are_as_they_ever_were(void **state)
                                      7,
                                      /* REFUSED */ 23,
                                      1,
-                                     12};
+                                     12,
+                                     /* TAKEN */ 24,
+                                     52,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     2,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     3,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0xff,
+                                     0xff,
+                                     10,
+                                     0,
+                                     0,
+                                     1,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0,
+                                     0xff,
+                                     0xff,
+                                     10,
+                                     0,
+                                     0,
+                                     99,
+                                     0,
+                                     0x50,
+                                     0x12,
+                                     0x34};
     struct buf b = {0};
 
     for (unsigned i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
