@@ -17,7 +17,7 @@ from instruments.proc import alive
 from instruments.wait import SAN, wait_until
 
 pytestmark = [pytest.mark.bound(90), pytest.mark.usefixtures("allowed"),
-              pytest.mark.skipif("thread" in SAN, reason="one thread a process, and forks that its sanitizer may not outlive")]
+              pytest.mark.skipif("thread" in SAN, reason="one thread a process, and forks it may not outlive")]
 
 TLIMIT = 20
 
@@ -451,9 +451,9 @@ def served_by(lab, url="http://192.0.2.10/"):
 
 
 @pytest.mark.no_san
-@pytest.mark.parametrize("name", ["three", "bgp", "vrrp", "flat"])
+@pytest.mark.parametrize("name", ["three", "bgp", "vrrp", "flat", "takeover"])
 def test_the_nine_hosts_serve(name, measured):
-    if name == "three":
+    if name in ("three", "takeover"):
         need("resilient groups")
     since = time.monotonic()
     with MeercatLab(f"lab/{name}.conf") as lab:
@@ -472,3 +472,26 @@ def test_the_small_one_serves():
     need("cpu group", "memory group")
     with MeercatLab("lab/small.conf") as lab:
         wait_until(lambda: served_by(lab, "http://lb/") in ("s1", "s2"), TLIMIT, "requests are served")
+
+
+def held(lab, lb):
+    return "held by" in lab.meercat(lb, "status", check=False).stdout
+
+
+@pytest.mark.no_san
+@pytest.mark.alone
+def test_a_connection_outlives_its_balancers():
+    need("resilient groups")
+    with MeercatLab("lab/takeover.conf") as lab:
+        wait_until(lambda: all(held(lab, lb) for lb in ("lb1", "lb2", "lb3")), TLIMIT, "each has a holder")
+        client = lab.popen("client", "curl", "-sN", "--rate", "20/s", "-w", " %{num_connects}\n",
+                           "http://192.0.2.10/?[1-10000]", stdout=subprocess.PIPE, text=True)
+        answers = [client.stdout.readline() for _ in range(5)]
+        for lb in ("lb1", "lb2", "lb3"):
+            lab.kill(lb, "meercat")
+            answers += [client.stdout.readline() for _ in range(10)]
+            lab.start(lb, "meercat")
+            wait_until(lambda: held(lab, lb), TLIMIT, "it has a holder again")
+        client.kill()
+        client.communicate()
+    assert re.fullmatch(r"s[1-4] 1\n(s[1-4] 0\n)+", "".join(answers)), answers
