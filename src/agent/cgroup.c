@@ -131,8 +131,7 @@ lowest(const struct cgroup *g, enum cg_tree tree, double (*limit_of)(const char 
 static void
 read_limits(struct cgroup *g, mc_ns now)
 {
-    mc_ns began = units_clock_ns();
-
+    pace_begin(&g->limits_pace);
     g->cores = g->mem_limit = 0;
     lower(&g->cores, lowest(g, CG_UNIFIED, quota_v2));
     lower(&g->cores, lowest(g, CG_CPU, quota_v1));
@@ -140,7 +139,7 @@ read_limits(struct cgroup *g, mc_ns now)
     lower(&g->cores, lowest(g, CG_CPUSET, cpuset_v1));
     lower(&g->mem_limit, lowest(g, CG_UNIFIED, memory_v2));
     lower(&g->mem_limit, lowest(g, CG_MEMORY, memory_v1));
-    pace_done(&g->limits_pace, now, LIMITS_EVERY_NS, units_clock_ns() - began);
+    pace_done(&g->limits_pace, now, LIMITS_EVERY_NS);
 }
 
 /* --- use ----------------------------------------------------------------------------------------
@@ -177,13 +176,14 @@ read_memory(struct cgroup *g, mc_ns now, struct cgroup_reading *r)
     if (!file_number(&g->mem_usage, &used))
         return;
     if (pace_is_due(&g->cache_pace, now)) {
-        mc_ns began = units_clock_ns();
-        struct str s = file_read(&g->mem_stat);
+        struct str s;
 
+        pace_begin(&g->cache_pace);
+        s = file_read(&g->mem_stat);
         if (s.p != NULL &&
             file_key(s, g->mem_v2 ? "inactive_file" : "total_inactive_file", &inactive))
             g->inactive_bytes = (double)inactive;
-        pace_done(&g->cache_pace, now, CACHE_EVERY_NS, units_clock_ns() - began);
+        pace_done(&g->cache_pace, now, CACHE_EVERY_NS);
     }
     r->has_mem = true;
     r->mem_bytes = (double)used > g->inactive_bytes ? (double)used - g->inactive_bytes : 0;

@@ -6,7 +6,10 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+
+#define PACE_PART 400 /* of a core */
 
 static char text[FILES_MAX]; /* of the last reading */
 
@@ -144,4 +147,27 @@ file_list_count(struct str s)
         n += (unsigned)(b - a + 1);
     }
     return n;
+}
+
+static mc_ns
+cpu_clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * MC_SEC + t.tv_nsec;
+}
+
+void
+pace_begin(struct pace *p)
+{
+    p->begun_cpu_ns = cpu_clock_ns();
+}
+
+void
+pace_done(struct pace *p, mc_ns now, mc_ns every)
+{
+    mc_ns rest = PACE_PART * (cpu_clock_ns() - p->begun_cpu_ns);
+
+    p->next_ns = now + (every > rest ? every : rest);
 }

@@ -45,6 +45,7 @@ unsigned file_list_count(struct str);
 /* Zero-initialise. */
 struct pace {
     mc_ns next_ns;
+    mc_ns begun_cpu_ns; /* CPU time of this thread */
 };
 
 static inline bool
@@ -53,11 +54,10 @@ pace_is_due(const struct pace *p, mc_ns now)
     return now >= p->next_ns;
 }
 
-/* It was done and took cost: next after at least `every`, and so that it costs 1/400 of a core. */
-static inline void
-pace_done(struct pace *p, mc_ns now, mc_ns every, mc_ns cost)
-{
-    p->next_ns = now + (every > 400 * cost ? every : 400 * cost);
-}
+/* It is done from here on, by this thread. */
+void pace_begin(struct pace *);
+/* It was done: next after at least `every`, and so that it costs 1/400 of a core.  What it waited
+ * for one is no cost: it would become rare just where the load is high. */
+void pace_done(struct pace *, mc_ns now, mc_ns every);
 
 #endif

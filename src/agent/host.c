@@ -118,10 +118,9 @@ host_read(struct host *h, mc_ns now, struct host_reading *r)
 {
     r->fresh_cpu = false;
     if (pace_is_due(&h->stat_pace, now)) { /* long on hosts with many cores and interrupts */
-        mc_ns began = units_clock_ns();
-
+        pace_begin(&h->stat_pace);
         read_stat(h, r);
-        pace_done(&h->stat_pace, now, 0, units_clock_ns() - began);
+        pace_done(&h->stat_pace, now, 0);
     }
     read_memory(h, r);
     read_loadavg(h, r);

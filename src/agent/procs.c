@@ -260,15 +260,16 @@ keep_ours(struct procs *ps, struct proc *all, unsigned n)
 static void
 walk(struct procs *ps, mc_ns now)
 {
-    mc_ns began = units_clock_ns();
     struct proc *all;
-    unsigned n = list_all(ps->root, &all);
+    unsigned n;
 
+    pace_begin(&ps->walk_pace);
+    n = list_all(ps->root, &all);
     mark_given(ps, all, n);
     mark_children(all, n);
     keep_ours(ps, all, n);
     ps->walked_s = uptime_s();
-    pace_done(&ps->walk_pace, now, WALK_EVERY_NS, units_clock_ns() - began);
+    pace_done(&ps->walk_pace, now, WALK_EVERY_NS);
 }
 
 /* --- reading ------------------------------------------------------------------------------------
@@ -317,12 +318,11 @@ procs_read(struct procs *ps, mc_ns now, struct procs_reading *r)
         walk(ps, now);
     read_cpu(ps);
     if (pace_is_due(&ps->mem_pace, now)) {
-        mc_ns began = units_clock_ns();
-
+        pace_begin(&ps->mem_pace);
         ps->mem_bytes = 0;
         for (unsigned i = 0; i < ps->n_known; i++)
             ps->mem_bytes += resident(ps->root, ps->known[i].pid);
-        pace_done(&ps->mem_pace, now, MEMORY_EVERY_NS, units_clock_ns() - began);
+        pace_done(&ps->mem_pace, now, MEMORY_EVERY_NS);
     }
     *r = (struct procs_reading){.n = ps->n_known,
                                 .first_pid = ps->n_known ? ps->known[0].pid : 0,

@@ -158,10 +158,11 @@ follow_process(struct sampler *s, int pid, mc_ns now)
 {
     if (pid == s->cgroup_pid || !pace_is_due(&s->look_pace, now))
         return;
+    pace_begin(&s->look_pace);
     cgroup_free(&s->cgroup);
     cgroup_open_pid(s->conf.root, pid, &s->cgroup, NULL);
     s->cgroup_pid = pid;
-    pace_done(&s->look_pace, now, LOOK_EVERY_NS, 0);
+    pace_done(&s->look_pace, now, LOOK_EVERY_NS);
 }
 
 static void
@@ -189,18 +190,18 @@ take_procs(struct sampler *s, struct sample *out)
 static void
 look_for_unit(struct sampler *s, mc_ns now)
 {
-    mc_ns began = units_clock_ns();
     char *path;
 
     if (!pace_is_due(&s->look_pace, now))
         return;
+    pace_begin(&s->look_pace);
     path = cgroup_find_unit(s->conf.root, s->conf.unit);
     if (path != NULL && cgroup_open(s->conf.root, path, &s->cgroup, NULL) == MC_OK)
         log_info("agent: unit %s is cgroup %s (%s)", s->conf.unit, path, cgroup_kind(s->cgroup));
     else
         miss(s, MISSING_UNIT);
     free(path);
-    pace_done(&s->look_pace, now, LOOK_EVERY_NS, units_clock_ns() - began);
+    pace_done(&s->look_pace, now, LOOK_EVERY_NS);
 }
 
 /* --- a sample -----------------------------------------------------------------------------------
