@@ -94,6 +94,15 @@ def read(sock, n, patience=None):
     return got
 
 
+def exchange(a, sock, acc):
+    """A connection's first request, of seven bytes, and its response, of eight."""
+    sock.sendall(b"request")
+    assert a.recv(acc.conn, 7) == b"request"
+    a.call("gate", acc.conn, past(acc, 7)[0])
+    a.send(acc.conn, b"response")
+    assert read(sock, 8) == b"response"
+
+
 # --- silence ---------------------------------------------------------------------------------
 
 @BOTH
@@ -137,9 +146,7 @@ def test_who_closes_is_heard(guarded):
 
 def test_who_is_dropped_says_nothing(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     a.call("flags", acc.conn, OPEN | CLOSING)  # the kernel could speak
     sock.sendall(b"unread")
     wait_until(lambda: unacked(sock) == 0, TLIMIT, "it came")
@@ -174,9 +181,7 @@ def test_acknowledgements_wait_for_the_gate(guarded, v6):
 @BOTH
 def test_acknowledgements_on_data_are_set_back(guarded, v6):
     g = guarded(v6=v6)
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     sock.sendall(b"request")
     assert a.recv(acc.conn, 7) == b"request"
     a.call("gate", acc.conn, past(acc, 3)[0])
@@ -202,9 +207,7 @@ def test_who_ends_what_we_end_is_told_that_it_is_heard(guarded, v6):
 
 def test_who_is_not_replicated_is_not_held(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     a.call("flags", acc.conn, OPEN)
     sock.sendall(b"request")
     wait_until(lambda: unacked(sock) == 0, TLIMIT, "acknowledged at once")
@@ -259,9 +262,7 @@ def checksum_errors(host):
 @BOTH
 def test_an_unknown_packet_is_held_and_a_released_flow_is_reset(guarded, v6):
     g = guarded(v6=v6)
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     g.route(b)
     sock.sendall(b"for whoever is there")
     p = b.held()
@@ -277,9 +278,7 @@ def test_an_unknown_packet_is_held_and_a_released_flow_is_reset(guarded, v6):
 
 def test_what_is_held_is_bounded(guarded):
     g = guarded()
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     g.route(b)
     with raw(g.client, ETH_P_ALL) as flood:
         sock.sendall(b"." * 1400)
@@ -344,9 +343,7 @@ def test_what_is_not_ours_passes(guarded):
 @BOTH
 def test_every_address_is_ours_where_it_says_so(guarded, v6):
     g = guarded(v6=v6)
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     b.call("ports", "[::]:80" if v6 else "*:80")
     g.route(b)
     sock.sendall(b"hello")
@@ -374,9 +371,7 @@ def test_cookies_of_handshakes_are_known(guarded):
 @BOTH
 def test_packets_are_sent_on_to_the_flows_owner(guarded, v6):
     g = guarded(v6=v6)
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     b.knows(3, a)
     b.call("away", acc.client, acc.vip, 3)
     g.route(b)
@@ -411,9 +406,7 @@ def test_packets_are_sent_on_once(guarded):
 
 def test_a_new_connection_of_the_same_name_is_ours(guarded):
     g = guarded()
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     port = sock.getsockname()[1]
     b.knows(0, a)
     b.call("away", acc.client, acc.vip, 0)
@@ -517,15 +510,9 @@ OPTIONS = {"tcp_timestamps": 1, "tcp_sack": 2, "tcp_window_scaling": 4}
 def test_a_connection_goes_on_elsewhere(guarded, v6, shape):
     g = guarded(v6=v6)
     sysctl(g.client, **SHAPES[shape])
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     assert acc.options == 7 - sum(OPTIONS[o] for o in SHAPES[shape])
-    sock.sendall(b"request")
-    assert a.recv(acc.conn, 7) == b"request"
-    a.call("gate", acc.conn, past(acc, 7)[0])
-    a.send(acc.conn, b"response")
-    assert read(sock, 8) == b"response"
+    exchange(a, sock, acc)
     a.kill()
     g.route(b)
     sock.sendall(b"another")
@@ -559,9 +546,7 @@ def both_ways(b, conn, sock):
 def test_bytes_in_flight_both_ways_are_neither_lost_nor_doubled(guarded, v6, shape):
     g = guarded(v6=v6)
     sysctl(g.client, **SHAPES[shape])
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     response = os.urandom(20000)
     sock.sendall(b"request")
     assert a.recv(acc.conn, 7) == b"request"
@@ -591,9 +576,7 @@ def test_bytes_in_flight_both_ways_are_neither_lost_nor_doubled(guarded, v6, sha
 def test_what_the_client_had_in_its_queue_when_the_owner_died_goes_on(guarded):
     """Many segments, of which one alone is put into the connection by hand."""
     g = guarded()
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     a.kill()
     g.route(b)
     blob = os.urandom(300000)
@@ -611,14 +594,8 @@ def test_what_the_client_had_in_its_queue_when_the_owner_died_goes_on(guarded):
 @BOTH
 def test_a_silent_client_is_made_to_speak(guarded, v6):
     g = guarded(v6=v6)
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
-    sock.sendall(b"request")
-    assert a.recv(acc.conn, 7) == b"request"
-    a.call("gate", acc.conn, past(acc, 7)[0])
-    a.send(acc.conn, b"response")
-    assert read(sock, 8) == b"response"
+    a, b, sock, acc = g.begin("a", "b")
+    exchange(a, sock, acc)
     a.kill()
     g.route(b)
     # what a holder knows: where the last response began
@@ -635,9 +612,7 @@ def test_a_silent_client_is_made_to_speak(guarded, v6):
 @BOTH
 def test_a_connection_that_cannot_go_on_is_reset(guarded, v6):
     g = guarded(v6=v6)
-    a, b = g.balancer("a"), g.balancer("b")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, b, sock, acc = g.begin("a", "b")
     a.kill()
     b.call("reset", acc.client, acc.vip, acc.send_base, acc.recv_base)
     with pytest.raises(ConnectionResetError):
@@ -672,9 +647,7 @@ def test_bases_are_right_whatever_has_come(guarded):
 
 def test_orphans_are_destroyed_by_the_next_process(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     a.kill()
     wait_until(lambda: sockets_of(a, FIN_WAIT1) == 1, TLIMIT, "the kernel keeps the connection")
     a.restart()
@@ -690,9 +663,7 @@ def test_orphans_are_destroyed_by_the_next_process(guarded):
 
 def test_what_a_living_process_has_closed_is_left_to_end(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     blob = os.urandom(20000)
     a.call("lease", -1)
     a.send(acc.conn, blob)
@@ -708,9 +679,7 @@ def test_what_a_living_process_has_closed_is_left_to_end(guarded):
 def test_an_orphan_does_not_stand_in_the_way(guarded):
     """Given away and come back, while the kernel still had the old connection."""
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     a.call("shut", acc.conn)
     assert sockets_of(a, FIN_WAIT1) == 1
     sock.sendall(b"hello")
@@ -727,9 +696,7 @@ def test_an_orphan_does_not_stand_in_the_way(guarded):
 
 def test_the_guard_stays_when_the_process_dies_and_is_cleared_by_hand(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     other, other_acc = g.connect(a)
     pid = a.driver.proc.pid
 
@@ -758,9 +725,7 @@ def test_the_guard_stays_when_the_process_dies_and_is_cleared_by_hand(guarded):
 
 def test_a_clean_end_leaves_nothing(guarded):
     g = guarded()
-    a = g.balancer("a")
-    g.route(a)
-    sock, acc = g.connect(a)
+    a, sock, acc = g.begin("a")
     a.call("close", "remove")
     a.kill()
     assert sock.recv(1) == b""

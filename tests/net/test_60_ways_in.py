@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -52,8 +53,8 @@ class Site:
 
     def balancer(self, i, vip=None, listen=None, **more):
         with self.hosts[i]:
-            c = self.lab.conf(self.origins[i], listen=dict({"bind": [f"*:{PORT}", f"[::]:{PORT}"]}, **(listen or {})), node=f"lb{i + 1}", drain_timeout="1s",
-                              **more)
+            c = self.lab.conf(self.origins[i], node=f"lb{i + 1}", drain_timeout="1s",
+                              listen={"bind": [f"*:{PORT}", f"[::]:{PORT}"], **(listen or {})}, **more)
             c.port = PORT
             if vip:
                 c.vip("web", **vip)
@@ -61,10 +62,15 @@ class Site:
         self.lbs.append(lb)
         return lb
 
+    @contextmanager
     def probe(self):
-        """Entered on the client's host, where its thread stays."""
+        """Begins on the client's host, where its thread stays."""
         with self.client:
-            return Probe((VIP, PORT)).__enter__()
+            probe = Probe((VIP, PORT)).__enter__()
+        try:
+            yield probe
+        finally:
+            probe.__exit__()
 
     def cut(self, i):
         self.net.partition([self.hosts[i]], [h for h in self.net.hosts if h is not self.hosts[i]])
@@ -143,8 +149,7 @@ def routed(lab, net, bfd):
 ], ids=lambda x: {True: "bfd", False: "hold-3s"}.get(x, str(x)) if isinstance(x, bool) else str(x))
 def test_a_balancer_that_is_lost_loses_its_route(lab, net, measured, bfd, how, at_most):
     site = routed(lab, net, bfd)
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = lose(site, 0, how)
         rest = {h.address for h in site.hosts[1:]}
         wait_until(lambda: next_hops(site.router) == rest, 20, "two next hops")
@@ -156,22 +161,17 @@ def test_a_balancer_that_is_lost_loses_its_route(lab, net, measured, bfd, how, a
         regain(site, 0, how)
         wait_until(lambda: len(next_hops(site.router)) == 3, 30, "it comes back")
         probe.gap(time.monotonic())
-    finally:
-        probe.__exit__()
 
 
 def test_an_orderly_end_stops_attracting_traffic_first(lab, net, measured):
     site = routed(lab, net, True)
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = time.monotonic()
         site.lbs[0].signal(signal.SIGTERM)
         wait_until(lambda: len(next_hops(site.router)) == 2, 20)
         gap, bad = probe.gap(since)
         measured(f"BFD 50 ms x 3, SIGTERM: {gap * 1000:.0f} ms, {bad} attempts went wrong")
         assert gap < 5
-    finally:
-        probe.__exit__()
 
 
 # --- VRRP -----------------------------------------------------------------------------------------
@@ -193,25 +193,27 @@ def carriers(site):
     return [i for i, h in enumerate(site.hosts) if has_vip(h, "eth0")]
 
 
+def until_another_has_it(site, probe, first, since):
+    """For how long nobody was reached, and how many attempts failed."""
+    wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
+    return probe.gap(since)
+
+
 @pytest.mark.parametrize("advert, how, at_most", [("0.05", "cut", 10), ("0.05", "unfit", 15), ("0.05", "kill", 15),
                                                   ("0.05", "stop", 20), ("1", "cut", 20)])
 def test_vrrp_goes_where_a_balancer_is_fit(lab, net, measured, advert, how, at_most):
     site = tracked(lab, net, advert)
     wait_until(lambda: len(carriers(site)) == 1, 20, "one of them has the address")
     first = carriers(site)[0]
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = lose(site, first, how)
-        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
-        gap, bad = probe.gap(since)
+        gap, bad = until_another_has_it(site, probe, first, since)
         measured(f"keepalived, advert_int {advert}, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
         assert gap < at_most
         if how in ("unfit", "kill", "stop"):
             wait_until(lambda: first not in carriers(site), 20, "the first has lost it")
         if how == "stop":
             regain(site, first, how)
-    finally:
-        probe.__exit__()
 
 
 # --- the built-in VIP -----------------------------------------------------------------------------
@@ -236,11 +238,9 @@ def shared(lab, net, n=3, return_after="2s", addresses=(VIP,), takeover=False):
 def test_a_member_carries_the_address_and_another_when_it_is_lost(lab, net, measured, how, at_most):
     site = shared(lab, net)
     first = carriers(site)[0]
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = lose(site, first, how)
-        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
-        gap, bad = probe.gap(since)
+        gap, bad = until_another_has_it(site, probe, first, since)
         measured(f"built in, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
         assert gap < at_most
         if how != "cut":
@@ -254,8 +254,6 @@ def test_a_member_carries_the_address_and_another_when_it_is_lost(lab, net, meas
         wait_until(lambda: len(carriers(site)) == 1, 10, "one has it")
         gap, bad = probe.gap(since)
         measured(f"built in, back after {how}: {bad} attempts went wrong until {gap * 1000:.0f} ms later")
-    finally:
-        probe.__exit__()
 
 
 @pytest.mark.parametrize("how, at_most", [("cut", 20), ("kill", 20), ("stop", 20)])
@@ -266,17 +264,13 @@ def test_the_heart_beats_of_takeover_find_a_loss_sooner(lab, net, measured, how,
     first = carriers(site)[0]
     for lb in site.lbs:
         wait_until(lambda: sum("peer" in x and "is there" in x for x in lb.lines) >= 2, 20, "both peers are there")
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = lose(site, first, how)
-        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
-        gap, bad = probe.gap(since)
+        gap, bad = until_another_has_it(site, probe, first, since)
         measured(f"built in, with takeover, {how}: {gap * 1000:.0f} ms, {bad} attempts went wrong")
         assert gap < at_most
         if how == "stop":
             regain(site, first, how)
-    finally:
-        probe.__exit__()
 
 
 def test_one_that_ends_gives_the_address_to_another_first(lab, net, measured):
@@ -285,16 +279,12 @@ def test_one_that_ends_gives_the_address_to_another_first(lab, net, measured):
     site.lbs[first].conf.top["leave_grace"] = "1s"
     site.lbs[first].write_conf(site.lbs[first].conf)
     site.lbs[first].cli("reload")
-    probe = site.probe()
-    try:
+    with site.probe() as probe:
         since = time.monotonic()
         site.lbs[first].signal(signal.SIGTERM)
-        wait_until(lambda: [i for i in carriers(site) if i != first], 30, "another has it")
-        gap, bad = probe.gap(since)
+        gap, bad = until_another_has_it(site, probe, first, since)
         measured(f"built in, SIGTERM: {gap * 1000:.0f} ms, {bad} attempts went wrong")
         assert gap < 5
-    finally:
-        probe.__exit__()
 
 
 def test_several_addresses_are_on_several_members(lab, net):

@@ -227,6 +227,12 @@ class Guarded:
         s.connect((self.ip, PORT))
         return s, balancer.accept(protect)
 
+    def begin(self, *names):
+        """Balancers of these names, and a connection that the first of them has."""
+        balancers = [self.balancer(name) for name in names]
+        self.route(balancers[0])
+        return (*balancers, *self.connect(balancers[0]))
+
 
 @contextlib.contextmanager
 def nothing_for(sock, seconds):
