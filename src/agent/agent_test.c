@@ -19,38 +19,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/watch.h"
-#include "io/sock.h"
+#include "io/harness.h"
 
-static struct loop *L;
 static struct agent *A;
 static struct addr http, check;
-
-#define UNTIL(cond)                                        \
-    do {                                                   \
-        mc_ns give_up_ns = units_clock_ns() + 20 * MC_SEC; \
-        while (!(cond)) {                                  \
-            if (units_clock_ns() > give_up_ns)             \
-                fail_msg("never: %s", #cond);              \
-            loop_turn(L, 5 * MC_MS);                       \
-        }                                                  \
-    } while (0)
-
-/* An address with a port that is free now. */
-static struct addr
-free_address(void)
-{
-    struct addr a;
-    struct errbuf e;
-    int fd;
-
-    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &a, NULL, NULL, &e), MC_OK);
-    fd = sock_listen_fd(&a, &(struct sock_listen_opts){0}, &e);
-    assert_true(fd >= 0);
-    a.len = sizeof(a.u);
-    getsockname(fd, &a.u.sa, &a.len);
-    close(fd);
-    return a;
-}
 
 static void
 start(struct agent_conf conf)

@@ -35,12 +35,6 @@ struct world {
     uint64_t worst; /* greatest sum */
 };
 
-static uint64_t
-id_of(unsigned at)
-{
-    return 1000 + 7 * at;
-}
-
 static void
 send_word(struct node *n)
 {
@@ -64,7 +58,7 @@ static void
 start(struct world *w, unsigned at)
 {
     struct node *n = &w->node[at];
-    struct caps_conf conf = {.id = id_of(at),
+    struct caps_conf conf = {.id = mesh_id(at),
                              .boot_ms = 100 + ++n->starts,
                              .hold_ns = HOLD,
                              .lone_ns = LONE,
@@ -83,11 +77,8 @@ static void
 tell_members(struct world *w, unsigned at)
 {
     uint64_t ids[MESH_MAX];
-    unsigned n = 0;
+    unsigned n = mesh_others(&w->mesh, at, ids);
 
-    for (unsigned i = 0; i < w->mesh.n; i++)
-        if (i != at && !w->mesh.down[i] && w->mesh.side[i] == w->mesh.side[at])
-            ids[n++] = id_of(i);
     caps_set_members(w->node[at].c, ids, n, w->mesh.now);
 }
 
@@ -146,7 +137,7 @@ work(struct world *w)
     struct mesh_mail mail;
 
     while (mesh_take(&w->mesh, &mail)) {
-        caps_hear(w->node[mail.to].c, id_of(mail.from), mail.bytes, mail.n, w->mesh.now);
+        caps_hear(w->node[mail.to].c, mesh_id(mail.from), mail.bytes, mail.n, w->mesh.now);
         free(mail.bytes);
         check_sum(w);
     }
@@ -299,7 +290,7 @@ who_leaves_holds_nothing_up(void **state)
     run_until(&w, w.mesh.now + 3 * MC_SEC);
     w.mesh.down[2] = true;
     for (unsigned i = 0; i < 2; i++)
-        caps_member_left(w.node[i].c, id_of(2), w.mesh.now);
+        caps_member_left(w.node[i].c, mesh_id(2), w.mesh.now);
     run_until(&w, w.mesh.now + 600 * MC_MS);
     assert_int_equal(sum_of(&w), 99);
     world_fini(&w);

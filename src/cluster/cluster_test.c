@@ -90,17 +90,6 @@ on_left(void *arg)
 /* --- members -----------------------------------------------------------------------------------
  */
 
-/* A port of the loopback that is free for both; others may take it in between, which a caller
- * sees. */
-static struct addr
-free_address(void)
-{
-    struct addr a;
-
-    close(listen_on(&a));
-    return a;
-}
-
 static void
 add_join(struct node *n, const struct addr *at)
 {

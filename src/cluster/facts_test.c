@@ -26,18 +26,6 @@ struct world {
     uint64_t bytes[MESH_MAX];
 };
 
-static uint64_t
-id_of(unsigned at)
-{
-    return 1000 + 7 * at;
-}
-
-static unsigned
-at_of(uint64_t id)
-{
-    return (unsigned)((id - 1000) / 7);
-}
-
 static struct str
 key_of(unsigned i, char room[16])
 {
@@ -57,7 +45,7 @@ carry(void *arg, uint64_t to, const void *bytes, size_t n)
 
     assert_true(n <= FACTS_DATAGRAM);
     from->w->bytes[from->at] += n;
-    mesh_send(&from->w->mesh, from->at, at_of(to), bytes, n);
+    mesh_send(&from->w->mesh, from->at, mesh_at(to), bytes, n);
 }
 
 static void
@@ -68,7 +56,7 @@ check_newer(void *arg, uint64_t owner, struct str key, const void *value, size_t
 
     if (!str_starts(key, STR("key/")))
         return;
-    last = &node->w->heard[node->at][at_of(owner)][strtoul(key.p + 4, NULL, 10)];
+    last = &node->w->heard[node->at][mesh_at(owner)][strtoul(key.p + 4, NULL, 10)];
     if (!value) {
         *last = 0; /* deleted, or forgotten with its owner, who may come back and be heard late */
         return;
@@ -89,7 +77,7 @@ start(struct world *w, unsigned at)
 
     n->w = w;
     n->at = at;
-    conf.id = id_of(at);
+    conf.id = mesh_id(at);
     conf.epoch = ++n->epoch;
     conf.seed = w->seed * 100 + at;
     conf.send = carry;
@@ -105,11 +93,8 @@ static void
 tell_members(struct world *w, unsigned at)
 {
     uint64_t ids[MESH_MAX];
-    unsigned n = 0;
+    unsigned n = mesh_others(&w->mesh, at, ids);
 
-    for (unsigned i = 0; i < w->mesh.n; i++)
-        if (i != at && !w->mesh.down[i] && w->mesh.side[i] == w->mesh.side[at])
-            ids[n++] = id_of(i);
     facts_set_members(w->node[at].f, ids, n, w->mesh.now);
     w->node[at].due = w->mesh.now;
 }
@@ -167,7 +152,7 @@ run_until(struct world *w, mc_ns end)
         while (mesh_take(&w->mesh, &mail)) {
             struct node *n = &w->node[mail.to];
 
-            facts_recv(n->f, id_of(mail.from), mail.bytes, mail.n, w->mesh.now);
+            facts_recv(n->f, mesh_id(mail.from), mail.bytes, mail.n, w->mesh.now);
             n->due = facts_due(n->f);
             free(mail.bytes);
         }
@@ -209,10 +194,10 @@ agrees(const struct world *w, unsigned who, unsigned owner)
         struct fact a, b;
         char room[16];
         struct str key = key_of(k, room);
-        bool has =
-            !w->mesh.down[owner] && facts_get(w->node[owner].f, id_of(owner), key, w->mesh.now, &a);
+        bool has = !w->mesh.down[owner] &&
+                   facts_get(w->node[owner].f, mesh_id(owner), key, w->mesh.now, &a);
 
-        if (facts_get(w->node[who].f, id_of(owner), key, w->mesh.now, &b) != has)
+        if (facts_get(w->node[who].f, mesh_id(owner), key, w->mesh.now, &b) != has)
             return false;
         if (has && (a.n != b.n || memcmp(a.value, b.value, a.n) != 0))
             return false;
@@ -259,7 +244,7 @@ a_fact_is_known_everywhere_within_a_batch(void **state)
         set(&w, 0, k);
     run_until(&w, w.mesh.now + 12 * MC_MS);
     assert_true(all_agree(&w));
-    assert_true(facts_get(w.node[3].f, id_of(0), key_of(4, room), w.mesh.now, &got));
+    assert_true(facts_get(w.node[3].f, mesh_id(0), key_of(4, room), w.mesh.now, &got));
     assert_int_equal(got.urgency, urgency_of(4));
     assert_false(got.dead);
     assert_true(got.age_ns < 20 * MC_MS);
@@ -373,17 +358,17 @@ facts_of_the_dead_are_marked_and_age_out(void **state)
     set(&w, 0, 1);
     run_until(&w, w.mesh.now + MC_SEC);
     w.mesh.down[0] = true;
-    facts_member_gone(w.node[1].f, id_of(0), w.mesh.now);
-    assert_true(facts_get(w.node[1].f, id_of(0), key_of(1, room), w.mesh.now, &got));
+    facts_member_gone(w.node[1].f, mesh_id(0), w.mesh.now);
+    assert_true(facts_get(w.node[1].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
     assert_true(got.dead);
     run_until(&w, w.mesh.now + 9 * MC_SEC);
-    assert_true(facts_get(w.node[1].f, id_of(0), key_of(1, room), w.mesh.now, &got));
+    assert_true(facts_get(w.node[1].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
     run_until(&w, w.mesh.now + 3 * MC_SEC);
-    assert_false(facts_get(w.node[1].f, id_of(0), key_of(1, room), w.mesh.now, &got));
+    assert_false(facts_get(w.node[1].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
     /* the third has not heard of the death and still tells, in vain */
     run_until(&w, w.mesh.now + 5 * MC_SEC);
-    assert_true(facts_get(w.node[2].f, id_of(0), key_of(1, room), w.mesh.now, &got));
-    assert_false(facts_get(w.node[1].f, id_of(0), key_of(1, room), w.mesh.now, &got));
+    assert_true(facts_get(w.node[2].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
+    assert_false(facts_get(w.node[1].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
     world_fini(&w);
 }
 
@@ -414,7 +399,7 @@ short_bandwidth_goes_to_what_is_urgent_and_starves_nobody(void **state)
             for (unsigned k = 2; k < KEYS; k += 3) {
                 struct fact got;
 
-                assert_true(facts_get(w.node[1].f, id_of(0), key_of(k, room), w.mesh.now, &got));
+                assert_true(facts_get(w.node[1].f, mesh_id(0), key_of(k, room), w.mesh.now, &got));
                 memcpy(&before[k], got.value, sizeof(before[k]));
             }
         w.node[0].due = facts_due(w.node[0].f);
@@ -424,7 +409,7 @@ short_bandwidth_goes_to_what_is_urgent_and_starves_nobody(void **state)
         struct fact got;
         uint64_t after;
 
-        assert_true(facts_get(w.node[1].f, id_of(0), key_of(k, room), w.mesh.now, &got));
+        assert_true(facts_get(w.node[1].f, mesh_id(0), key_of(k, room), w.mesh.now, &got));
         memcpy(&after, got.value, sizeof(after));
         assert_true(after > before[k]);
     }
@@ -719,7 +704,7 @@ take_figure(void *arg, uint64_t owner, struct str key, const void *value, size_t
     const struct node *node = arg;
     struct figures *g = (struct figures *)node->w;
     unsigned k = (unsigned)strtoul(key.p + 4, NULL, 10), round;
-    unsigned *seen = &g->seen[node->at][at_of(owner)][k];
+    unsigned *seen = &g->seen[node->at][mesh_at(owner)][k];
 
     memcpy(&round, value, sizeof(round));
     for (; *seen <= round; ++*seen) {

@@ -117,6 +117,31 @@ mesh_hears(const struct mesh *m, unsigned from, unsigned to)
     return !m->down[to] && m->side[from] == m->side[to];
 }
 
+/* Members' ids: neither 0 nor their places. */
+static uint64_t UNUSED
+mesh_id(unsigned at)
+{
+    return 1000 + 7 * at;
+}
+
+static unsigned UNUSED
+mesh_at(uint64_t id)
+{
+    return (unsigned)((id - 1000) / 7);
+}
+
+/* Ids of those that are up and on its side. */
+static unsigned UNUSED
+mesh_others(const struct mesh *m, unsigned at, uint64_t ids[MESH_MAX])
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < m->n; i++)
+        if (i != at && mesh_hears(m, at, i))
+            ids[n++] = mesh_id(i);
+    return n;
+}
+
 /* The next message that has arrived; its bytes are the caller's to free. */
 static bool UNUSED
 mesh_take(struct mesh *m, struct mesh_mail *out)

@@ -32,12 +32,6 @@ time_at(const struct node *n)
     return (struct words_time){now, WALL0 + now / MC_MS + n->skew_ms};
 }
 
-static uint64_t
-id_of(unsigned at)
-{
-    return 1000 + 7 * at;
-}
-
 static void
 carry(void *arg, uint64_t to, const void *bytes, size_t n)
 {
@@ -61,7 +55,7 @@ static void
 start(struct world *w, unsigned at)
 {
     struct node *n = &w->node[at];
-    struct words_conf conf = {.id = id_of(at),
+    struct words_conf conf = {.id = mesh_id(at),
                               .seed = w->seed * 100 + at,
                               .send = carry,
                               .on_word = check_word,
@@ -81,7 +75,7 @@ tell_members(struct world *w, unsigned at)
 
     for (unsigned i = 0; i < w->mesh.n; i++)
         if (i != at)
-            ids[n++] = id_of(i);
+            ids[n++] = mesh_id(i);
     words_set_members(w->node[at].words, ids, n, w->mesh.now);
     w->node[at].due = words_due(w->node[at].words);
 }
@@ -122,7 +116,7 @@ run_until(struct world *w, mc_ns end)
         while (mesh_take(&w->mesh, &mail)) {
             struct node *n = &w->node[mail.to];
 
-            words_recv(n->words, id_of(mail.from), mail.bytes, mail.n, time_at(n));
+            words_recv(n->words, mesh_id(mail.from), mail.bytes, mail.n, time_at(n));
             n->due = words_due(n->words);
             free(mail.bytes);
         }

@@ -16,32 +16,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/pool.h"
-#include "io/loop.h"
+#include "io/harness.h"
 
-#define UNUSED __attribute__((unused))
-
-static struct loop *L;
 static struct fleet *F;
 static _Atomic unsigned opened; /* calls of on_open */
-
-/* Turns the loop until the condition holds; ten seconds are a failure, not a wait. */
-#define UNTIL(cond)                                        \
-    do {                                                   \
-        mc_ns give_up_ns = units_clock_ns() + 10 * MC_SEC; \
-        while (!(cond)) {                                  \
-            if (units_clock_ns() > give_up_ns)             \
-                fail_msg("never: %s", #cond);              \
-            loop_turn(L, 5 * MC_MS);                       \
-        }                                                  \
-    } while (0)
-
-/* A few turns that do not wait: for "nothing happens". */
-static void UNUSED
-settle(void)
-{
-    for (int i = 0; i < 20; i++)
-        loop_turn(L, 0);
-}
 
 static void
 count_open(void *arg)

@@ -88,7 +88,7 @@ static const struct sock_ops listener_ops = {
 };
 
 static void
-listen_on(const char *address)
+open_server(const char *address)
 {
     struct sock_listen_opts opts = {0};
     struct errbuf err;
@@ -178,7 +178,7 @@ a_good_answer_keeps_a_server_up(void **state)
 {
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(asked >= 3);
@@ -193,7 +193,7 @@ the_question_is_as_configured(void **state)
     struct pool_conf c;
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     c = checked_pool(POOL_CHECK_HTTP);
     c.check.method = mc_strdup("HEAD");
@@ -213,7 +213,7 @@ the_host_is_the_servers_address_by_default(void **state)
     char expected[64];
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(asked > 0);
@@ -228,7 +228,7 @@ goes_down_with(const char *text, const char *reason)
 {
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = text;
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(state_of(p, 0) == HEALTH_DOWN);
@@ -280,7 +280,7 @@ one_expected_status_is_told_as_one(void **state)
     struct pool_conf c;
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     c = checked_pool(POOL_CHECK_HTTP);
     c.check.status_min = c.check.status_max = 204;
@@ -296,7 +296,7 @@ silence_is_a_failure_after_the_time_limit(void **state)
     struct pool_conf c;
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     c = checked_pool(POOL_CHECK_HTTP);
     c.check.timeout_ns = 30 * MC_MS;
     p = adopt(&c);
@@ -312,7 +312,7 @@ a_refused_connection_is_a_failure_and_a_return_is_seen(void **state)
     struct pool *p;
     char address[32];
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     c = checked_pool(POOL_CHECK_TCP);
     snprintf(address, sizeof(address), "127.0.0.1:%u", listener_port());
     stop_listening();
@@ -320,7 +320,7 @@ a_refused_connection_is_a_failure_and_a_return_is_seen(void **state)
     UNTIL(state_of(p, 0) == HEALTH_DOWN);
     assert_string_equal(reason_of(p, 0), "connection refused");
     opened = 0;
-    listen_on(address);
+    open_server(address);
     UNTIL(state_of(p, 0) == HEALTH_UP);
     assert_true(is_open(p, 0));
     assert_int_equal(opened, 1);
@@ -335,7 +335,7 @@ a_check_may_have_a_port_of_its_own(void **state)
     struct pool_conf c;
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     c = checked_pool(POOL_CHECK_HTTP);
     set_address(&c, 0, "127.0.0.1:1");
@@ -356,7 +356,7 @@ a_unix_socket_can_be_checked(void **state)
 
     assert_non_null(mkdtemp(path));
     snprintf(address, sizeof(address), "unix:%s/s", path);
-    listen_on(address);
+    open_server(address);
     answer = OK_ANSWER;
     c = pool_of(1);
     set_address(&c, 0, address);
@@ -375,7 +375,7 @@ a_server_in_maintenance_is_not_checked(void **state)
     struct pool *p;
     unsigned n;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = OK_ANSWER;
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(asked > 0);
@@ -398,7 +398,7 @@ a_reload_with_the_same_check_does_not_disturb_it(void **state)
 {
     struct pool *p, *q;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     p = adopt_checked(POOL_CHECK_HTTP); /* no answer: the check hangs */
     UNTIL(asked == 1);
     q = adopt_checked(POOL_CHECK_HTTP);
@@ -414,7 +414,7 @@ a_reload_with_another_check_begins_anew(void **state)
     struct pool_conf c;
     struct pool *p, *q;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(asked == 1);
     c = checked_pool(POOL_CHECK_HTTP);
@@ -432,7 +432,7 @@ without_a_check_a_down_server_is_up_again(void **state)
     struct pool_conf c;
     struct pool *p, *q;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     answer = "";
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(state_of(p, 0) == HEALTH_DOWN);
@@ -448,7 +448,7 @@ the_end_may_come_in_the_middle_of_a_check(void **state)
 {
     struct pool *p;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     p = adopt_checked(POOL_CHECK_HTTP);
     UNTIL(asked == 1);
     pool_free(&p);
@@ -461,7 +461,7 @@ hundreds_of_first_checks_are_spread(void **state)
     struct pool *p;
     mc_ns begun;
 
-    listen_on("127.0.0.1:0");
+    open_server("127.0.0.1:0");
     c = pool_of(300);
     c.check.kind = POOL_CHECK_TCP;
     for (unsigned i = 0; i < 300; i++) {

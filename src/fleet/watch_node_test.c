@@ -2,7 +2,6 @@
  *
  * watch_node_test.c - a watcher before the node_exporter of Debian's package.
  */
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,10 +17,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/watch.h"
+#include "io/harness.h"
 
 #define EXPORTER "/usr/bin/prometheus-node-exporter"
 
-static struct loop *L;
 static unsigned n_told;
 static struct place_report first, last;
 
@@ -32,19 +31,6 @@ on_report(void *arg, const struct place_report *r, mc_ns age)
         first = *r;
     last = *r;
     assert_true(age < MC_SEC);
-}
-
-static struct addr
-free_address(void)
-{
-    struct addr a = {.len = sizeof(a.u.in),
-                     .u.in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, &a.u.sa, a.len), 0);
-    getsockname(fd, &a.u.sa, &a.len);
-    close(fd);
-    return a;
 }
 
 static pid_t

@@ -19,24 +19,13 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "fleet/watch.h"
-#include "io/sock.h"
+#include "io/harness.h"
 
-static struct loop *L;
 static struct rng rng;
 static struct watcher *W;
 static unsigned n_told;
 static struct place_report last;
 static mc_ns last_age;
-
-#define UNTIL(cond)                                        \
-    do {                                                   \
-        mc_ns give_up_ns = units_clock_ns() + 20 * MC_SEC; \
-        while (!(cond)) {                                  \
-            if (units_clock_ns() > give_up_ns)             \
-                fail_msg("never: %s", #cond);              \
-            loop_turn(L, 5 * MC_MS);                       \
-        }                                                  \
-    } while (0)
 
 /* --- an agent ------------------------------------------------------------------------------------
  */

@@ -31,14 +31,14 @@
 static enum loop_engine engine_under_test = LOOP_EPOLL;
 static struct loop *L;
 
-/* Turns the loop until the condition holds; ten seconds are a failure, not a wait. */
+/* Turns the loop until the condition holds; twenty seconds are a failure, not a wait. */
 #define UNTIL(cond)                                        \
     do {                                                   \
-        mc_ns give_up_ns = units_clock_ns() + 10 * MC_SEC; \
+        mc_ns give_up_ns = units_clock_ns() + 20 * MC_SEC; \
         while (!(cond)) {                                  \
             if (units_clock_ns() > give_up_ns)             \
                 fail_msg("never: %s", #cond);              \
-            loop_turn(L, 20 * MC_MS);                      \
+            loop_turn(L, 5 * MC_MS);                       \
         }                                                  \
     } while (0)
 
@@ -258,6 +258,16 @@ listen_on(struct addr *a)
     assert_true(fd >= 0);
     assert_return_code(getsockname(fd, &a->u.sa, &a->len), errno);
     return fd;
+}
+
+/* With a port that is free; others may take it in between, which a caller sees. */
+static struct addr UNUSED
+free_address(void)
+{
+    struct addr a;
+
+    close(listen_on(&a));
+    return a;
 }
 
 /* A TCP connection over loopback: both ends nonblocking. */

@@ -299,17 +299,20 @@ def test_a_server_that_refuses_is_followed_by_another(lab):
         assert c.read_exactly(1) == b"x"
 
 
+def plain_until_asked(conn):
+    """A script: answers, until a request asks for another protocol, which is an echo."""
+    while True:
+        r = conn.read_request()
+        if r is None:
+            return
+        if r["upgrade"]:
+            conn.send(SWITCH)
+            return echo(conn)
+        conn.send(ok(b"plain"))
+
+
 def test_a_kept_connection_may_become_a_tunnel_and_never_comes_back(lab):
-    def script(conn):
-        while True:
-            r = conn.read_request()
-            if r is None:
-                return
-            if r["upgrade"]:
-                conn.send(SWITCH)
-                return echo(conn)
-            conn.send(ok(b"plain"))
-    origin = lab.origin(script=script)
+    origin = lab.origin(script=plain_until_asked)
     lb = lab.proxy(origin)
     c = lb.client()
     assert c.request().body == b"plain"
@@ -640,16 +643,7 @@ def test_a_side_that_breaks_amid_bulk(lab, who):
 
 
 def test_a_tunnel_counts_as_a_request_under_way(lab):
-    def script(conn):
-        while True:
-            r = conn.read_request()
-            if r is None:
-                return
-            if r["upgrade"]:
-                conn.send(SWITCH)
-                return echo(conn)
-            conn.send(ok(b"plain"))
-    lb = lab.proxy({"s": {"address": lab.origin(script=script), "max_concurrent": 1}},
+    lb = lab.proxy({"s": {"address": lab.origin(script=plain_until_asked), "max_concurrent": 1}},
                    pool={"queue_timeout": "300ms"}, admin_http=True)
     c = lb.client()
     assert ask(c).status == 101
@@ -664,16 +658,7 @@ def test_a_tunnel_counts_as_a_request_under_way(lab):
 
 @pytest.mark.parametrize("policy", ["least-request", "peak-ewma", "prequal", "resource"])
 def test_policies_that_learn_live_with_tunnels(lab, policy):
-    def script(conn):
-        while True:
-            r = conn.read_request()
-            if r is None:
-                return
-            if r["upgrade"]:
-                conn.send(SWITCH)
-                return echo(conn)
-            conn.send(ok(b"plain"))
-    lb = lab.proxy([lab.origin(script=script), lab.origin(script=script)], pool={"balance": policy}, admin_http=True)
+    lb = lab.proxy([lab.origin(script=plain_until_asked) for _ in range(2)], pool={"balance": policy}, admin_http=True)
     open_ones = []
     for i in range(6):
         c = lb.client()

@@ -9,30 +9,16 @@
 
 #include "base/check.h"
 #include "http/h1.h"
+#include "head_props.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-/* Room for what writing adds. */
-static const struct h1_limits wide = {
-    .head_bytes = 1 << 20, .target_bytes = 1 << 19, .fields = 200, .trailer_bytes = 4096};
-
-static void
-check_clean(struct str s)
-{
-    MC_ASSERT(s.n == 0 || !memchr(s.p, '\r', s.n));
-    MC_ASSERT(s.n == 0 || !memchr(s.p, '\n', s.n));
-    MC_ASSERT(s.n == 0 || !memchr(s.p, '\0', s.n));
-}
 
 static void
 check_values(const struct http_head *h)
 {
     MC_ASSERT(h->status >= 100 && h->status <= 999);
     check_clean(h->reason);
-    for (unsigned i = 0; i < h->n_fields; i++) {
-        check_clean((struct str){h->fields[i].name, h->fields[i].name_len});
-        check_clean(http_field_value(&h->fields[i]));
-    }
+    check_clean_fields(h->fields, h->n_fields);
 }
 
 static size_t
