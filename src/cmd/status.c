@@ -387,11 +387,28 @@ fit_line(const json_t *j)
            fit ? "" : answer_word(j, "unfit_because"));
 }
 
+/* Balancers that take no part, since there are too many. */
+static void
+left_out_names(const json_t *left_out)
+{
+    const char *between = ": ";
+    const json_t *name;
+    size_t i;
+
+    printf("; %lld left out", answer_number(left_out, "count"));
+    json_array_foreach(json_object_get(left_out, "names"), i, name)
+    {
+        printf("%s%s", between, json_is_string(name) ? json_string_value(name) : "");
+        between = ", ";
+    }
+}
+
 /* Who could go on with our connections, and with whose we could; j: null without takeover. */
 static void
 takeover_line(const json_t *j)
 {
     const json_t *peers = json_object_get(j, "peers"), *p;
+    const json_t *left_out = json_object_get(j, "left_out");
     bool lease = json_is_true(json_object_get(j, "lease"));
     const char *between = "held by ";
     size_t i;
@@ -418,6 +435,11 @@ takeover_line(const json_t *j)
             printf("; %lld of %s held here", answer_number(p, "flows_held"),
                    answer_word(p, "name"));
     }
+    if (json_is_true(json_object_get(left_out, "self")))
+        printf("; %sleft out, there are too many balancers%s", table_colour(stdout, TABLE_BAD),
+               table_colour(stdout, TABLE_PLAIN));
+    else if (answer_number(left_out, "count") > 0)
+        left_out_names(left_out);
     printf("\n");
 }
 

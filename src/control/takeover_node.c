@@ -277,7 +277,7 @@ add_inherited(const struct node *n, struct takeover_peer *peers, unsigned n_peer
 {
     const struct takeover_heritage *h = n->inherited_peers;
 
-    for (unsigned i = 0; h != NULL && i < h->n_peers && n_peers < TAKEOVER_PEERS_MAX; i++)
+    for (unsigned i = 0; h != NULL && i < h->n_peers; i++)
         if (swim_find_id(cluster_swim(n->member->cluster), h->peer[i].id) == NULL)
             peers[n_peers++] = h->peer[i];
     return n_peers;
@@ -287,15 +287,17 @@ void
 takeover_node_members(struct node *n)
 {
     const struct swim *s = cluster_swim(n->member->cluster);
-    struct takeover_peer peers[TAKEOVER_PEERS_MAX];
+    struct takeover_peer *peers;
     unsigned n_peers = 0;
 
     if (n->takeover == NULL)
         return;
-    for (size_t i = 0; i < swim_count(s) && n_peers < TAKEOVER_PEERS_MAX; i++)
+    peers = mc_alloc((swim_count(s) + TAKEOVER_PEERS_MAX) * sizeof(*peers));
+    for (size_t i = 0; i < swim_count(s); i++)
         n_peers += may_be_peer(swim_at(s, i), &peers[n_peers]);
     n_peers = add_inherited(n, peers, n_peers);
     takeover_peers_set(n->takeover, peers, n_peers);
+    free(peers);
 }
 
 /* --- display ------------------------------------------------------------------------------------
@@ -345,6 +347,17 @@ beat_counts(const struct peers_stats *s)
     return j;
 }
 
+static json_t *
+left_out(const struct node *n, const struct takeover_view *v)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < v->n_left_out && i < MC_COUNT(v->left_out); i++)
+        json_array_append_new(list, view_text(peer_name(n, v->left_out[i])));
+    return json_pack("{s:b, s:i, s:o}", "self", (int)v->alone, "count", (int)v->n_left_out, "names",
+                     list);
+}
+
 json_t *
 takeover_node_view(const struct node *n)
 {
@@ -358,10 +371,10 @@ takeover_node_view(const struct node *n)
     takeover_view(n->takeover, &v);
     for (unsigned i = 0; i < v.n_peers; i++)
         json_array_append_new(peers, one_peer(n, &v.peer[i]));
-    return json_pack("{s:b, s:s, s:b, s:b, s:o, s:{s:i, s:i, s:i, s:I}, s:o, s:o}", "lease",
+    return json_pack("{s:b, s:s, s:b, s:b, s:o, s:o, s:{s:i, s:i, s:i, s:I}, s:o, s:o}", "lease",
                      (int)v.lease, "why_not", v.why, "fenced", (int)v.fenced, "leaving",
-                     (int)v.leaving, "peers", peers, "replicas", "lines", (int)v.replicas.lines,
-                     "flows", (int)v.replicas.flows, "bare", (int)v.replicas.bare, "bytes",
-                     (json_int_t)v.replicas.bytes, "counters", counts(takeover_stats(n->takeover)),
-                     "beats", beat_counts(&v.peers));
+                     (int)v.leaving, "peers", peers, "left_out", left_out(n, &v), "replicas",
+                     "lines", (int)v.replicas.lines, "flows", (int)v.replicas.flows, "bare",
+                     (int)v.replicas.bare, "bytes", (json_int_t)v.replicas.bytes, "counters",
+                     counts(takeover_stats(n->takeover)), "beats", beat_counts(&v.peers));
 }

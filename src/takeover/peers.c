@@ -63,6 +63,15 @@ cmp_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+unsigned
+peers_choose(uint64_t self, uint64_t *ids, unsigned n)
+{
+    if (n <= PEERS_MEMBERS_MAX)
+        return n;
+    qsort(ids, n, sizeof(*ids), cmp_id);
+    return self < ids[PEERS_MEMBERS_MAX] ? PEERS_MEMBERS_MAX : 0;
+}
+
 void
 peers_set_members(struct peers *p, const uint64_t *ids, unsigned n, mc_ns now)
 {

@@ -107,6 +107,10 @@ struct peers *peers_new(const struct peers_conf *, mc_ns now);
 void peers_free(struct peers **); /* NULL'ed */
 const struct peers_stats *peers_stats(const struct peers *);
 
+/* Which of n other members are peers of self: with more than PEERS_MEMBERS_MAX, those balancers
+ * take part that have the lowest ids, the same everywhere, and the others go without.  Sorts ids;
+ * returns how many of the first it are, 0 when self is left out.  Pure. */
+unsigned peers_choose(uint64_t self, uint64_t *ids, unsigned n);
 /* The members besides this one, by their ids: who else beats is no peer. */
 void peers_set_members(struct peers *, const uint64_t *ids, unsigned n, mc_ns now);
 /* We leave: no one chooses us any more.  Our flows stay ours until they are handed over. */

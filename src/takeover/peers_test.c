@@ -655,10 +655,34 @@ deaths_of_some_cost_the_others_no_lease(void **state)
     }
 }
 
+/* All choose the same, and who is not among them chooses nobody: it would fall silent, waiting for
+ * the word of peers that do not know it. */
+static void
+more_than_there_is_room_for_choose_the_same(void **state)
+{
+    enum { N = PEERS_MEMBERS_MAX + 5 };
+    uint64_t others[N];
+
+    for (uint64_t self = 1; self <= N; self++) {
+        unsigned n = 0, chosen;
+
+        for (uint64_t id = N; id > 0; id--)
+            if (id != self)
+                others[n++] = 10 * id;
+        chosen = peers_choose(10 * self, others, n);
+        assert_int_equal(chosen, self <= PEERS_MEMBERS_MAX + 1 ? PEERS_MEMBERS_MAX : 0);
+        for (unsigned i = 0; i < chosen; i++)
+            assert_true(others[i] <= 10 * (PEERS_MEMBERS_MAX + 1));
+        assert_int_equal(peers_choose(10 * self, others, PEERS_MEMBERS_MAX), PEERS_MEMBERS_MAX);
+    }
+    assert_int_equal(peers_choose(1, NULL, 0), 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_than_there_is_room_for_choose_the_same),
         cmocka_unit_test(everybody_finds_a_holder_and_speaks),
         cmocka_unit_test(who_is_alone_from_the_start_speaks),
         cmocka_unit_test(an_owner_chooses_the_same_holder_again),

@@ -187,6 +187,9 @@ takeover_view(struct takeover *t, struct takeover_view *out)
 {
     pthread_mutex_lock(&t->lock);
     *out = t->view;
+    out->alone = t->left_out.self;
+    out->n_left_out = t->left_out.n;
+    memcpy(out->left_out, t->left_out.id, sizeof(out->left_out));
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -347,14 +350,52 @@ wake(struct takeover *t)
         loop_wake(t->loop);
 }
 
+static bool
+is_among(const uint64_t *ids, unsigned n, uint64_t id)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+static void
+tell_left_out(const struct takeover *t, unsigned n, bool self)
+{
+    if (self)
+        log_warn("takeover: this balancer is left out, its connections are not protected: those "
+                 "%d with the lowest ids take part, of %u",
+                 PEERS_MEMBERS_MAX + 1, n + 1);
+    else
+        log_warn("takeover: %u balancers are left out: those %d with the lowest ids take part", n,
+                 PEERS_MEMBERS_MAX + 1);
+}
+
 void
 takeover_peers_set(struct takeover *t, const struct takeover_peer *peers, unsigned n)
 {
+    uint64_t *ids = mc_alloc((n + 1) * sizeof(*ids));
+    unsigned chosen;
+    bool more;
+
+    for (unsigned i = 0; i < n; i++)
+        ids[i] = peers[i].id;
+    chosen = peers_choose(t->self.id, ids, n);
     pthread_mutex_lock(&t->lock);
-    t->inbox.n_peers = n < TAKEOVER_PEERS_MAX ? n : TAKEOVER_PEERS_MAX;
-    memcpy(t->inbox.peer, peers, t->inbox.n_peers * sizeof(*peers));
+    t->inbox.n_peers = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (is_among(ids, chosen, peers[i].id))
+            t->inbox.peer[t->inbox.n_peers++] = peers[i];
     t->inbox.peers_new = true;
+    more = n - chosen > t->left_out.n;
+    t->left_out.self = chosen < n && chosen == 0;
+    t->left_out.n = n - chosen;
+    for (unsigned i = chosen; i < n && i - chosen < TAKEOVER_PEERS_MAX; i++)
+        t->left_out.id[i - chosen] = ids[i];
     pthread_mutex_unlock(&t->lock);
+    free(ids);
+    if (more)
+        tell_left_out(t, n - chosen, chosen == 0);
     wake(t);
 }
 

@@ -127,6 +127,9 @@ struct takeover_view {
     char why[128]; /* there is no lease; empty: there is */
     unsigned n_peers;
     struct takeover_peer_view peer[TAKEOVER_PEERS_MAX];
+    bool alone;                            /* this one is left out: nobody is its peer */
+    unsigned n_left_out;                   /* members that are no peers */
+    uint64_t left_out[TAKEOVER_PEERS_MAX]; /* the first of them */
     struct peers_stats peers;
     struct replica_stats replicas;
 };
@@ -144,7 +147,8 @@ void takeover_be_alone(struct takeover *);
 /* NULL'ed. */
 void takeover_stop(struct takeover **);
 
-/* The members of the cluster besides this one. */
+/* The members of the cluster besides this one, each once.  Of more than PEERS_MEMBERS_MAX some are
+ * left out (peers_choose()), which is logged and displayed. */
 void takeover_peers_set(struct takeover *, const struct takeover_peer *, unsigned n);
 /* Where connections are protected: the addresses of the listeners that want it. */
 enum mc_err takeover_ports_set(struct takeover *, const struct addr *, unsigned n, struct errbuf *);

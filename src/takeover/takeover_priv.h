@@ -147,6 +147,11 @@ struct takeover {
         bool peers_new, leave, reload, stop, pass_new;
         enum peers_pass pass;
     } inbox;
+    struct {
+        bool self;
+        unsigned n;
+        uint64_t id[TAKEOVER_PEERS_MAX];
+    } left_out;             /* as told */
     enum peers_pass passed; /* so far */
     struct takeover_view view;
     struct wire_where where; /* as the peers were told last */
