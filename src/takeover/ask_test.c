@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ask_test.c - packets of flows that nobody here knows, and peers that answer as they should, late,
+ * twice, nonsense, or not at all.
+ *
+ * Peers, guard and the Ethernet are this file's own; the loop's clock is real, so that nothing is
+ * said about how long something takes.
+ */
+#include "io/harness.h"
+#include "takeover/takeover_priv.h"
+
+#define PEERS 3
+
+static const struct life us = {100, 1};
+
+static struct takeover T;
+static struct wire_ask asked[PEERS]; /* last */
+static unsigned n_asked[PEERS];
+static unsigned n_released, n_away, n_forwarded, n_adopted, n_gave;
+static size_t adopted_payload;
+static struct life adopted_of;
+static bool known_here, address_here, lease;
+static enum owner_word word;
+
+/* --- the world ----------------------------------------------------------------------------------
+ */
+
+struct member *
+member_of(struct takeover *t, uint64_t id)
+{
+    for (unsigned i = 0; i < PEERS; i++)
+        if (t->member[i].id == id)
+            return &t->member[i];
+    return NULL;
+}
+
+unsigned
+member_place(const struct member *m)
+{
+    return (unsigned)(m - T.member);
+}
+
+bool
+dial_put(struct member *m, const struct wire_frame *f)
+{
+    assert_int_equal(f->kind, WIRE_ASK);
+    asked[member_place(m)] = f->u.ask;
+    n_asked[member_place(m)]++;
+    return true;
+}
+
+bool
+guard_flow_known(const struct guard *g, const struct flow_key *k)
+{
+    return known_here;
+}
+
+void
+guard_release(struct guard *g, const struct flow_key *k)
+{
+    n_released++;
+}
+
+void
+guard_away_set(struct guard *g, const struct flow_key *k, unsigned peer)
+{
+    n_away++;
+}
+
+bool
+guard_has_moved(const struct guard *g, const struct addr *a)
+{
+    return false;
+}
+
+bool
+forward_packet(struct forward *f, unsigned ifindex, const uint8_t from[6], const uint8_t to[6],
+               const struct guard_packet *p)
+{
+    n_forwarded++;
+    return true;
+}
+
+enum mc_err
+netlink_is_local(struct netlink *n, const struct addr *a, bool *yes, struct errbuf *e)
+{
+    *yes = address_here;
+    return MC_OK;
+}
+
+mc_ns
+peers_lease(const struct peers *p)
+{
+    return lease ? MC_NEVER_NS : 0;
+}
+
+void
+takeover_gave(struct takeover *t, struct life owner)
+{
+    n_gave++;
+}
+
+void
+adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p, mc_ns begun_ns)
+{
+    n_adopted++;
+    adopted_of = (*r)->owner;
+    adopted_payload = p->n_payload;
+    replica_free(r);
+}
+
+static enum owner_word
+owner(void *arg, struct life who, uint32_t epoch)
+{
+    return word;
+}
+
+/* --- the stage ----------------------------------------------------------------------------------
+ */
+
+static struct life
+life_of(unsigned peer)
+{
+    return (struct life){peer + 1, 7};
+}
+
+static int
+setup(void **state)
+{
+    const struct replica_conf conf = {.owner = owner};
+
+    loop_setup(state);
+    loop_turn(L, 0);
+    T = (struct takeover){.magic = TAKEOVER_MAGIC, .self = us, .loop = L};
+    T.started_ns = loop_now(L) - 10 * MC_SEC;
+    T.store = replica_store_new(&conf);
+    for (unsigned i = 0; i < PEERS; i++) {
+        T.member[i] = (struct member){
+            .takeover = &T, .id = i + 1, .life = life_of(i), .alive = true, .placed = true};
+        n_asked[i] = 0;
+    }
+    n_released = n_away = n_forwarded = n_adopted = n_gave = 0;
+    known_here = false;
+    address_here = lease = true;
+    word = OWNER_ALIVE;
+    ask_open(&T);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    ask_close(&T);
+    replica_store_free(&T.store);
+    return loop_teardown(state);
+}
+
+static struct flow_key
+key(unsigned i)
+{
+    return (struct flow_key){.local = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 1},
+                             .remote = {[10] = 0xff, [11] = 0xff, [12] = 10, [14] = 9},
+                             .local_port = 80,
+                             .remote_port = (uint16_t)i};
+}
+
+static struct guard_packet
+packet(unsigned i)
+{
+    return (struct guard_packet){.key = key(i), .seq = 1000};
+}
+
+static void
+comes(struct guard_packet p)
+{
+    ask_packet(&T, &p);
+}
+
+static void
+says_none(unsigned peer)
+{
+    ask_none(&T.member[peer], &(struct wire_none){asked[peer].ask});
+}
+
+static void
+says_owner(unsigned peer, struct life who)
+{
+    ask_owner(&T.member[peer], &(struct wire_owner){asked[peer].ask, who});
+}
+
+/* The replica of flow i, once of lb9; a number that nobody asked is `more` above. */
+static void
+gives(unsigned peer, unsigned i, uint32_t more)
+{
+    const struct wire_frame open = {.kind = WIRE_OPEN,
+                                    .u.open = {.key = key(i), .params = {.mss = 1460}}};
+    struct buf b = {0};
+
+    wire_put(&b, &open);
+    ask_give(&T.member[peer], &(struct wire_give){asked[peer].ask + more, {9, 9}, {b.p, b.n}});
+    buf_free(&b);
+}
+
+#define COUNTED(name) stat_get(&T.stats.name)
+
+/* --- tests: who answers
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+what_nobody_knows_is_the_kernels(void **state)
+{
+    comes(packet(1));
+    says_none(0);
+    says_none(0); /* twice is once */
+    says_none(1);
+    assert_int_equal(n_released, 0);
+    says_none(2);
+    assert_int_equal(n_released, 1);
+    says_none(2); /* late */
+    says_owner(1, life_of(1));
+    gives(0, 1, 0);
+    assert_int_equal(n_released, 1);
+    assert_int_equal(n_forwarded + n_adopted, 0);
+}
+
+static void
+its_owner_gets_it(void **state)
+{
+    comes(packet(1));
+    says_none(0);
+    says_owner(1, life_of(1));
+    assert_int_equal(n_forwarded, 1);
+    assert_int_equal(n_away, 1);
+    says_none(2);
+    assert_int_equal(n_released, 0);
+    T.member[1].leaving = true; /* it may be gone the next moment: only this packet */
+    comes(packet(2));
+    says_owner(1, life_of(1));
+    assert_int_equal(n_forwarded, 2);
+    assert_int_equal(n_away, 1);
+    T.member[1].placed = false;
+    comes(packet(3));
+    says_owner(1, life_of(1));
+    assert_int_equal(n_forwarded, 2);
+    assert_int_equal(COUNTED(unanswered), 1);
+}
+
+/* A life that has ended meanwhile is not who it names. */
+static void
+the_life_before_is_no_owner(void **state)
+{
+    comes(packet(1));
+    says_owner(1, (struct life){2, 6});
+    assert_int_equal(n_forwarded, 0);
+    assert_int_equal(n_released, 0);
+}
+
+static void
+what_is_given_is_adopted_once(void **state)
+{
+    struct guard_packet p = packet(1), next = packet(1), gap = packet(1);
+
+    p.payload = next.payload = gap.payload = (const uint8_t *)"GET / HTTP/1.1";
+    p.n_payload = next.n_payload = gap.n_payload = 10;
+    next.seq += 10;
+    gap.seq += 30;
+    comes(p);
+    comes(gap);
+    comes(next);
+    gives(2, 1, 0);
+    assert_int_equal(n_adopted, 1);
+    assert_true(life_eq(adopted_of, (struct life){9, 9}));
+    assert_int_equal(adopted_payload, 20);
+    gives(2, 1, 0);
+    gives(1, 1, 0);
+    assert_int_equal(n_adopted, 1);
+    assert_int_equal(COUNTED(held), 3);
+}
+
+static void
+what_was_not_asked_for_is_not_adopted(void **state)
+{
+    comes(packet(1));
+    gives(0, 1, 1); /* the number of no question */
+    gives(0, 1, 8192);
+    gives(0, 1, (uint32_t)-8192);
+    assert_int_equal(n_adopted, 0);
+    gives(0, 2, 0); /* another flow */
+    assert_int_equal(COUNTED(refused), 1);
+    ask_give(&T.member[0],
+             &(struct wire_give){asked[0].ask, {9, 9}, {"nonsense", sizeof("nonsense") - 1}});
+    ask_give(&T.member[0], &(struct wire_give){asked[0].ask, {9, 9}, {NULL, 0}});
+    assert_int_equal(COUNTED(refused), 3);
+    assert_int_equal(n_adopted, 0);
+    gives(1, 1, 0); /* the question still stands */
+    assert_int_equal(n_adopted, 1);
+}
+
+/* --- tests: who does not ------------------------------------------------------------------------
+ */
+
+static void
+who_is_silent_is_asked_again_and_then_it_is_forgotten(void **state)
+{
+    comes(packet(1));
+    says_none(0);
+    says_none(1);
+    UNTIL(COUNTED(unanswered) == 1);
+    assert_int_equal(n_asked[0], 1);
+    assert_int_equal(n_asked[2], 4);
+    assert_int_equal(n_released, 0); /* it has not said that it knows nothing */
+    says_none(2);
+    assert_int_equal(n_released, 0);
+    comes(packet(1)); /* the client sends it again */
+    assert_int_equal(n_asked[0], 2);
+}
+
+static void
+the_dead_may_have_been_all_that_knew(void **state)
+{
+    comes(packet(1));
+    says_none(0);
+    says_none(1);
+    ask_lost(&T.member[2]); /* its connection broke: it lives, and is asked again */
+    assert_int_equal(COUNTED(unanswered), 0);
+    T.member[2].alive = false;
+    ask_lost(&T.member[2]);
+    assert_int_equal(COUNTED(unanswered), 1);
+    assert_int_equal(n_released, 0);
+    comes(packet(2));
+    assert_int_equal(n_asked[2], 1); /* not any more */
+}
+
+static void
+who_is_named_is_asked_once_more(void **state)
+{
+    comes(packet(1));
+    says_none(1);
+    says_owner(0, life_of(1));
+    assert_int_equal(n_asked[1], 2);
+    says_none(2);
+    assert_int_equal(n_released, 0);
+    says_owner(1, life_of(0)); /* and takes the first for it */
+    assert_int_equal(n_asked[0], 2);
+    says_owner(0, life_of(1));
+    assert_int_equal(n_asked[1], 2);
+    assert_int_equal(n_released, 1); /* each has named the other: nobody has it */
+    assert_int_equal(n_forwarded, 0);
+}
+
+/* Or us, or nobody that is known. */
+static void
+who_names_nobody_that_can_be_asked_knows_nothing(void **state)
+{
+    comes(packet(1));
+    says_owner(0, us);
+    says_owner(1, (struct life){77, 7});
+    says_owner(2, (struct life){1, 6}); /* over */
+    assert_int_equal(n_released, 1);
+    assert_int_equal(n_asked[0] + n_asked[1] + n_asked[2], 3);
+}
+
+static void
+alone_nobody_is_asked(void **state)
+{
+    for (unsigned i = 0; i < PEERS; i++)
+        T.member[i].alive = false;
+    comes(packet(1));
+    assert_int_equal(n_released, 1);
+    lease = false;
+    comes(packet(1));
+    assert_int_equal(n_released, 1); /* it is not for us to say */
+    lease = true;
+    T.started_ns = loop_now(L);
+    comes(packet(1));
+    assert_int_equal(n_released, 1); /* there may be peers that were not found yet */
+    assert_int_equal(COUNTED(unanswered), 2);
+}
+
+/* --- tests: what is known here ------------------------------------------------------------------
+ */
+
+/* A line of the second peer's worker with flow i. */
+static struct replica_line *
+hold_flow(unsigned i)
+{
+    const struct wire_frame f[] = {
+        {.kind = WIRE_HELLO, .u.hello = {.owner = life_of(1), .epoch = 1}},
+        {.kind = WIRE_OPEN, .u.open = {.key = key(i), .params = {.mss = 1460}}},
+        {.kind = WIRE_SNAPSHOT}};
+    struct replica_line *l = replica_line_new(T.store, loop_now(L));
+    struct buf b = {0};
+
+    for (unsigned k = 0; k < MC_COUNT(f); k++)
+        wire_put(&b, &f[k]);
+    assert_int_equal(replica_line_read(l, (struct str){b.p, b.n}, loop_now(L)), REPLICA_F_NONE);
+    buf_free(&b);
+    return l;
+}
+
+static void
+what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours(void **state)
+{
+    struct guard_packet p = packet(1);
+
+    hold_flow(1);
+    comes(p);
+    assert_int_equal(n_forwarded, 1);
+    p.from_peer = true; /* it sent that here: only its own word counts */
+    comes(p);
+    assert_int_equal(n_forwarded, 1);
+    assert_int_equal(n_asked[1], 1);
+    says_owner(1, life_of(1));
+    assert_int_equal(n_forwarded, 2);
+    word = OWNER_DEAD;
+    comes(packet(1));
+    assert_int_equal(n_adopted, 1);
+    assert_int_equal(n_gave, 1);
+}
+
+static void
+what_cannot_live_here_is_forgotten(void **state)
+{
+    hold_flow(1);
+    word = OWNER_DEAD;
+    address_here = false;
+    comes(packet(1));
+    assert_int_equal(n_adopted, 0);
+    assert_int_equal(COUNTED(elsewhere), 1);
+    address_here = known_here = true;
+    comes(packet(1));
+    assert_int_equal(n_adopted + n_asked[0], 0);
+}
+
+/* --- tests: floods ------------------------------------------------------------------------------
+ */
+
+/* Packets with as much as there can be in them, whose senders may be anybody. */
+static void
+a_flood_is_bounded(void **state)
+{
+    static const uint8_t much[65536];
+    struct guard_packet p;
+    unsigned i;
+
+    for (i = 0; i < 20000; i++) {
+        p = packet(i);
+        p.payload = much;
+        p.n_payload = sizeof(much);
+        comes(p);
+        assert_true(T.asking.n_kept <= (size_t)16 << 20);
+    }
+    assert_true(COUNTED(flooded) > 0);
+    assert_true(T.asking.n_places <= 8192);
+    UNTIL(list_empty(&T.asking.open));
+    assert_int_equal(T.asking.n_kept, 0);
+    assert_int_equal(n_released, 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_nobody_knows_is_the_kernels),
+        TEST(its_owner_gets_it),
+        TEST(the_life_before_is_no_owner),
+        TEST(what_is_given_is_adopted_once),
+        TEST(what_was_not_asked_for_is_not_adopted),
+        TEST(who_is_silent_is_asked_again_and_then_it_is_forgotten),
+        TEST(the_dead_may_have_been_all_that_knew),
+        TEST(who_is_named_is_asked_once_more),
+        TEST(who_names_nobody_that_can_be_asked_knows_nothing),
+        TEST(alone_nobody_is_asked),
+        TEST(what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours),
+        TEST(what_cannot_live_here_is_forgotten),
+        TEST(a_flood_is_bounded),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
