@@ -772,7 +772,7 @@ what_a_holder_has_no_room_for_is_bare(void **state)
         say(fd, i == 2 ? POST : GET);
         hear(fd, buf, sizeof(buf), "hello");
         AWAIT(COUNT(&play.s, unkept) == i && frames(WIRE_BARE) == i);
-        AWAIT(slots[0].flags & GUARD_SLOT_OPEN);
+        AWAIT(flags_of(0) & GUARD_SLOT_OPEN);
     }
     close(fd);
     finish();
