@@ -7,11 +7,13 @@ long a request had to wait is printed, and bounded so generously that only somet
 import pytest
 
 from instruments.chaos import play
+from instruments.starved import Starved
 
 pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.alone]
 
 SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
 HANGS_MS = 5000
+ABRUPT = ("kill", "cut", "freeze", "second", "return")
 
 
 def played(measured, event, **kw):
@@ -24,8 +26,12 @@ def played(measured, event, **kw):
     return r
 
 
-def lossless(r):
-    assert r.failed == 0, r.text()
+def lossless(r, abrupt=False):
+    """abrupt: who was lost may have sent a POST to a server: that is answered with 502, and its client knows."""
+    if r.failed and r.excuse:
+        raise Starved(f"{r.excuse}: {r.told}")
+    known = r.told_502 if abrupt else 0
+    assert r.failed == known <= r.said["posts_failed"], r.text()
 
 
 # --- without takeover -----------------------------------------------------------------------------
@@ -59,13 +65,13 @@ def test_one_that_returns_serves_again(allowed, measured):
 
 @pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave", "upgrade"])
 def test_nothing_fails_with_takeover(allowed, measured, event):
-    lossless(played(measured, event, takeover="requests", way="bgp"))
+    lossless(played(measured, event, takeover="requests", way="bgp"), event in ABRUPT)
 
 
 @pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave", "upgrade"])
 def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
     r = played(measured, event, takeover="requests", way="vip")
-    lossless(r)
+    lossless(r, event in ABRUPT)
     # Its peers send it no beats any more when it has left, and are not dead for that.
     after = "".join(log.partition(" leaving: ")[2] for log in r.logs.values())
     assert ": carried" not in after, r.text()
@@ -73,4 +79,4 @@ def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, eve
 
 @pytest.mark.parametrize("event", ["kill", "cut"])
 def test_nothing_fails_when_responses_are_replicated(allowed, measured, event):
-    lossless(played(measured, event, takeover="responses"))
+    lossless(played(measured, event, takeover="responses"), event in ABRUPT)

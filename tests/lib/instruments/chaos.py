@@ -28,6 +28,7 @@ import time
 
 from .meercat import ROOT
 from .meercat_lab import MeercatLab
+from .starved import Watch, beater
 from .tools import tools
 from .wait import wait_until
 
@@ -221,6 +222,15 @@ class Stage:
             if lb not in self.out:
                 wait_until(lambda: self.is_ready(lb), 30, f"{lb} is ready", interval=0.1)
 
+    def pids(self):
+        """{balancer: its process}, where takeover is on."""
+        return {lb: p for lb in LBS for p in self.lab.program(lb, "meercat")["pids"] if beater(p)}
+
+    def slept(self, but=()):
+        """{balancer: how often it did not run for two beats and more}, without those of which a note tells."""
+        there = [lb for lb in LBS if not any(lb in note for note in but)]
+        return {lb: t["beats"]["slept"] for lb in there if (t := self.status(lb).get("takeover"))}
+
     def log(self, lb):
         path = self.lab.program(lb, "meercat")["log"]
         with open(path, errors="replace") as f:
@@ -362,6 +372,7 @@ class Result:
     repeated: list      # ids of POSTs that were delivered more than once
     unheard: list       # ids of POSTs that were answered, but not delivered
     gets_repeated: int
+    excuse: str         # of the machine, when it had no time for a balancer to which nothing was done; else None
 
     requests = property(lambda self: self.said["requests"])
     failed = property(lambda self: self.said["failed"])
@@ -404,6 +415,7 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
     """One thing goes wrong a fifth of the time after the begin, or a little later."""
     rng = random.Random(f"{seed} {event}")
     with Stage(way, takeover, engine) as stage:
+        watch = Watch(stage.pids(), stage.slept()) if takeover else None
         client = traffic(stage, connections, per_s, seconds, **kw)
         stage.began = time.monotonic()
         faults = []
@@ -420,13 +432,17 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
         t.join()
         logs = {lb: stage.log(lb) for lb in LBS}
         views = {lb: stage.status(lb).get("takeover") for lb in LBS}
+        excuse = None
+        if watch:
+            watch.stop()
+            excuse = watch.excuse(stage.slept(but=stage.notes))
         posts, gets_repeated = ledgers(stage.dir)
         answered = read_ids(os.path.join(stage.dir, "answered"))
         if faults:
             raise faults[0]
         assert out.strip(), f"the client said nothing: {told}"
         return Result(json.loads(out), told, stage.notes, logs, views, [i for i, n in posts.items() if n > 1],
-                      [i for i in answered if i not in posts], gets_repeated)
+                      [i for i in answered if i not in posts], gets_repeated, excuse)
 
 
 __all__ = ["EVENTS", "LBS", "WAYS", "Result", "Stage", "play", "traffic"]

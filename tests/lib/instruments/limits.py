@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What every conftest.py of ours wants: markers, a bound on the time of every test, `measured`, and a
-network of its own for each of several processes that share the tests (pytest -n).
+"""What every conftest.py of ours wants: markers, a bound on the time of every test, `measured`, another try for
+whom the machine had no time (starved.py), and a network of its own for each of several processes that share the
+tests (pytest -n).
 
     from instruments.limits import *  # noqa: F401,F403 (pytest finds hooks and fixtures by their names)
 """
@@ -9,12 +10,17 @@ import os
 import signal
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from .netns import move_to_own_loopback
+from .starved import Starved
 from .wait import SAN, SLOW
 
 __all__ = ["pytest_configure", "pytest_collection_modifyitems", "pytest_runtest_setup", "pytest_runtest_call",
-           "pytest_runtest_teardown", "pytest_terminal_summary", "measured"]
+           "pytest_runtest_makereport", "pytest_runtest_protocol", "pytest_runtest_teardown", "pytest_terminal_summary",
+           "measured"]
+
+PLAYS = 3  # of a test for which the machine had no time
 
 
 def pytest_configure(config):
@@ -69,6 +75,24 @@ def pytest_runtest_teardown(item):
     _bounded(item, "tear-down")
     yield
     _free()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    outcome.get_result().starved = call.excinfo is not None and call.excinfo.errisinstance(Starved)
+
+
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for _ in range(PLAYS):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if not any(r.starved for r in reports) or any(r.failed for r in reports):
+            break
+    for r in reports:
+        item.ihook.pytest_runtest_logreport(report=r)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.fixture

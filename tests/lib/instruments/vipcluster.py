@@ -10,11 +10,10 @@ The router spreads by addresses and ports (ECMP) and knows nothing of who is ali
 
 import json
 
-import pytest
-
 from .cluster import Cluster
 from .netns import ENDS_WITH_US
 from .origin import Origin, ok
+from .starved import Starved, Watch
 from .steady import Steady, body_of
 from .wait import wait_until
 
@@ -30,6 +29,7 @@ class VipCluster(Cluster):
         self.hosts = [net.host(f"lb{i + 1}") for i in range(n)]
         self.client, self.router = net.host("client"), net.host("router")
         self.steadies, self.origins, servers = [], [], {}
+        self.watch = None
         for i in range(origins):
             h = net.host(f"s{i}")
             with h:
@@ -89,6 +89,12 @@ class VipCluster(Cluster):
         for i in who:
             others = [f"lb{k + 1}" for k in who if k != i]
             wait_until(lambda: self.is_whole(i, others), timeout, f"lb{i + 1} and {others} take over for each other")
+        if self.watch is None:
+            self.watch = self.lab.add(Watch({f"lb{i + 1}": self.lbs[i].pid for i in who}, self.slept(who)))
+
+    def slept(self, who):
+        """How often they did not run for two beats and more."""
+        return {f"lb{i + 1}": self.takeover(i)["beats"]["slept"] for i in who}
 
     # --- clients ---------------------------------------------------------------------------
     def steady(self, n, **kw):
@@ -97,16 +103,12 @@ class VipCluster(Cluster):
         wait_until(lambda: s.done >= 2 * n or s.last.get("failures"), 20, "all connections are in use")
         return s
 
-    def starved(self):
-        """Balancers that did not run for two beats and more, of those that nothing was done to."""
-        return [f"lb{i + 1}" for i in range(self.n) if i != 1 and self.lbs[i].running()
-                and self.takeover(i)["beats"]["slept"] > 0]
-
     def end_steady(self, s):
-        """Its report; nothing may have failed, unless the machine had no time for balancers: they find each other
-        dead after 80 ms, and nothing else tells who lives."""
+        """Its report; nothing may have failed, unless the machine had no time for balancers."""
         report = s.stop()
-        if report["failures"] and self.starved():
-            pytest.skip(f"{self.starved()} did not run for 40 ms and more: {report['failures'][:1]}")
+        self.watch.stop()
+        unharmed = [i for i in range(self.n) if i != 1 and self.lbs[i].running()]
+        if report["failures"] and (why := self.watch.excuse(self.slept(unharmed))):
+            raise Starved(f"{why}: {report['failures'][:1]}")
         assert not report["failures"], f"{len(report['failures'])} of {report['done']}: {report['failures'][:3]}"
         return report
