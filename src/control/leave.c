@@ -18,6 +18,8 @@
 #define WITHDRAW_NS  (800 * MC_MS)
 /* Until a withdrawn address has gone for everybody; SYNs are dropped meanwhile. */
 #define GONE_NS      (100 * MC_MS)
+/* For packets of connections that have gone to other balancers; takeover.c ends it sooner. */
+#define LINGER_NS    MC_SEC
 /* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
 #define END_GRACE_NS (2 * MC_SEC)
 
@@ -95,12 +97,29 @@ part(struct node *n, mc_ns grace)
 }
 
 static void
+stop(struct node *n)
+{
+    loop_stop(n->loop);
+}
+
+static void
+say_goodbye(struct node *n)
+{
+    enter(n, LEAVE_GOODBYE, END_GRACE_NS);
+    member_leave(n, stop);
+}
+
+static void
 on_timer(struct timer *t)
 {
     struct node *n = container_of(t, struct node, leave.timer);
 
     if (n->leave.step == LEAVE_PART) {
         drain(n);
+        return;
+    }
+    if (n->leave.step == LEAVE_LINGER) {
+        say_goodbye(n);
         return;
     }
     log_warn("workers do not end in time");
@@ -132,12 +151,6 @@ leave_begin(struct node *n)
         drain(n);
 }
 
-static void
-stop(struct node *n)
-{
-    loop_stop(n->loop);
-}
-
 void
 leave_to_heir(struct node *n, int heir)
 {
@@ -150,6 +163,18 @@ leave_to_heir(struct node *n, int heir)
         worker_hand_over(n->workers[i], heir, loop_now(n->loop) + bound);
 }
 
+/* The cluster is told behind it: who has left hears no peer any more. */
+static void
+linger(struct node *n)
+{
+    log_info("all requests have ended");
+    withdraw(n);
+    if (takeover_node_part(n))
+        enter(n, LEAVE_LINGER, LINGER_NS);
+    else
+        say_goodbye(n);
+}
+
 void
 leave_look(struct node *n)
 {
@@ -157,10 +182,8 @@ leave_look(struct node *n)
         return;
     if (n->leave.step == LEAVE_HANDED_OVER)
         loop_stop(n->loop);
-    if (n->leave.step != LEAVE_DRAIN)
-        return;
-    log_info("all requests have ended");
-    withdraw(n);
-    n->leave.step = LEAVE_GOODBYE; /* the timer still bounds it */
-    member_leave(n, stop);
+    if (n->leave.step == LEAVE_DRAIN)
+        linger(n);
+    else if (n->leave.step == LEAVE_LINGER && takeover_node_has_parted(n))
+        say_goodbye(n);
 }

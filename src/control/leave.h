@@ -6,6 +6,7 @@
  *            told with each answer to come back by another connection.  For leave-grace, so that
  *            whoever sends clients here has heard of it.
  *   DRAIN    nobody new is let in; requests under way, and one more of each idle connection, end
+ *   LINGER   with takeover: what still comes is passed on to who has it now
  *   GOODBYE  the cluster is told
  *
  * Addresses (vip.h) go at once; but they take connections with them.  So with a leave-grace they go
@@ -25,6 +26,7 @@ struct node;
     X(NOT, "serving")                           \
     X(PART, "sending clients elsewhere")        \
     X(DRAIN, "letting requests under way end")  \
+    X(LINGER, "passing on what still comes")    \
     X(GOODBYE, "saying goodbye to the cluster") \
     X(HANDED_OVER, "serving what the next process cannot take")
 

@@ -94,6 +94,15 @@ on_passed(void *arg)
     loop_wake(n->loop);
 }
 
+/* On the takeover's thread. */
+static void
+on_parted(void *arg)
+{
+    const struct node *n = arg;
+
+    loop_wake(n->loop);
+}
+
 /* Beats go to them before the cluster has been found. */
 static void
 begin_with_peers(struct node *n, const struct takeover_heritage *before)
@@ -123,6 +132,7 @@ open_with(struct node *n, const struct ports *ports)
         .on_fit = on_fit,
         .on_peer = on_peer,
         .on_passed = on_passed,
+        .on_parted = on_parted,
     };
     struct errbuf e;
     char at[ADDR_TEXT];
@@ -212,6 +222,21 @@ takeover_node_leave(struct node *n)
 {
     if (n->takeover != NULL)
         takeover_leave(n->takeover);
+}
+
+bool
+takeover_node_part(struct node *n)
+{
+    if (n->takeover == NULL)
+        return false;
+    takeover_part(n->takeover);
+    return true;
+}
+
+bool
+takeover_node_has_parted(const struct node *n)
+{
+    return takeover_has_parted(n->takeover);
 }
 
 void

@@ -40,6 +40,10 @@ bool takeover_node_has_passed(const struct node *, enum peers_pass);
 void takeover_node_hand_over(struct node *, const unsigned *ifindex, unsigned n);
 /* Ours; returns how many, 0 without a takeover. */
 unsigned takeover_node_interfaces(const struct node *, unsigned ifindex[GUARD_INTERFACES_MAX]);
+/* Its connections have gone: what still comes is passed on.  False: there is no takeover; else
+ * leave_look() when that is done, or has to be. */
+bool takeover_node_part(struct node *);
+bool takeover_node_has_parted(const struct node *);
 /* After the workers. */
 void takeover_node_stop(struct node *);
 

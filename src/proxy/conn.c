@@ -135,6 +135,15 @@ flush_goes_on(struct conn *c)
     return true;
 }
 
+/* It goes to another balancer rather than to end. */
+static bool
+is_leaving(const struct conn *c)
+{
+    return c->flow != NULL && c->worker->draining && c->worker->heir < 0 &&
+           (c->state == CONN_FIRST || c->state == CONN_IDLE || c->state == CONN_HEAD) &&
+           flow_may_leave(c->flow);
+}
+
 static void
 on_timer(struct timer *timer)
 {
@@ -149,6 +158,8 @@ on_timer(struct timer *timer)
     }
     if (c->state == CONN_H2)
         h2_down_tick(c->h2);
+    else if (is_leaving(c))
+        conn_set_deadline(c, worker_now(c->worker) + c->worker->drain_idle_ns);
     else if (c->state == CONN_PROXY)
         conn_header_failed(c, PROXY_FAULT_TIMEOUT);
     else if (c->state == CONN_HANDSHAKE)

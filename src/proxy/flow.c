@@ -95,13 +95,24 @@ conn_of(struct sock *s)
     return c;
 }
 
+/* It is the other's already, if he has heard of it.  The client is not told that they have come. */
+static void
+take_late(struct flow *f, struct block *b)
+{
+    flow_tell_late(f, block_at(b), b->len);
+    if (f->late->len > most_kept(f->conn))
+        stream_recv(&f->conn->stream, false);
+}
+
 static void
 on_recv(struct sock *s, struct block **b)
 {
     struct flow *f = conn_of(s)->flow;
 
-    if (f->leaving)
-        return; /* it is the other's already */
+    if (f->leaving) {
+        take_late(f, *b);
+        return;
+    }
     receive(f, block_at(*b), (*b)->len);
     if (f->replay != NULL && replay_queue(f, block_at(*b), (*b)->len))
         return;
@@ -116,6 +127,8 @@ on_eof(struct sock *s)
 {
     struct flow *f = conn_of(s)->flow;
 
+    if (f->leaving)
+        return; /* as it is not acknowledged, it comes again */
     f->eof = true;
     if (!f->bare && !flow_waits(f, FLOW_GATE))
         flow_open_gate(f, f->in_pos);
@@ -128,10 +141,12 @@ on_connect(struct sock *s, int err)
     conn_ops.on_connect(s, err);
 }
 
+/* What is handed over begins no request. */
 static void
 on_drained(struct sock *s)
 {
-    conn_ops.on_drained(s);
+    if (!conn_of(s)->flow->leaving)
+        conn_ops.on_drained(s);
 }
 
 static void
@@ -336,17 +351,39 @@ vanish(struct flow *f)
     conn_close(c, false);
 }
 
+/* Who was to have it is no holder any more, and the others have forgotten it: it is ours as before,
+ * and the next holder is to have it. */
+static void
+stay(struct flow *f)
+{
+    struct conn *c = f->conn;
+    struct block *late = f->late;
+
+    f->late = NULL;
+    f->leaving = false;
+    flow_tell_again(f);
+    if (c->state == CONN_IDLE)
+        conn_next(c);
+    else
+        stream_recv(&c->stream, true);
+    if (late == NULL)
+        return;
+    on_recv(&c->stream.sock, &late);
+    if (late != NULL)
+        block_give(loop_blocks(c->worker->loop), &late);
+}
+
 void
 flow_complete_leave(struct flow *f)
 {
     struct flows *fs = f->flows;
-    const struct flow_key key = f->key;
 
-    if (!link_has_holder(fs->link))
-        return; /* who was told is gone: the next one is to have it */
+    if (!link_handed_over(fs->link, &f->key, f->heir)) {
+        stay(f);
+        return;
+    }
     stat_add(&fs->stats.handed_over, 1);
     vanish(f);
-    link_handed_over(fs->link, &key);
 }
 
 bool
@@ -358,18 +395,20 @@ flow_is_released(const struct flow *f)
 bool
 flow_may_leave(const struct flow *f)
 {
-    return !f->bare && !f->closing && f->replay == NULL && link_has_holder(f->flows->link);
+    return !f->gone && !f->closing && link_expects_heir(f->flows->link);
 }
 
-/* Nothing of a request is here.  Its client may lack a part of the last response, or it has it, and
- * its word already goes elsewhere: whoever adopts it will see.  Only where that response cannot be
- * fetched again it is waited for, and not for long. */
+/* Nobody asks anything, as far as it has arrived: an unfinished head is told as it comes.  Its
+ * client may lack a part of the last response, or it has it, and its word already goes elsewhere:
+ * whoever adopts it will see.  Only where that response cannot be fetched again it is waited for,
+ * and not for long. */
 static bool
 rests(struct flow *f)
 {
     const struct conn *c = f->conn;
 
-    if (c->state != CONN_IDLE || c->txn != NULL || c->in != NULL || flow_waits(f, FLOW_GATE))
+    if ((c->state != CONN_IDLE && c->state != CONN_FIRST && c->state != CONN_HEAD) ||
+        c->txn != NULL || f->replay != NULL || f->closing || f->broken)
         return false;
     return f->request.repeatable || untaken_bytes(&c->stream) == 0 || ++f->looks > LOOKS;
 }
@@ -377,14 +416,26 @@ rests(struct flow *f)
 /* What comes in from now on is not acknowledged, and comes again where the client is served then.
  */
 static void
-leave(struct flow *f)
+put_handover(struct flow *f, struct life heir)
 {
-    struct wire_frame w = {.kind = WIRE_HANDOVER};
+    struct wire_frame w = {.kind = WIRE_HANDOVER, .u.handover = {heir}};
 
-    if (!f->leaving)
-        stream_recv(&f->conn->stream, false);
-    f->leaving = true;
+    f->heir = heir;
     flow_wait(f, FLOW_LEAVE, flow_put(f, &w));
+    f->leaving = true;
+}
+
+/* One that is bare is protected first; what the kernel has acknowledged meanwhile is told in a turn
+ * before the next look. */
+static void
+look(struct flow *f, struct life heir)
+{
+    if (f->gone || f->leaving || !rests(f))
+        return;
+    if (!f->bare)
+        put_handover(f, heir);
+    else if (!f->flows->released && may_be_dressed(f))
+        dress(f);
 }
 
 void
@@ -407,15 +458,38 @@ void
 flows_hand_over(struct flows *fs)
 {
     struct loop *l = fs->worker->loop;
+    const struct life heir = link_heir(fs->link);
 
-    LIST_FOREACH_SAFE (it, next, &fs->all) {
-        struct flow *f = LIST_ENTRY(it, struct flow, link);
-
-        if (f->leaving ? !flow_waits(f, FLOW_LEAVE) && !f->gone && link_has_holder(fs->link)
-                       : flow_may_leave(f) && rests(f))
-            leave(f);
-    }
     loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
+    if (life_is_none(heir))
+        return;
+    LIST_FOREACH_SAFE (it, next, &fs->all)
+        look(LIST_ENTRY(it, struct flow, link), heir);
+}
+
+/* Nobody waits for an answer any more: what was told before is in the same stream. */
+static void
+leave_at_once(struct flow *f, struct life heir)
+{
+    if (f->gone || f->bare || f->closing || f->broken)
+        return;
+    if (!f->leaving)
+        put_handover(f, heir);
+    if (!link_handed_over(f->flows->link, &f->key, f->heir))
+        return;
+    stat_add(&f->flows->stats.handed_over, 1);
+    vanish(f);
+}
+
+void
+flows_hand_over_rest(struct flows *fs)
+{
+    const struct life heir = link_heir(fs->link);
+
+    if (life_is_none(heir))
+        return;
+    LIST_FOREACH_SAFE (it, next, &fs->all)
+        leave_at_once(LIST_ENTRY(it, struct flow, link), heir);
 }
 
 void

@@ -62,8 +62,10 @@ void flows_free(struct flows **); /* NULL'ed */
  * worker_has_released(). Not on: it is not after all, and they are protected anew as their clients
  * ask again. */
 void flows_release(struct flows *, bool on);
-/* The worker drains: connections without a request are handed over now, others after it. */
+/* The worker ends: connections without a request are handed over now, others after it. */
 void flows_hand_over(struct flows *);
+/* Its time is over: all that are protected are handed over as they are, as if this process died. */
+void flows_hand_over_rest(struct flows *);
 const struct flow_stats *flows_stats(const struct flows *);
 const struct link_stats *flows_link_stats(const struct flows *);
 
@@ -87,7 +89,8 @@ bool flow_finishing(struct flow *);
 void flow_closed(struct flow *, bool reset);
 /* The connection has gone. */
 void flow_free(struct flow **);
-/* Instead of ending for a drain: does a peer take it? */
+/* Instead of ending for a drain: will a peer take it?  At the latest when its client has every
+ * answer. */
 bool flow_may_leave(const struct flow *);
 /* Nobody but us knows of it: it may go to another process. */
 bool flow_is_released(const struct flow *);

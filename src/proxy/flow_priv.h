@@ -66,7 +66,9 @@ struct flow {
     struct flow_wait wait[FLOW_N_WAITING];
     uint64_t gate_pos, next_gate_pos;
 
-    uint8_t looks; /* while it is to be handed over */
+    struct life heir;   /* to whom it was handed over */
+    struct block *late; /* came since then */
+    uint8_t looks;      /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
     bool untold;  /* holders know nothing of it; bare */
     bool ack_due; /* adopted.h; sent when the gate is opened, which may keep it back once more */
@@ -105,10 +107,11 @@ flow_of(const struct txn *t)
     return c->flow;
 }
 
+/* What is handed over is another's: nothing more is told of it, and nothing waits for that. */
 static inline uint64_t
 flow_put(struct flow *f, struct wire_frame *w)
 {
-    if (f->untold)
+    if (f->untold || f->leaving)
         return 0;
     w->flow = f->id;
     return link_put(f->flows->link, w);
@@ -148,6 +151,8 @@ void flow_tell_open(struct flow *, uint64_t in_pos, uint64_t out_pos);
 void flow_tell_in(struct flow *, const char *, size_t n);
 /* Tells that a request begins at next_start, with its response at out_start. */
 void flow_tell_request(struct flow *, uint64_t out_start, bool repeatable);
+/* Bytes of the client that came when it was handed over already: the heir may still use them. */
+void flow_tell_late(struct flow *, const char *, size_t n);
 /* Bytes of the head, or of the body behind it. */
 uint64_t flow_tell_said(struct flow *, enum wire_kind, const char *, size_t n, bool whole);
 /* It is not protected until its client has everything and asks again. */
@@ -158,6 +163,8 @@ void flow_forget(struct flow *);
 void flow_trim(struct flow *);
 bool flows_on_snapshot(void *flows, uint32_t flow);
 void flows_on_refused(void *flows, uint32_t flow);
+/* To all holders, as to one that is new: they may have forgotten it. */
+void flow_tell_again(struct flow *);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */

@@ -34,6 +34,7 @@ flow_forget(struct flow *f)
 {
     drop(f, &f->kept);
     drop(f, &f->said);
+    drop(f, &f->late);
     f->request = (struct flow_request){.begun = false};
 }
 
@@ -61,6 +62,17 @@ flow_tell_in(struct flow *f, const char *p, size_t n)
         p += part;
         n -= part;
     }
+}
+
+void
+flow_tell_late(struct flow *f, const char *p, size_t n)
+{
+    struct wire_frame w = {.kind = WIRE_IN, .flow = f->id, .u.in = {f->in_pos, {p, n}}};
+    const bool first = f->late == NULL;
+
+    block_append(loop_blocks(f->flows->worker->loop), &f->late, p, n);
+    if (first && n <= WIRE_BYTES_MAX)
+        link_put(f->flows->link, &w);
 }
 
 static struct wire_frame
@@ -164,16 +176,25 @@ flows_on_refused(void *arg, uint32_t id)
 /* --- a holder that is new ------------------------------------------------------------------------
  */
 
+/* How everything is told: to a holder that is new, or to all. */
+typedef void tell_f(struct flow *, struct wire_frame *);
+
 static void
-tell_holder(struct flow *f, struct wire_frame *w)
+tell_new(struct flow *f, struct wire_frame *w)
 {
     w->flow = f->id;
     link_tell(f->flows->link, w);
 }
 
+static void
+tell_all(struct flow *f, struct wire_frame *w)
+{
+    flow_put(f, w);
+}
+
 /* Bytes of the client, or of a response; they are in frames of at most WIRE_BYTES_MAX. */
 static void
-tell_holder_bytes(struct flow *f, enum wire_kind kind, const char *p, size_t n)
+tell_bytes(struct flow *f, tell_f *tell, enum wire_kind kind, const char *p, size_t n)
 {
     uint64_t pos = f->kept_at;
 
@@ -187,7 +208,7 @@ tell_holder_bytes(struct flow *f, enum wire_kind kind, const char *p, size_t n)
             w.u.head = (struct wire_head){f->request.head_whole && part == n, {p, part}};
         else
             w.u.out = (struct wire_out){{p, part}};
-        tell_holder(f, &w);
+        tell(f, &w);
         pos += part;
         p += part;
         n -= part;
@@ -196,39 +217,45 @@ tell_holder_bytes(struct flow *f, enum wire_kind kind, const char *p, size_t n)
 
 /* The last request and what was said to it: the client may lack a part. */
 static void
-tell_holder_request(struct flow *f)
+tell_request(struct flow *f, tell_f *tell)
 {
     const struct flow_request *r = &f->request;
     struct wire_frame req = request_frame(f), sent = {.kind = WIRE_SENT},
                       done = {.kind = WIRE_DONE, .u.done = {r->in_end, r->out_end, r->close}};
 
-    tell_holder(f, &req);
+    tell(f, &req);
     if (r->sent)
-        tell_holder(f, &sent);
+        tell(f, &sent);
     if (f->said != NULL) {
-        tell_holder_bytes(f, WIRE_HEAD, block_at(f->said), r->n_head);
-        tell_holder_bytes(f, WIRE_OUT, block_at(f->said) + r->n_head, f->said->len - r->n_head);
+        tell_bytes(f, tell, WIRE_HEAD, block_at(f->said), r->n_head);
+        tell_bytes(f, tell, WIRE_OUT, block_at(f->said) + r->n_head, f->said->len - r->n_head);
     }
     if (!r->begun)
-        tell_holder(f, &done);
+        tell(f, &done);
 }
 
 static void
-tell_holder_all(struct flow *f)
+tell_everything(struct flow *f, tell_f *tell)
 {
     struct wire_frame bare = {.kind = WIRE_BARE}, open;
 
     open = open_frame(f, f->bare ? f->in_pos : f->kept_at,
                       f->request.known && !f->bare ? f->request.out_start : f->out_pos);
-    tell_holder(f, &open);
+    tell(f, &open);
     if (f->bare) {
-        tell_holder(f, &bare);
+        tell(f, &bare);
         return;
     }
     if (f->kept != NULL)
-        tell_holder_bytes(f, WIRE_IN, block_at(f->kept), f->kept->len);
+        tell_bytes(f, tell, WIRE_IN, block_at(f->kept), f->kept->len);
     if (f->request.known)
-        tell_holder_request(f);
+        tell_request(f, tell);
+}
+
+void
+flow_tell_again(struct flow *f)
+{
+    tell_everything(f, tell_all);
 }
 
 bool
@@ -242,11 +269,11 @@ flows_on_snapshot(void *arg, uint32_t id)
     f = fs->by_id[id];
     if (f == NULL || f->gone || f->untold)
         return true;
-    tell_holder_all(f);
-    if (f->leaving) { /* whoever was told before may be gone */
-        struct wire_frame w = {.kind = WIRE_HANDOVER};
+    tell_everything(f, tell_new);
+    if (f->leaving) { /* what still comes of it is not for this one */
+        struct wire_frame w = {.kind = WIRE_HANDOVER, .u.handover = {f->heir}};
 
-        tell_holder(f, &w);
+        tell_new(f, &w);
     }
     return true;
 }

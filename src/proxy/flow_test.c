@@ -53,6 +53,7 @@ struct link {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link links[N_WORKERS];
 static bool manual_acks, no_holder, no_room;
+static bool no_heir; /* under the lock; there is a holder, but not to hand anything over to */
 
 static struct guard_slot slots[N_SLOTS];
 static struct guard the_guard = {.slots = slots};
@@ -86,7 +87,8 @@ dead(void *arg, struct life owner, uint32_t epoch)
 static struct replica_store *
 make_store(struct replica_line **line, unsigned worker)
 {
-    const struct replica_conf conf = {.owner = dead, .total_bytes = no_room ? 1 : 0};
+    const struct replica_conf conf = {
+        .self = adopter_life, .owner = dead, .total_bytes = no_room ? 1 : 0};
     struct replica_store *s = replica_store_new(&conf);
     struct wire_frame hello = {
         .kind = WIRE_HELLO,
@@ -224,18 +226,33 @@ link_tell(struct link *l, const struct wire_frame *w)
     tell(l->second_line, w);
 }
 
+struct life
+link_heir(const struct link *l)
+{
+    struct life heir;
+
+    pthread_mutex_lock(&lock);
+    heir = l->alone || no_heir ? (struct life){0, 0} : adopter_life;
+    pthread_mutex_unlock(&lock);
+    return heir;
+}
+
 bool
-link_has_holder(const struct link *l)
+link_expects_heir(const struct link *l)
 {
     return !l->alone;
 }
 
-void
-link_handed_over(struct link *l, const struct flow_key *k)
+bool
+link_handed_over(struct link *l, const struct flow_key *k, struct life heir)
 {
+    bool stands;
+
     pthread_mutex_lock(&lock);
-    l->n_handed_over++;
+    stands = !no_heir;
+    l->n_handed_over += stands;
     pthread_mutex_unlock(&lock);
+    return stands;
 }
 
 const struct link_stats *
@@ -419,7 +436,7 @@ finish(void)
         assert_false(slot_used[i]);
     free_snapshot(play.snap);
     end_stage(&play.s);
-    manual_acks = no_holder = no_room = sends_again = false;
+    manual_acks = no_holder = no_heir = no_room = sends_again = false;
 }
 
 static unsigned
@@ -1576,6 +1593,174 @@ who_comes_while_it_leaves_is_handed_over_too(void **state)
     finish();
 }
 
+static void
+part_all(void)
+{
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_part(play.s.workers[i]);
+}
+
+static void
+drain_all(mc_ns left_ns)
+{
+    for (unsigned i = 0; i < N_WORKERS; i++)
+        worker_drain(play.s.workers[i], units_clock_ns() + left_ns, 60 * MC_SEC);
+}
+
+static void
+let_there_be_an_heir(bool is)
+{
+    pthread_mutex_lock(&lock);
+    no_heir = !is;
+    pthread_mutex_unlock(&lock);
+}
+
+static void
+who_never_asked_is_handed_over(void **state)
+{
+    int silent, slow;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    silent = dial();
+    slow = dial();
+    say(slow, "GET /a HT");
+    AWAIT(frames(WIRE_IN) == 1);
+    drain_all(60 * MC_SEC);
+    AWAIT(COUNT(&play.s, handed_over) == 2);
+    AWAIT(play.s.n_drained == N_WORKERS);
+    assert_int_equal(frames(WIRE_CLOSE), 0);
+    close(silent);
+    close(slow);
+    finish();
+}
+
+/* What it says is told, for whoever goes on with it, and not acknowledged here. */
+static void
+who_asks_while_it_is_handed_over_is_not_answered_here(void **state)
+{
+    char buf[4096];
+    uint32_t gate;
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    AWAIT(frames(WIRE_DONE) == 1);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + strlen(GET)));
+    gate = gate_of(0);
+    part_all();
+    AWAIT(frames(WIRE_HANDOVER) == 1);
+    say(fd, GET);
+    AWAIT(frames(WIRE_IN) == 2);
+    assert_int_equal(gate_of(0), gate);
+    let_through();
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    assert_int_equal(play.s.origin.requests, 1);
+    assert_int_equal(frames(WIRE_REQ), 1);
+    close(fd);
+    finish();
+}
+
+static void
+it_stays_when_its_heir_is_lost_before_he_knows(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    AWAIT(frames(WIRE_DONE) == 1);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    part_all();
+    AWAIT(frames(WIRE_HANDOVER) == 1);
+    say(fd, GET);
+    AWAIT(frames(WIRE_IN) == 2);
+    let_there_be_an_heir(false);
+    let_through();
+    AWAIT(frames(WIRE_OPEN) == 2); /* others have forgotten it */
+    AWAIT(frames(WIRE_DONE) == 3); /* that before, told again, and the new one */
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_null(strstr(buf, "Connection: close"));
+    assert_int_equal(COUNT(&play.s, handed_over), 0);
+    let_there_be_an_heir(true);
+    AWAIT(frames(WIRE_HANDOVER) == 2);
+    let_through();
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    close(fd);
+    finish();
+}
+
+static void
+answers_end_nothing_while_an_heir_is_looked_for(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    let_there_be_an_heir(false);
+    part_all();
+    for (unsigned i = 0; i < 3; i++) {
+        say(fd, GET);
+        hear(fd, buf, sizeof(buf), "hello");
+        assert_null(strstr(buf, "Connection: close"));
+    }
+    let_there_be_an_heir(true);
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    close(fd);
+    finish();
+}
+
+static void
+what_was_bare_is_protected_to_be_handed_over(void **state)
+{
+    static const char head[] = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n";
+    static char body[10001];
+    char buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    memset(body, 'x', sizeof(body) - 1);
+    fd = dial();
+    say(fd, head);
+    say(fd, body);
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(COUNT(&play.s, bare) == 1);
+    drain_all(60 * MC_SEC);
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    assert_int_equal(frames(WIRE_OPEN), 2);
+    assert_int_equal(frames(WIRE_CLOSE), 0);
+    close(fd);
+    finish();
+}
+
+static void
+what_is_under_way_when_time_is_over_is_handed_over(void **state)
+{
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    play.s.origin.hold = true;
+    fd = dial();
+    say(fd, GET);
+    AWAIT(play.s.origin.requests == 1);
+    drain_all(50 * MC_MS);
+    AWAIT(COUNT(&play.s, handed_over) == 1);
+    assert_int_equal(frames(WIRE_HANDOVER), 1);
+    assert_int_equal(frames(WIRE_CLOSE), 0);
+    assert_int_equal(counted(&n_dropped), 1);
+    AWAIT(play.s.n_drained == N_WORKERS);
+    close(fd);
+    finish();
+}
+
 static int
 run_on(enum loop_engine e, const char *name)
 {
@@ -1616,6 +1801,12 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(who_is_released_waits_for_nobody),
         cmocka_unit_test(who_is_released_is_protected_anew_if_it_stays),
         cmocka_unit_test(who_comes_while_it_leaves_is_handed_over_too),
+        cmocka_unit_test(who_never_asked_is_handed_over),
+        cmocka_unit_test(who_asks_while_it_is_handed_over_is_not_answered_here),
+        cmocka_unit_test(it_stays_when_its_heir_is_lost_before_he_knows),
+        cmocka_unit_test(answers_end_nothing_while_an_heir_is_looked_for),
+        cmocka_unit_test(what_was_bare_is_protected_to_be_handed_over),
+        cmocka_unit_test(what_is_under_way_when_time_is_over_is_handed_over),
     };
 
     engine = e;

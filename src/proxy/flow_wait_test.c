@@ -69,15 +69,22 @@ link_tell(struct link *l, const struct wire_frame *f)
 {
 }
 
-bool
-link_has_holder(const struct link *l)
+struct life
+link_heir(const struct link *l)
 {
-    return true;
+    return (struct life){0, 0};
 }
 
-void
-link_handed_over(struct link *l, const struct flow_key *k)
+bool
+link_expects_heir(const struct link *l)
 {
+    return false;
+}
+
+bool
+link_handed_over(struct link *l, const struct flow_key *k, struct life heir)
+{
+    return false;
 }
 
 const struct link_stats *

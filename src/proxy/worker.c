@@ -95,6 +95,8 @@ cut(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, drain_timer);
 
+    if (w->flows != NULL && w->heir < 0)
+        flows_hand_over_rest(w->flows);
     if (w->n_conns > 0)
         log_warn("worker %u: drain time is over, cutting %u connections", w->conf.index,
                  w->n_conns);

@@ -7,6 +7,9 @@
  * sent a keep-alive, and its answer lands at whichever balancer its packets go to now.  First those
  * with a request under way, then the idle ones, which would be forgotten here otherwise before they
  * speak; then all that are left, since packets are lost.
+ *
+ * So are those whose connections were handed over to us and who do not speak by themselves: the
+ * connection is nobody's until then, and who has handed it over will be gone.
  */
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -16,7 +19,8 @@
 #include "takeover/takeover_priv.h"
 
 #define PROBE_TICK_NS (5 * MC_MS)
-#define PROBES_A_TICK 100 /* 20,000 a second: as many as can be rebuilt */
+#define WAIT_TICK_NS  (10 * MC_MS) /* for those that were handed over */
+#define PROBES_A_TICK 100          /* 20,000 a second: as many as can be rebuilt */
 
 /* X(wait before it, requests only) */
 static const struct {
@@ -231,9 +235,30 @@ adopt_is_busy(const struct takeover *t)
     return false;
 }
 
+static void
+on_silent_timer(struct timer *timer)
+{
+    struct takeover *t = container_of(timer, struct takeover, silent_timer);
+    mc_ns now = loop_now(t->loop);
+    const struct replica *r;
+
+    pulse_catch_up(t);
+    for (unsigned n = 0; n < PROBES_A_TICK && (r = replica_silent(t->store, now)) != NULL; n++)
+        probe(t, r);
+    adopt_wait(t);
+}
+
+void
+adopt_wait(struct takeover *t)
+{
+    if (replica_stats(t->store)->waiting > 0 && !timer_is_set(&t->silent_timer))
+        loop_timer_set(t->loop, &t->silent_timer, loop_now(t->loop) + WAIT_TICK_NS);
+}
+
 void
 adopt_open(struct takeover *t)
 {
+    t->silent_timer.fn = on_silent_timer;
     t->probe_timer.fn = on_probe_timer;
 }
 
@@ -241,4 +266,5 @@ void
 adopt_close(struct takeover *t)
 {
     loop_timer_clear(t->loop, &t->probe_timer);
+    loop_timer_clear(t->loop, &t->silent_timer);
 }

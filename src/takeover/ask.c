@@ -13,6 +13,9 @@
  * flow is its; and an answer that names another only has that one asked (again): its own word
  * counts.
  *
+ * Who leaves takes nothing that another can have: it sends the packet on to one that stays, who
+ * asks in its turn, and it gives away what it holds.
+ *
  * Who does not answer in time has not said that it knows nothing: the packet is forgotten, and the
  * client, who will send it again, starts another question.  A packet costs a spoofer nothing, so
  * questions are limited; beyond that packets are forgotten, too.
@@ -46,6 +49,7 @@ struct question {
     struct buf payload;
     uint64_t waiting; /* members that have not said that they do not know it */
     uint64_t named;   /* members that others took for its owner */
+    bool known;       /* here: whatever others say, it is somebody's */
     mc_ns begun_ns, next_ns;
     unsigned tries;
 };
@@ -138,7 +142,10 @@ may_ask(struct asking *a, mc_ns now)
 static void
 ask(struct takeover *t, const struct question *q, uint64_t members)
 {
-    struct wire_frame f = {.kind = WIRE_ASK, .u.ask = {.ask = q->number, .key = q->key}};
+    struct wire_frame f = {
+        .kind = WIRE_ASK,
+        .u.ask = {.ask = q->number, .key = q->key, .leaving = t->leaving},
+    };
 
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
         if (members >> i & 1 && dial_put(&t->member[i], &f))
@@ -168,7 +175,7 @@ release(struct takeover *t, const struct flow_key *key)
 {
     mc_ns now = loop_now(t->loop);
 
-    if (now < t->started_ns + QUIET_NS || peers_lease(t->peers) < now) {
+    if (now < t->started_ns + QUIET_NS || t->leaving || peers_lease(t->peers) < now) {
         takeover_count(&t->stats.unanswered);
         return;
     }
@@ -182,7 +189,10 @@ none(struct takeover *t, struct question *q, unsigned place)
     q->waiting &= ~bit_of(place);
     if (q->waiting != 0)
         return;
-    release(t, &q->key);
+    if (q->known)
+        takeover_count(&t->stats.unanswered);
+    else
+        release(t, &q->key);
     finish(t, q);
 }
 
@@ -225,14 +235,15 @@ on_timer(struct timer *timer)
 }
 
 static void
-begin(struct takeover *t, const struct guard_packet *p)
+begin(struct takeover *t, const struct guard_packet *p, bool known)
 {
     mc_ns now = loop_now(t->loop);
     uint64_t waiting = all_alive(t);
     struct question *q;
 
     if (waiting == 0) {
-        release(t, &p->key);
+        if (!known)
+            release(t, &p->key);
         return;
     }
     q = may_ask(&t->asking, now) ? free_question(&t->asking) : NULL;
@@ -244,6 +255,7 @@ begin(struct takeover *t, const struct guard_packet *p)
     q->key = p->key;
     q->waiting = waiting;
     q->named = 0;
+    q->known = known;
     q->begun_ns = now;
     q->next_ns = now + FIRST_WAIT_NS;
     q->tries = 1;
@@ -378,12 +390,28 @@ is_here(struct takeover *t, const struct flow_key *key)
     return t->here.yes;
 }
 
+/* To one that stays: the heir, where others would look for it first, or any. */
+static bool
+pass_on(struct takeover *t, const struct guard_packet *p)
+{
+    const struct member *heir = member_of(t, peers_heir(t->peers).id);
+
+    if (heir != NULL && !heir->leaving && redirect(t, p, heir->life))
+        return true;
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0 && !t->member[i].leaving && redirect(t, p, t->member[i].life))
+            return true;
+    return false;
+}
+
 static void
 take_own(struct takeover *t, const struct replica_found *found, const struct guard_packet *p)
 {
     struct replica *r;
     mc_ns now = loop_now(t->loop);
 
+    if (t->leaving && (pass_on(t, p) || t->parting || !is_here(t, &p->key)))
+        return;
     if (!found->replica->handed_over)
         takeover_gave(t, found->who);
     r = replica_take(t->store, found->replica, t->self, now);
@@ -404,7 +432,7 @@ ask_packet(void *arg, const struct guard_packet *p)
     }
     if (guard_flow_known(t->guard, &p->key))
         return; /* it became known meanwhile; the client sends it again */
-    if (!is_here(t, &p->key)) {
+    if (!t->leaving && !is_here(t, &p->key)) {
         takeover_count(&t->stats.elsewhere);
         return;
     }
@@ -412,7 +440,7 @@ ask_packet(void *arg, const struct guard_packet *p)
     if (found.whose == REPLICA_FREE)
         take_own(t, &found, p);
     else if (found.whose != REPLICA_ALIVE || p->from_peer || !redirect(t, p, found.who))
-        begin(t, p);
+        begin(t, p, found.whose == REPLICA_ALIVE);
 }
 
 void

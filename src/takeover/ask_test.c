@@ -20,6 +20,7 @@ static unsigned n_released, n_away, n_forwarded, n_adopted, n_gave;
 static size_t adopted_payload;
 static struct life adopted_of;
 static bool known_here, address_here, lease;
+static struct life the_heir;
 static enum owner_word word;
 
 /* --- the world ----------------------------------------------------------------------------------
@@ -94,6 +95,12 @@ peers_lease(const struct peers *p)
     return lease ? MC_NEVER_NS : 0;
 }
 
+struct life
+peers_heir(const struct peers *p)
+{
+    return the_heir;
+}
+
 void
 takeover_gave(struct takeover *t, struct life owner)
 {
@@ -142,6 +149,7 @@ setup(void **state)
     n_released = n_away = n_forwarded = n_adopted = n_gave = 0;
     known_here = false;
     address_here = lease = true;
+    the_heir = (struct life){0, 0};
     word = OWNER_ALIVE;
     ask_open(&T);
     return 0;
@@ -400,6 +408,47 @@ hold_flow(unsigned i)
 }
 
 static void
+what_is_known_here_is_reset_by_nobody(void **state)
+{
+    struct guard_packet p = packet(1);
+
+    hold_flow(1);
+    p.from_peer = true;
+    comes(p);
+    for (unsigned i = 0; i < PEERS; i++)
+        says_none(i); /* its owner, too: it hands it over, and we shall hear of it */
+    assert_int_equal(n_released, 0);
+    assert_int_equal(COUNTED(unanswered), 1);
+}
+
+static void
+who_leaves_passes_on_what_is_free(void **state)
+{
+    hold_flow(1);
+    word = OWNER_DEAD;
+    T.leaving = true;
+    address_here = false; /* it is somebody else's by now */
+    the_heir = life_of(2);
+    for (unsigned i = 0; i < PEERS - 1; i++) {
+        comes(packet(1));
+        assert_int_equal(n_forwarded, i + 1);
+        T.member[PEERS - 1 - i].leaving = true; /* then to any other that stays */
+    }
+    T.member[0].leaving = true;
+    comes(packet(1));
+    assert_int_equal(n_forwarded, PEERS - 1);
+    assert_int_equal(n_adopted, 0);
+    address_here = true;
+    T.here.asked_ns = 0;
+    T.parting = true; /* there is nobody who would serve it */
+    comes(packet(1));
+    assert_int_equal(n_adopted, 0);
+    T.parting = false;
+    comes(packet(1));
+    assert_int_equal(n_adopted, 1);
+}
+
+static void
 what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours(void **state)
 {
     struct guard_packet p = packet(1);
@@ -475,6 +524,8 @@ main(void)
         TEST(who_names_nobody_that_can_be_asked_knows_nothing),
         TEST(alone_nobody_is_asked),
         TEST(what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours),
+        TEST(what_is_known_here_is_reset_by_nobody),
+        TEST(who_leaves_passes_on_what_is_free),
         TEST(what_cannot_live_here_is_forgotten),
         TEST(a_flood_is_bounded),
     };

@@ -129,13 +129,14 @@ place(struct member *m)
         log_warn("takeover: peer: %s", e.text);
 }
 
-void
+bool
 dial_leaving(struct member *m, bool leaving)
 {
     if (m->leaving == leaving)
-        return;
+        return false;
     m->leaving = leaving;
     place(m);
+    return true;
 }
 
 void

@@ -120,7 +120,7 @@ take_ask(struct guest *g, const struct wire_frame *f)
 {
     struct takeover *t = g->takeover;
     const struct wire_ask *q = &f->u.ask;
-    const bool leaving = is_leaving(g);
+    const bool leaving = q->leaving || is_leaving(g);
     struct replica_found found;
 
     takeover_count(&t->stats.asks_in);
@@ -268,6 +268,7 @@ take_line(struct guest *g, const uint8_t *p, size_t n)
     stat_add(&t->stats.frames_in, ack.u.ack.frames - before);
     answer_refused(g);
     answer(g, &ack);
+    adopt_wait(t);
 }
 
 /* A life has one connection for its questions: another is its first, which broke there.  Of too

@@ -137,6 +137,11 @@ takeover_gave(struct takeover *t, struct life owner)
 }
 
 void
+adopt_wait(struct takeover *t)
+{
+}
+
+void
 dial_placed(struct member *m, const struct wire_where *w)
 {
     n_placed++;
@@ -173,7 +178,7 @@ open_door(void)
 static int
 setup(void **state)
 {
-    const struct replica_conf conf = {.owner = owner, .total_bytes = 1 << 16};
+    const struct replica_conf conf = {.self = us, .owner = owner, .total_bytes = 1 << 16};
 
     loop_setup(state);
     T = (struct takeover){.magic = TAKEOVER_MAGIC, .self = us, .loop = L, .tcp = -1};
@@ -329,7 +334,7 @@ who_leaves_is_given_nothing_back(void **state)
 
     of_2.leaving = true;
     open_flow(w, 5);
-    HEAR(w, .kind = WIRE_HANDOVER, .flow = 5);
+    HEAR(w, .kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us});
     ask(q, 5);
     assert_int_equal(LAST(q), WIRE_OWNER); /* it is to send us the packet */
     assert_true(life_eq(q->last.u.owner.owner, us));

@@ -354,13 +354,13 @@ is_among(const struct link_holders *hs, uint32_t epoch)
     return false;
 }
 
-static bool
-has_epoch(const struct link *l, uint32_t epoch)
+static struct holder *
+with_epoch(struct link *l, uint32_t epoch)
 {
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
         if (l->holder[i].state != HOLDER_NONE && l->holder[i].peer.epoch == epoch)
-            return true;
-    return false;
+            return &l->holder[i];
+    return NULL;
 }
 
 static struct holder *
@@ -378,9 +378,14 @@ set_holders(struct link *l, const struct link_holders *hs)
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
         if (l->holder[i].state != HOLDER_NONE && !is_among(hs, l->holder[i].peer.epoch))
             drop_holder(&l->holder[i]);
-    for (unsigned i = 0; i < hs->n; i++)
-        if (!has_epoch(l, hs->v[i].epoch))
+    for (unsigned i = 0; i < hs->n; i++) {
+        struct holder *h = with_epoch(l, hs->v[i].epoch);
+
+        if (h == NULL)
             take_holder(l, free_place(l), &hs->v[i]);
+        else
+            h->peer.leaving = hs->v[i].leaving;
+    }
     settle(l);
 }
 
@@ -431,20 +436,36 @@ link_tell(struct link *l, const struct wire_frame *f)
     put(l->telling, f);
 }
 
-bool
-link_has_holder(const struct link *l)
-{
-    return stat_get(&l->stats.holders) > 0;
-}
-
-void
-link_handed_over(struct link *l, const struct flow_key *key)
+struct life
+link_heir(const struct link *l)
 {
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->holder[i].state == HOLDER_IN_STEP) {
-            guard_away_set(l->roster->guard, key, l->holder[i].peer.guard_peer);
-            return;
-        }
+        if (l->holder[i].state == HOLDER_IN_STEP && !l->holder[i].peer.leaving)
+            return l->holder[i].peer.who;
+    return (struct life){0, 0};
+}
+
+bool
+link_expects_heir(const struct link *l)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (l->holder[i].state != HOLDER_NONE && !l->holder[i].peer.leaving)
+            return true;
+    return false;
+}
+
+bool
+link_handed_over(struct link *l, const struct flow_key *key, struct life heir)
+{
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++) {
+        const struct holder *h = &l->holder[i];
+
+        if (h->state != HOLDER_IN_STEP || !life_eq(h->peer.who, heir))
+            continue;
+        guard_away_set(l->roster->guard, key, h->peer.guard_peer);
+        return true;
+    }
+    return false;
 }
 
 /* --- the box ------------------------------------------------------------------------------------

@@ -90,11 +90,13 @@ uint64_t link_put(struct link *, const struct wire_frame *);
 uint64_t link_acked(const struct link *);
 /* From inside on_snapshot() only: a frame for the new holder alone. */
 void link_tell(struct link *, const struct wire_frame *);
-/* At least one holder is waited for: what is put now is protected. */
-bool link_has_holder(const struct link *);
+/* The holder that connections are handed over to; life none: there is none now. */
+struct life link_heir(const struct link *);
+/* There is one, or somebody is becoming one. */
+bool link_expects_heir(const struct link *);
 /* HANDOVER of this flow is acknowledged and its socket dropped: packets for it that still come here
- * go to a holder from now on. */
-void link_handed_over(struct link *, const struct flow_key *);
+ * go to that holder from now on.  False: it is none any more, and may not have heard of it. */
+bool link_handed_over(struct link *, const struct flow_key *, struct life heir);
 
 const struct link_stats *link_stats(const struct link *);
 

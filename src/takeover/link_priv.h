@@ -25,6 +25,7 @@ struct link_holder {
     struct life who;
     uint32_t epoch; /* of the choice, each has another */
     unsigned guard_peer;
+    bool leaving; /* waited for until another one is in its place, and handed nothing over to */
     struct addr addr;
 };
 

@@ -249,7 +249,8 @@ without_a_holder_nobody_is_waited_for(void **state)
     assert_int_equal(say(WIRE_CLOSE), 1);
     assert_int_equal(say(WIRE_CLOSE), 2);
     assert_int_equal(link_acked(L1), 2);
-    assert_false(link_has_holder(L1));
+    assert_true(life_is_none(link_heir(L1)));
+    assert_false(link_expects_heir(L1));
     settle();
     assert_int_equal(told, 0);
 }
@@ -261,7 +262,7 @@ a_new_holder_is_told_all_flows_and_then_every_frame(void **state)
     CHOOSE(5);
     UNTIL(link_is_synced(&roster, 5));
     assert_int_equal(n_snapshots, 1);
-    assert_true(link_has_holder(L1));
+    assert_false(life_is_none(link_heir(L1)));
     say(WIRE_SENT);
     say(WIRE_CLOSE);
     UNTIL(told == 3);
@@ -290,7 +291,7 @@ a_large_snapshot_goes_as_it_is_taken(void **state)
     assert_int_equal(holder[0].n, piece);
     link_put(L1, &first);
     UNTIL(holder[0].n == piece + 1);
-    assert_false(link_has_holder(L1));
+    assert_true(life_is_none(link_heir(L1)));
     holder[0].mute = false;
     acknowledge(&holder[0], holder[0].n);
     UNTIL(link_is_synced(&roster, 5) || link_is_lost(&roster, 5));
@@ -380,6 +381,25 @@ who_is_chosen_again_is_told_again(void **state)
 }
 
 static void
+who_leaves_is_waited_for_and_handed_nothing_over(void **state)
+{
+    struct link_holders hs = {.n = 1};
+
+    CHOOSE(5);
+    UNTIL(link_expects_heir(L1));
+    UNTIL(link_is_synced(&roster, 5));
+    assert_int_equal(link_heir(L1).id, 1);
+    hs.v[0] = roster.holders.v[0];
+    hs.v[0].leaving = true;
+    link_post_holders(&roster, &hs);
+    UNTIL(!link_expects_heir(L1));
+    assert_true(life_is_none(link_heir(L1)));
+    holder[0].mute = true;
+    say(WIRE_SENT);
+    assert_int_equal(link_acked(L1), 0);
+}
+
+static void
 a_broken_connection_is_told_and_still_waited_for(void **state)
 {
     CHOOSE(5);
@@ -422,7 +442,7 @@ who_cannot_be_connected_to_is_lost(void **state)
     sock_accept(&holder[0].door.s, false); /* the kernel answers, and nobody behind it */
     CHOOSE(5);
     UNTIL(link_is_lost(&roster, 5));
-    assert_false(link_has_holder(L1));
+    assert_true(life_is_none(link_heir(L1)));
     say(WIRE_CLOSE);
     assert_int_equal(link_acked(L1), 1);
 }
@@ -479,6 +499,7 @@ main(void)
         TEST(all_holders_are_waited_for),
         TEST(who_was_let_go_is_waited_for_no_longer),
         TEST(who_is_chosen_again_is_told_again),
+        TEST(who_leaves_is_waited_for_and_handed_nothing_over),
         TEST(a_broken_connection_is_told_and_still_waited_for),
         TEST(a_holder_that_falls_silent_is_lost),
         TEST(who_acknowledges_more_than_was_said_is_lost),

@@ -149,6 +149,14 @@ peers_is_alive(const struct peers *p, struct life who)
     return l && l->alive;
 }
 
+bool
+peers_is_leaving(const struct peers *p, struct life who)
+{
+    const struct peer *l = peers_find(p, who);
+
+    return l && (l->flags & LIFE_LEAVING);
+}
+
 static const struct peer *
 newest_of(const struct peers *p, uint64_t id)
 {

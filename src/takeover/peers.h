@@ -163,6 +163,8 @@ bool peers_is_fenced(const struct peers *);
 const char *peers_why(const struct peers *, mc_ns now);
 
 bool peers_is_alive(const struct peers *, struct life);
+/* It said that it leaves. */
+bool peers_is_leaving(const struct peers *, struct life);
 /* The life of that member that was heard last, if it lives; else life none. */
 struct life peers_life(const struct peers *, uint64_t id);
 /* Who is to have our clients' packets should our lease run out; life none: nobody. */

@@ -68,14 +68,15 @@ on_life(void *arg, struct life who, bool alive)
         tell_peer(t, who.id, true);
         return;
     }
-    if (replica_count(t->store, who) > 0)
+    if (!t->parting && replica_count(t->store, who) > 0)
         adopt_probe(t, who);
     if (!life_eq(m->life, who))
         return;
     m->alive = false;
     m->claims_told_ns = 0;
     dial_end(m);
-    log_warn("takeover: peer %s is dead or cut off", addr_text(&m->addr, at));
+    if (!t->parting) /* else it may have heard that we are gone */
+        log_warn("takeover: peer %s is dead or cut off", addr_text(&m->addr, at));
     tell_peer(t, who.id, false);
 }
 
@@ -84,8 +85,10 @@ post_holders(struct takeover *t)
 {
     struct link_holders hs = {.n = t->n_holders};
 
-    for (unsigned i = 0; i < t->n_holders; i++)
+    for (unsigned i = 0; i < t->n_holders; i++) {
         hs.v[i] = t->holder[i].peer;
+        hs.v[i].leaving = peers_is_leaving(t->peers, hs.v[i].who);
+    }
     link_post_holders(&t->roster, &hs);
 }
 
@@ -247,6 +250,22 @@ pulse_catch_up(struct takeover *t)
 /* --- what comes ---------------------------------------------------------------------------------
  */
 
+/* At once: what is sent on or given to who leaves comes back, or is lost when it has gone. */
+static void
+look_who_leaves(struct takeover *t)
+{
+    bool news = false;
+
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++) {
+        struct member *m = &t->member[i];
+
+        if (m->id != 0 && m->alive && dial_leaving(m, peers_is_leaving(t->peers, m->life)))
+            news = true;
+    }
+    if (news)
+        post_holders(t);
+}
+
 static void
 hear(struct takeover *t, struct str plain)
 {
@@ -262,6 +281,7 @@ hear(struct takeover *t, struct str plain)
     }
     pulse_catch_up(t);
     peers_hear(t->peers, &beat, loop_now(t->loop));
+    look_who_leaves(t);
     pulse_settle(t);
 }
 

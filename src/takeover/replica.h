@@ -12,7 +12,9 @@
  *     were not told;
  *   - conf.owner says that the owner is dead, and had chosen us with the epoch of this line when it
  *     was last heard of: else it may have gone on without us;
- *   - or the owner handed the flow over.
+ *   - or the owner handed the flow over, to us: who is not named forgets it.  So of several
+ *     holders exactly one can give it away, or take it, and that once: what is given is that
+ *     life's from then on.
  *
  * Peers may be broken: a frame that makes no sense is a fault, and its line is to be closed.  What
  * is kept is bounded for a flow and in all; beyond that flows are bare (known, not to be carried
@@ -150,6 +152,7 @@ void replica_plan(const struct replica *, uint32_t client_ack, uint32_t client_s
 
 /* Zeros mean the defaults named. */
 struct replica_conf {
+    struct life self;    /* to whom flows may be handed over */
     size_t flow_bytes;   /* 1280 KiB: kept of a flow; more than any owner keeps of it itself */
     size_t total_bytes;  /* 256 MiB: of all flows, their structs included */
     unsigned flows_max;  /* 262144 */
@@ -192,6 +195,7 @@ const char *replica_fault_text(enum replica_fault);
     X(full_total, "flows made bare or not taken here: memory is full")   \
     X(closed, "flows closed")                                            \
     X(handed_over, "flows handed over")                                  \
+    X(handed_on, "flows handed over to another holder, and forgotten")   \
     X(given, "flows given to peers, or adopted here")                    \
     X(expired, "flows forgotten: their line has ended")                  \
     X(superseded, "flows told again on a newer line")                    \
@@ -203,6 +207,7 @@ struct replica_stats {
 #undef X
     /* now */
     unsigned lines, flows, bare, claims;
+    unsigned waiting; /* handed over to us, for somebody to take them */
     size_t bytes;
 };
 
@@ -262,6 +267,10 @@ void replica_taken(struct replica_store *, const struct flow_key *, struct life 
 /* The flows of that life that are FREE, for probing: zero-initialise *at; NULL at the end.  Calls
  * that are not const may come between, flows may then be left out or come again. */
 const struct replica *replica_next(const struct replica_store *, struct life owner, size_t *at);
+/* Of those that were handed over to us, one that nobody has taken though some time has passed: its
+ * client is to be asked to speak.  NULL: there is none now.  Each comes again some times, later and
+ * later. */
+const struct replica *replica_silent(struct replica_store *, mc_ns now);
 /* How many there are of a life, in whatever state. */
 unsigned replica_count(const struct replica_store *, struct life owner);
 

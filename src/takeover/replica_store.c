@@ -14,6 +14,12 @@
 #define OWNERS_MAX 64 /* lives whose claims are remembered */
 #define SLOTS_MIN  256
 
+/* How long nobody may have taken what was handed over before its client is asked to speak.  Most
+ * speak by themselves before, and packets are lost. */
+static const mc_ns patience_ns[] = {20 * MC_MS, 80 * MC_MS, 300 * MC_MS, 1600 * MC_MS};
+
+#define N_PATIENCE MC_COUNT(patience_ns)
+
 enum { BY_KEY, BY_FLOW, N_TABLES };
 
 struct held {
@@ -30,6 +36,9 @@ struct held {
     bool taken;           /* who it was given to has it */
     mc_ns given_at;
     struct list of_given; /* in the order of given_at */
+    mc_ns waits_since;    /* handed over, and not taken */
+    unsigned patience;    /* how often its client was asked */
+    struct list of_waiting;
 };
 
 struct replica_line {
@@ -44,6 +53,7 @@ struct replica_line {
     bool greeted, synced, ended;
     bool replaced; /* a newer line of the same worker has told all: this one is to end */
     bool lossy;    /* some flow was not taken: frames of unknown flows are no fault */
+    bool handed;   /* some were handed over: what else comes of them may come too late */
     unsigned n_flows;
     uint32_t *refused; /* by the last record */
     unsigned n_refused, cap_refused;
@@ -61,6 +71,7 @@ struct claims {
 struct replica_store {
     struct replica_conf conf;
     struct list lines, ended, given;
+    struct list waiting[N_PATIENCE]; /* handed over to us; each in the order of waits_since */
     unsigned n_lines;
     struct held **slot[N_TABLES];
     size_t n_slots; /* a power of two */
@@ -101,6 +112,8 @@ replica_store_new(const struct replica_conf *conf)
     list_init(&s->lines);
     list_init(&s->ended);
     list_init(&s->given);
+    for (unsigned i = 0; i < N_PATIENCE; i++)
+        list_init(&s->waiting[i]);
     s->n_slots = SLOTS_MIN;
     for (unsigned t = 0; t < N_TABLES; t++)
         s->slot[t] = mc_alloc(s->n_slots * sizeof(struct held *));
@@ -222,11 +235,22 @@ hold(struct replica_line *l, uint32_t flow, struct replica *r)
         link_table(s, t, h);
     list_push_back(&l->flows, &h->of_line);
     list_init(&h->of_given);
+    list_init(&h->of_waiting);
     h->at = s->n_all;
     s->all[s->n_all++] = h;
     l->n_flows++;
     s->stats.flows++;
     weigh(h);
+}
+
+/* Somebody has it, or nobody will. */
+static void
+end_waiting(struct held *h)
+{
+    if (list_empty(&h->of_waiting))
+        return;
+    list_remove(&h->of_waiting);
+    h->line->s->stats.waiting--;
 }
 
 /* Out of the store; returns the replica, whose owner is the caller. */
@@ -244,6 +268,7 @@ unhold(struct held *h)
         unlink_table(s, t, h);
     list_remove(&h->of_line);
     list_remove(&h->of_given);
+    end_waiting(h);
     s->all[h->at] = s->all[--s->n_all];
     s->all[h->at]->at = h->at;
     h->line->n_flows--;
@@ -507,7 +532,7 @@ on_flow(struct replica_line *l, const struct wire_frame *f)
     bool was_bare;
 
     if (!h)
-        return l->lossy ? REPLICA_F_NONE : REPLICA_F_FLOW;
+        return l->lossy || (l->handed && f->kind == WIRE_IN) ? REPLICA_F_NONE : REPLICA_F_FLOW;
     if (!life_is_none(h->given_to))
         return REPLICA_F_NONE;
     was_bare = h->r->bare;
@@ -524,8 +549,39 @@ on_flow(struct replica_line *l, const struct wire_frame *f)
     return REPLICA_F_NONE;
 }
 
+static void
+begin_waiting(struct held *h, mc_ns now)
+{
+    struct replica_store *s = h->line->s;
+
+    end_waiting(h);
+    h->waits_since = now;
+    h->patience = 0;
+    list_push_back(&s->waiting[0], &h->of_waiting);
+    s->stats.waiting++;
+}
+
+/* Two copies that may be given away could be given to two: who is not meant forgets his. */
 static enum replica_fault
-read_frame(struct replica_line *l, const struct wire_frame *f)
+on_handover(struct replica_line *l, const struct wire_frame *f, mc_ns now)
+{
+    struct replica_store *s = l->s;
+    struct held *h = find_flow(l, f->flow);
+    const bool ours = life_eq(f->u.handover.to, s->conf.self);
+
+    l->handed = true;
+    if (h && life_is_none(h->given_to) && !ours) {
+        forget(h);
+        s->stats.handed_on++;
+        return REPLICA_F_NONE;
+    }
+    if (h && life_is_none(h->given_to))
+        begin_waiting(h, now);
+    return on_flow(l, f);
+}
+
+static enum replica_fault
+read_frame(struct replica_line *l, const struct wire_frame *f, mc_ns now)
 {
     if (l->replaced)
         return REPLICA_F_ORDER;
@@ -539,13 +595,15 @@ read_frame(struct replica_line *l, const struct wire_frame *f)
         return on_open(l, f);
     if (f->kind == WIRE_CLOSE)
         return on_close(l, f);
-    if (f->kind > WIRE_OPEN && f->kind <= WIRE_HANDOVER)
+    if (f->kind == WIRE_HANDOVER)
+        return on_handover(l, f, now);
+    if (f->kind > WIRE_OPEN && f->kind < WIRE_HANDOVER)
         return on_flow(l, f);
     return REPLICA_F_KIND;
 }
 
 static enum replica_fault
-read_frames(struct replica_line *l, struct pack_in *i)
+read_frames(struct replica_line *l, struct pack_in *i, mc_ns now)
 {
     enum replica_fault fault = REPLICA_F_NONE;
     enum wire_next next = WIRE_FRAME;
@@ -559,7 +617,7 @@ read_frames(struct replica_line *l, struct pack_in *i)
         l->s->stats.unknown += n_unknown;
         if (next != WIRE_FRAME)
             break;
-        fault = read_frame(l, &f);
+        fault = read_frame(l, &f, now);
         l->frames++;
         l->s->stats.frames++;
     }
@@ -573,7 +631,7 @@ replica_line_read(struct replica_line *l, struct str record, mc_ns now)
     enum replica_fault fault;
 
     l->n_refused = 0;
-    fault = read_frames(l, &i);
+    fault = read_frames(l, &i, now);
     l->s->stats.faults += fault != REPLICA_F_NONE;
     return fault;
 }
@@ -744,6 +802,7 @@ replica_claims_forget(struct replica_store *s, struct life owner)
 static void
 note_given(struct replica_store *s, struct held *h)
 {
+    end_waiting(h);
     if (!life_is_none(h->given_to))
         return; /* again: the answer was lost */
     s->stats.given++;
@@ -804,6 +863,29 @@ replica_next(const struct replica_store *s, struct life owner, size_t *at)
         if (life_eq(h->line->owner, owner) && life_is_none(h->given_to) &&
             whose(s, h, (struct life){0}, &who) == REPLICA_FREE)
             return h->r;
+    }
+    return NULL;
+}
+
+const struct replica *
+replica_silent(struct replica_store *s, mc_ns now)
+{
+    for (unsigned i = 0; i < N_PATIENCE; i++) {
+        struct held *h;
+
+        if (list_empty(&s->waiting[i]))
+            continue;
+        h = LIST_ENTRY(s->waiting[i].next, struct held, of_waiting);
+        if (h->waits_since + patience_ns[i] > now)
+            continue;
+        if (++h->patience == N_PATIENCE) {
+            end_waiting(h);
+        } else {
+            h->waits_since = now;
+            list_remove(&h->of_waiting);
+            list_push_back(&s->waiting[h->patience], &h->of_waiting);
+        }
+        return h->r;
     }
     return NULL;
 }

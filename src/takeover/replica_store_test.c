@@ -29,8 +29,12 @@ owner(void *arg, struct life who, uint32_t epoch)
 static int
 begin(void **state)
 {
-    struct replica_conf conf = {
-        .flows_max = 1000, .lines_max = 4, .claims_max = 8, .total_bytes = 1 << 20, .owner = owner};
+    struct replica_conf conf = {.self = us,
+                                .flows_max = 1000,
+                                .lines_max = 4,
+                                .claims_max = 8,
+                                .total_bytes = 1 << 20,
+                                .owner = owner};
 
     word_of_2 = word_of_3 = OWNER_ALIVE;
     now = MC_SEC;
@@ -281,7 +285,7 @@ what_was_handed_over_outlives_newer_lines(void **state)
     synced(l);
     flow(l, 5);
     flow(l, 6);
-    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5});
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us}});
     replica_line_end(&l, now);
     synced(line(lb2, 7)); /* it has none any more */
     assert_whose(5, REPLICA_FREE, lb2);
@@ -302,7 +306,7 @@ what_was_given_may_be_handed_back_at_once(void **state)
     word_of_2 = OWNER_DEAD;
     replica_give(s, find(5, lb3).replica, lb3, now);
     flow(of_3, 5);
-    good(of_3, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5});
+    good(of_3, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us}});
     /* it lives, and we gave it the flow a moment ago; yet it is ours now */
     assert_int_equal(find(5, us).whose, REPLICA_FREE);
     assert_true(life_eq(find(5, us).who, lb3));
@@ -365,7 +369,7 @@ who_dropped_a_flow_is_not_given_it_back(void **state)
     synced(l);
     flow(l, 5);
     flow(l, 6);
-    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 6});
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 6, .u.handover = {us}});
     word_of_2 = OWNER_DEAD; /* it asks all the same: we shall hear its beats in a moment */
     assert_int_equal(find(5, lb2).whose, REPLICA_UNKNOWN);
     assert_int_equal(find(5, lb3).whose, REPLICA_FREE);
@@ -388,6 +392,84 @@ a_key_names_one_flow_of_a_line(void **state)
 }
 
 static void
+of_two_holders_only_the_one_that_is_meant_gives_it_away(void **state)
+{
+    struct replica_conf other_conf = {.self = lb3, .owner = owner};
+    struct replica_store *ours = s, *theirs = replica_store_new(&other_conf);
+    struct replica_line *l[2];
+    struct wire_frame handover = {.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {lb3}};
+    struct replica *r;
+
+    for (unsigned i = 0; i < 2; i++) {
+        s = i == 0 ? ours : theirs;
+        l[i] = line(lb2, 7);
+        synced(l[i]);
+        flow(l[i], 5);
+        assert_whose(5, REPLICA_ALIVE, lb2);
+        good(l[i], handover);
+    }
+    s = theirs;
+    assert_whose(5, REPLICA_FREE, lb2);
+    s = ours;
+    assert_whose(5, REPLICA_UNKNOWN, none);
+    assert_int_equal(replica_stats(s)->handed_on, 1);
+    word_of_2 = OWNER_DEAD; /* nor when it has gone */
+    assert_whose(5, REPLICA_UNKNOWN, none);
+    s = theirs;
+    r = replica_take(s, find(5, lb3).replica, lb3, now); /* once */
+    assert_whose(5, REPLICA_UNKNOWN, none);
+    replica_free(&r);
+    replica_store_free(&theirs);
+    s = ours;
+}
+
+static void
+what_comes_too_late_for_a_flow_handed_over_is_no_fault(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+    struct wire_frame late = {.kind = WIRE_IN, .flow = 5, .u.in = {0, STR("GET")}};
+
+    synced(l);
+    flow(l, 5);
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us}});
+    good(l, late); /* nobody has it yet: whoever will, reads this, too */
+    assert_int_equal(find(5, us).replica->in.n, 3);
+    replica_give(s, find(5, lb3).replica, lb3, now);
+    replica_tick(s, now + 5 * MC_SEC);
+    good(l, late);
+    assert_int_equal(say(l, (struct wire_frame){.kind = WIRE_SENT, .flow = 5}), REPLICA_F_FLOW);
+}
+
+static void
+clients_of_flows_that_nobody_takes_are_asked_some_times(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+    struct replica *r;
+    unsigned n = 0;
+
+    synced(l);
+    for (unsigned i = 5; i < 7; i++) {
+        flow(l, i);
+        good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = i, .u.handover = {us}});
+    }
+    flow(l, 7);
+    assert_int_equal(replica_stats(s)->waiting, 2);
+    assert_null(replica_silent(s, now));
+    now += 20 * MC_MS;
+    assert_ptr_equal(replica_silent(s, now), find(5, us).replica);
+    assert_ptr_equal(replica_silent(s, now), find(6, us).replica);
+    assert_null(replica_silent(s, now));
+    r = replica_take(s, find(6, us).replica, us, now);
+    replica_free(&r);
+    assert_int_equal(replica_stats(s)->waiting, 1);
+    for (unsigned i = 0; i < 100; i++, now += 100 * MC_MS)
+        n += replica_silent(s, now) != NULL;
+    assert_int_equal(n, 3);
+    assert_int_equal(replica_stats(s)->waiting, 0);
+    assert_whose(5, REPLICA_FREE, lb2);
+}
+
+static void
 a_flow_handed_over_is_free_and_no_claim(void **state)
 {
     struct replica_line *l = line(lb2, 7);
@@ -397,7 +479,7 @@ a_flow_handed_over_is_free_and_no_claim(void **state)
 
     synced(l);
     flow(l, 5);
-    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5});
+    good(l, (struct wire_frame){.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us}});
     assert_whose(5, REPLICA_FREE, lb2);
     f = find(5, lb3);
     replica_give(s, f.replica, lb3, now);
@@ -581,6 +663,9 @@ main(void)
         T(what_was_taken_is_given_to_nobody),
         T(who_dropped_a_flow_is_not_given_it_back),
         T(a_key_names_one_flow_of_a_line),
+        T(of_two_holders_only_the_one_that_is_meant_gives_it_away),
+        T(what_comes_too_late_for_a_flow_handed_over_is_no_fault),
+        T(clients_of_flows_that_nobody_takes_are_asked_some_times),
         T(a_flow_handed_over_is_free_and_no_claim),
         T(the_flows_of_the_dead_can_be_walked),
         T(a_line_that_ended_keeps_its_flows_for_a_while),

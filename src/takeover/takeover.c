@@ -22,6 +22,10 @@
 /* Peers are found within some tenths of a second: one contact to the cluster, some beats. */
 #define SETTLE_NS        (400 * MC_MS)
 #define ALONE_NS         MC_SEC
+/* Who parts is done when for so long nothing has come that is to be passed on: a packet that was on
+ * its way, or that a peer sent before it heard. */
+#define PART_QUIET_NS    (100 * MC_MS)
+#define PART_LOOK_NS     (20 * MC_MS)
 #define PACKETS_PER_TURN 256 /* so that a flood cannot keep beats waiting */
 /* A thread that waits for a core for 80 ms is found dead by its peers, wherever workers and
  * whatever else keep all cores busy. */
@@ -90,6 +94,7 @@ drop_member(struct member *m)
 {
     if (m->takeover == NULL)
         return;
+    m->alive = false; /* or the guard would go on sending packets there */
     dial_end(m);
     m->id = 0;
 }
@@ -222,20 +227,6 @@ forget_claims(struct takeover *t, mc_ns now)
     }
 }
 
-static void
-look_who_leaves(struct takeover *t)
-{
-    struct peers_view lives[2 * TAKEOVER_PEERS_MAX];
-    unsigned n = peers_view(t->peers, lives, MC_COUNT(lives));
-
-    for (unsigned i = 0; i < n; i++) {
-        struct member *m = member_of(t, lives[i].who.id);
-
-        if (m != NULL && m->alive && life_eq(m->life, lives[i].who))
-            dial_leaving(m, lives[i].leaving);
-    }
-}
-
 /* A balancer that has just begun knows nobody whose connections it may be brought: it attracts no
  * traffic before it has found who does, or nobody. */
 static void
@@ -261,7 +252,6 @@ on_slow(struct timer *timer)
     pulse_catch_up(t);
     replica_tick(t->store, now);
     forget_claims(t, now);
-    look_who_leaves(t);
     look_whether_settled(t, now);
     dial_tell_where(t);
     refresh_view(t);
@@ -307,13 +297,51 @@ leave(struct takeover *t)
     pulse_settle(t);
 }
 
+static uint64_t
+passed_on(const struct takeover *t)
+{
+    struct guard_stats s;
+
+    guard_stats(t->guard, &s);
+    return s.n[GUARD_held] + s.n[GUARD_to_owner] + s.n[GUARD_to_heir];
+}
+
+static void
+on_part(struct timer *timer)
+{
+    struct takeover *t = container_of(timer, struct takeover, part);
+    mc_ns now = loop_now(t->loop);
+    uint64_t came = passed_on(t);
+
+    if (came != t->came)
+        t->came_ns = now;
+    t->came = came;
+    if (now < t->came_ns + PART_QUIET_NS || replica_stats(t->store)->waiting > 0) {
+        loop_timer_set(t->loop, timer, now + PART_LOOK_NS);
+        return;
+    }
+    pthread_mutex_lock(&t->lock);
+    t->parted = true;
+    pthread_mutex_unlock(&t->lock);
+    if (t->on_parted != NULL)
+        t->on_parted(t->arg);
+}
+
+static void
+part(struct takeover *t)
+{
+    t->parting = true;
+    t->came_ns = loop_now(t->loop);
+    loop_timer_set(t->loop, &t->part, t->came_ns + PART_LOOK_NS);
+}
+
 static void
 on_wake(void *arg)
 {
     struct takeover *t = arg;
     struct takeover_peer peers[TAKEOVER_PEERS_MAX];
     unsigned n;
-    bool set, gone, keys, stop, passes;
+    bool set, gone, parts, keys, stop, passes;
     enum peers_pass pass;
 
     pthread_mutex_lock(&t->lock);
@@ -321,11 +349,13 @@ on_wake(void *arg)
     memcpy(peers, t->inbox.peer, n * sizeof(*peers));
     set = t->inbox.peers_new;
     gone = t->inbox.leave;
+    parts = t->inbox.part;
     keys = t->inbox.reload;
     stop = t->inbox.stop;
     passes = t->inbox.pass_new;
     pass = t->inbox.pass;
-    t->inbox.peers_new = t->inbox.leave = t->inbox.reload = t->inbox.pass_new = false;
+    t->inbox.peers_new = t->inbox.leave = t->inbox.part = t->inbox.reload = t->inbox.pass_new =
+        false;
     pthread_mutex_unlock(&t->lock);
     if (stop) {
         loop_stop(t->loop);
@@ -339,6 +369,8 @@ on_wake(void *arg)
         leave(t);
     if (passes)
         pulse_pass(t, pass);
+    if (parts)
+        part(t);
     pulse_news(t);
 }
 
@@ -474,6 +506,23 @@ takeover_interfaces(const struct takeover *t, unsigned *ifindex)
     return n;
 }
 
+void
+takeover_part(struct takeover *t)
+{
+    tell(t, &t->inbox.part);
+}
+
+bool
+takeover_has_parted(struct takeover *t)
+{
+    bool parted;
+
+    pthread_mutex_lock(&t->lock);
+    parted = t->parted;
+    pthread_mutex_unlock(&t->lock);
+    return parted;
+}
+
 static void
 on_news(void *arg)
 {
@@ -599,7 +648,7 @@ open_guard(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
 static void
 open_store(struct takeover *t)
 {
-    struct replica_conf conf = {.arg = t, .owner = owner_of};
+    struct replica_conf conf = {.self = t->self, .arg = t, .owner = owner_of};
     struct rng rng;
 
     rng_seed_os(&rng);
@@ -671,6 +720,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     t->udp = t->tcp = -1;
     if (c->before != NULL)
         inherit(t, c);
+    t->on_parted = c->on_parted;
     list_init(&t->guests);
     pthread_mutex_init(&t->lock, NULL);
     t->roster.on_news = on_news;
@@ -682,6 +732,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
         return rv;
     }
     t->slow.fn = on_slow;
+    t->part.fn = on_part;
     *out = t;
     return MC_OK;
 }
@@ -736,6 +787,7 @@ tear_down(struct takeover *t)
             drop_member(&t->member[i]);
     door_close(t);
     loop_timer_clear(t->loop, &t->slow);
+    loop_timer_clear(t->loop, &t->part);
     if (t->held.loop != NULL)
         watch_drop(&t->held);
     if (t->asking.place != NULL)

@@ -14,6 +14,7 @@
  * Life:  takeover_new()    with root's rights: programs, raw sockets, ports
  *        takeover_start()  the thread; workers may make their links from then on
  *        takeover_leave()  peers are told that this one goes
+ *        takeover_part()   its connections have gone
  *        takeover_stop()   after the workers and their links have gone
  *
  * An upgrade: the next process has made its own (conf.before) and waits.  takeover_pass() makes
@@ -79,6 +80,8 @@ struct takeover_conf {
     void (*on_peer)(void *arg, uint64_t id, bool alive);
     /* On the takeover's thread.  takeover_has_passed() has changed. */
     void (*on_passed)(void *arg);
+    /* On the takeover's thread: takeover_part() has been done.  May be NULL. */
+    void (*on_parted)(void *arg);
 };
 
 /* Writer: the thread; any thread may read. */
@@ -169,6 +172,12 @@ unsigned takeover_interfaces(const struct takeover *, unsigned *ifindex);
 /* The thread ends.  The guard stays on these interfaces for the next process, which has
  * PEERS_PASSING_NS to replace it.  Then only what shows, workers' links, and takeover_stop(). */
 void takeover_hand_over(struct takeover *, const unsigned *ifindex, unsigned n);
+
+/* Then: it owns nothing any more, and takes nothing; what still comes it passes on.
+ * conf.on_parted() when nothing came for a while, and what others handed over to it somebody has.
+ */
+void takeover_part(struct takeover *);
+bool takeover_has_parted(struct takeover *);
 
 /* For the workers' calls that the guard takes from any thread. */
 struct guard *takeover_guard(const struct takeover *);

@@ -97,6 +97,7 @@ struct takeover {
     void *arg;
     void (*on_fit)(void *arg, bool fit, const char *why);
     void (*on_peer)(void *arg, uint64_t id, bool alive);
+    void (*on_parted)(void *arg);
     struct loop *loop;
     struct keyring *keys;
     struct guard *guard;
@@ -111,14 +112,14 @@ struct takeover {
     struct member member[TAKEOVER_PEERS_MAX];
     struct takeover_holder holder[PEERS_HOLDERS_MAX];
     unsigned n_holders;
-    bool voiding; /* workers are dropping all flows */
-    bool leaving;
-    bool fenced, settled; /* settled: it knows its peers, or there are none */
-    bool succeeds;        /* the process before us gave way to us */
-    bool handed_over;     /* we gave way to the next one */
-    atomic_bool elder;    /* the process before us still serves connections */
-    int udp, tcp;         /* inherited, and not in use yet; -1: none */
-    struct addr *ports;   /* as when we were made */
+    bool voiding;          /* workers are dropping all flows */
+    bool leaving, parting; /* parting: all that it owned has gone */
+    bool fenced, settled;  /* settled: it knows its peers, or there are none */
+    bool succeeds;         /* the process before us gave way to us */
+    bool handed_over;      /* we gave way to the next one */
+    atomic_bool elder;     /* the process before us still serves connections */
+    int udp, tcp;          /* inherited, and not in use yet; -1: none */
+    struct addr *ports;    /* as when we were made */
     unsigned n_ports;
     enum peers_pass passing; /* as we were told */
     void (*on_passed)(void *arg);
@@ -135,8 +136,11 @@ struct takeover {
     unsigned n_tubes;
     struct asking asking;
     struct probing probing[TAKEOVER_PEERS_MAX];
-    struct timer probe_timer;
+    struct timer probe_timer, silent_timer;
     struct timer slow; /* what has no hurry */
+    struct timer part; /* while parting */
+    uint64_t came;     /* packets that were passed on, when the timer was set */
+    mc_ns came_ns;     /* when there were more */
     mc_ns started_ns;
     pthread_t thread;
     bool running;
@@ -144,7 +148,7 @@ struct takeover {
     struct {
         struct takeover_peer peer[TAKEOVER_PEERS_MAX];
         unsigned n_peers;
-        bool peers_new, leave, reload, stop, pass_new;
+        bool peers_new, leave, part, reload, stop, pass_new;
         enum peers_pass pass;
     } inbox;
     struct {
@@ -153,6 +157,7 @@ struct takeover {
         uint64_t id[TAKEOVER_PEERS_MAX];
     } left_out;             /* as told */
     enum peers_pass passed; /* so far */
+    bool parted;
     struct takeover_view view;
     struct wire_where where; /* as the peers were told last */
     struct takeover_stats stats;
@@ -209,8 +214,8 @@ void dial_end(struct member *);
 bool dial_put(struct member *, const struct wire_frame *);
 /* All peers are told that a flow of that life was taken over here. */
 void dial_tell_taken(struct takeover *, const struct flow_key *, struct life owner);
-/* It leaves, or does not after all. */
-void dial_leaving(struct member *, bool leaving);
+/* It leaves, or does not after all; false: that was known. */
+bool dial_leaving(struct member *, bool leaving);
 /* It told where it is. */
 void dial_placed(struct member *, const struct wire_where *);
 /* Where we are has changed, perhaps: tells all. */
@@ -237,6 +242,8 @@ void adopt_probe(struct takeover *, struct life);
 void adopt_forget(struct takeover *, struct life);
 /* Clients of somebody dead are still being looked for. */
 bool adopt_is_busy(const struct takeover *);
+/* Flows were handed over to us: who of their clients is silent is to speak. */
+void adopt_wait(struct takeover *);
 void adopt_open(struct takeover *);
 void adopt_close(struct takeover *);
 

@@ -17,6 +17,7 @@
 #define IS_CLOSE      1u
 #define IS_ALL        1u
 #define IS_TAKEN      1u
+#define IS_LEAVING    1u
 
 const char *
 wire_kind_text(unsigned kind)
@@ -250,6 +251,19 @@ put_ack(struct pack_out *o, const struct wire_frame *f)
     return STR_NONE;
 }
 
+static struct str
+put_handover(struct pack_out *o, const struct wire_frame *f)
+{
+    put_life(o, f->u.handover.to);
+    return STR_NONE;
+}
+
+static void
+get_handover(struct pack_in *i, struct wire_frame *f)
+{
+    f->u.handover.to = get_life(i);
+}
+
 static void
 get_ack(struct pack_in *i, struct wire_frame *f)
 {
@@ -261,6 +275,7 @@ put_ask(struct pack_out *o, const struct wire_frame *f)
 {
     pack_u32(o, f->u.ask.ask);
     pack_bytes(o, &f->u.ask.key, sizeof(f->u.ask.key));
+    pack_u8(o, f->u.ask.leaving ? IS_LEAVING : 0);
     return STR_NONE;
 }
 
@@ -269,6 +284,7 @@ get_ask(struct pack_in *i, struct wire_frame *f)
 {
     f->u.ask.ask = unpack_u32(i);
     get_copy(i, &f->u.ask.key, sizeof(f->u.ask.key));
+    f->u.ask.leaving = unpack_u8(i) & IS_LEAVING;
 }
 
 static struct str
@@ -406,7 +422,7 @@ static const struct {
     [WIRE_DONE] = {true, put_done, get_done},
     [WIRE_BARE] = {true, put_nothing, get_nothing},
     [WIRE_CLOSE] = {true, put_nothing, get_nothing},
-    [WIRE_HANDOVER] = {true, put_nothing, get_nothing},
+    [WIRE_HANDOVER] = {true, put_handover, get_handover},
     [WIRE_ACK] = {false, put_ack, get_ack},
     [WIRE_BEAT] = {false, NULL, get_table},
     [WIRE_ASK] = {false, put_ask, get_ask},

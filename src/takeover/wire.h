@@ -26,7 +26,8 @@
  *   DONE  the request ended before in_end, its response before out_end, whether sent already or
  *         not.  What is logged has to be complete by then, or is of no use.
  *   BARE  it is not protected any more, until OPEN
- *   HANDOVER  the owner has given it up: whoever asks may have it
+ *   HANDOVER  the owner has given it up, and `to`, one of its holders, may give it away.  All
+ *         others forget it: what two can give away, two balancers could go on with.
  *   CLOSE  it has ended, or will: nobody is to take it over
  *
  * A holder answers by ACK, and with REFUSED before it when it cannot keep a flow: that is as good
@@ -163,6 +164,10 @@ struct wire_done {
     bool close; /* the connection is to end behind this response */
 };
 
+struct wire_handover {
+    struct life to;
+};
+
 struct wire_ack {
     uint64_t frames; /* of this line, HELLO included, that were read and are kept */
 };
@@ -211,6 +216,7 @@ struct wire_beat {
 struct wire_ask {
     uint32_t ask; /* number of the question, as in the answer */
     struct flow_key key;
+    bool leaving; /* the asker does not want it, but to know where the packet is to go */
 };
 
 struct wire_owner {
@@ -282,6 +288,7 @@ struct wire_frame {
         struct wire_head head;
         struct wire_out out;
         struct wire_done done;
+        struct wire_handover handover;
         struct wire_ack ack;
         struct wire_ask ask;
         struct wire_owner owner;
