@@ -14,8 +14,6 @@
 #include "io/rights.h"
 #include "proxy/flow.h"
 
-#define NAME_MAX_BYTES 255
-
 /* --- out ----------------------------------------------------------------------------------------
  */
 
@@ -85,10 +83,11 @@ pass_read(const uint8_t *bytes, size_t n, int fd)
     bool ours = unpack_u8(&in) == PASS_KIND;
     uint16_t port = unpack_u16(&in);
     uint32_t requests = unpack_u32(&in);
-    struct str name = unpack_str(&in, NAME_MAX_BYTES);
+    struct str name = unpack_str(&in, PASS_NAME_MAX);
     struct passed *p;
 
-    if (in.bad || !ours || name.n == 0 || fd < 0) {
+    if (in.bad || !ours || name.n == 0 || memchr(name.p, '\0', name.n) != NULL ||
+        in.n > PASS_BYTES_MAX || fd < 0) {
         if (fd >= 0)
             close(fd);
         return NULL;

@@ -16,6 +16,7 @@
 
 #define PASS_KIND      'C'
 #define PASS_BYTES_MAX 16384u /* more is served here before the connection goes */
+#define PASS_NAME_MAX  255u
 #define PASS_MAX       (PASS_BYTES_MAX + 512u)
 
 struct passed {
