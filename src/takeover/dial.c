@@ -161,13 +161,20 @@ dial_placed(struct member *m, const struct wire_where *where)
 /* --- answers ------------------------------------------------------------------------------------
  */
 
+/* To the question that is open; not to an older one, nor to none. */
+static bool
+is_answer(const struct member *m, uint64_t nonce)
+{
+    return nonce != 0 && nonce == m->resync.nonce && !m->resync.answered;
+}
+
 static bool
 take_claimed(struct member *m, const struct wire_claimed *c)
 {
     struct flow_key keys[WIRE_CLAIMS_MAX];
 
-    if (c->nonce != m->resync.nonce || m->resync.answered)
-        return true; /* an answer to an older question */
+    if (!is_answer(m, c->nonce))
+        return true;
     m->resync.n += c->n;
     if (m->resync.n > CLAIMS_MAX)
         return false;
@@ -182,7 +189,7 @@ take_claimed(struct member *m, const struct wire_claimed *c)
 static bool
 take_resynced(struct member *m, const struct wire_resynced *r)
 {
-    if (r->nonce != m->resync.nonce || m->resync.answered)
+    if (!is_answer(m, r->nonce))
         return true;
     m->resync.answered = true;
     m->resync.seq = r->seq;

@@ -614,6 +614,7 @@ static void
 get_place(struct pack_in *i, struct wire_place *p)
 {
     get_copy(i, p->mac, sizeof(p->mac));
+    i->bad |= p->mac[0] & 1; /* a group's: packets would go to all */
     p->n_nets = (unsigned)get_upto(i, WIRE_NETS_MAX);
     for (unsigned j = 0; !i->bad && j < p->n_nets; j++) {
         get_copy(i, p->net[j].ip, sizeof(p->net[j].ip));

@@ -781,9 +781,9 @@ where_tells_macs_and_networks(void **state)
     struct pack_in in;
     uint64_t n_unknown = 0;
 
-    w.place[0] = (struct wire_place){.mac = {1, 2, 3, 4, 5, 6}, .n_nets = 1};
+    w.place[0] = (struct wire_place){.mac = {2, 2, 3, 4, 5, 6}, .n_nets = 1};
     w.place[0].net[0] = (struct wire_net){.ip = {0xfe, 0x80}, .bits = 64};
-    w.place[1] = (struct wire_place){.mac = {7}};
+    w.place[1] = (struct wire_place){.mac = {8}};
     wire_put_where(&b, &w);
     in = all_of(&b);
     assert_int_equal(wire_get(&in, &f, &n_unknown), WIRE_FRAME);
@@ -795,6 +795,24 @@ where_tells_macs_and_networks(void **state)
     for (size_t n = 0; n < f.u.table.n; n++)
         assert_false(wire_get_where((struct str){f.u.table.p, n}, got));
     free(got);
+    buf_free(&b);
+}
+
+/* Packets of clients would go to everybody on the segment. */
+static void
+a_group_is_nobodys_address(void **state)
+{
+    const struct wire_where w = {.n = 1, .place = {{.mac = {1, 0, 0x5e}}}};
+    struct wire_where got;
+    struct wire_frame f;
+    struct buf b = {0};
+    struct pack_in in;
+    uint64_t unknown = 0;
+
+    wire_put_where(&b, &w);
+    in = all_of(&b);
+    assert_int_equal(wire_get(&in, &f, &unknown), WIRE_FRAME);
+    assert_false(wire_get_where(f.u.table, &got));
     buf_free(&b);
 }
 
@@ -814,6 +832,7 @@ main(void)
         cmocka_unit_test(the_longest_beat_fits_a_datagram),
         cmocka_unit_test(a_beat_of_nobody_or_of_too_many_is_bad),
         cmocka_unit_test(where_tells_macs_and_networks),
+        cmocka_unit_test(a_group_is_nobodys_address),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
