@@ -394,9 +394,3 @@ sampler_target(const struct sampler *s)
 {
     return s->name;
 }
-
-uint64_t
-sampler_boot(const struct sampler *s)
-{
-    return s->boot_ms;
-}

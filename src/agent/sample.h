@@ -53,7 +53,5 @@ void sampler_report(const struct sampler *, const struct sample *before, const s
                     struct place_report *out);
 /* What is measured, for people: "host", "cgroup /x (v2)". */
 const char *sampler_target(const struct sampler *);
-/* When this sampler began, in ms since 1970: later ones have later boots. */
-uint64_t sampler_boot(const struct sampler *);
 
 #endif

@@ -49,17 +49,6 @@ log_setup(enum log_level level, bool systemd)
 }
 
 bool
-log_level_parse(const char *text, enum log_level *out)
-{
-    for (size_t i = 0; i < MC_COUNT(levels); i++)
-        if (strcmp(text, levels[i].name) == 0) {
-            *out = (enum log_level)i;
-            return true;
-        }
-    return false;
-}
-
-bool
 log_wants(enum log_level level)
 {
     return (unsigned)level <= atomic_load_explicit(&max_level, memory_order_relaxed);

@@ -15,7 +15,6 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 
 /* level: lines above it are dropped.  systemd: "<3>" prefixes instead of time stamps. */
 void log_setup(enum log_level, bool systemd);
-bool log_level_parse(const char *text, enum log_level *out);
 bool log_wants(enum log_level);
 void log_line(enum log_level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

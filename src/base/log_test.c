@@ -168,22 +168,10 @@ a_limited_place_tells_what_it_swallowed(void **state)
     assert_int_equal(swallowed, 2);
 }
 
-static void
-levels_have_names(void **state)
-{
-    enum log_level level = LOG_LEVEL_ERROR;
-
-    assert_true(log_level_parse("debug", &level));
-    assert_int_equal(level, LOG_LEVEL_DEBUG);
-    assert_false(log_level_parse("loud", &level));
-    assert_int_equal(level, LOG_LEVEL_DEBUG);
-}
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(levels_have_names),
         cmocka_unit_test(lines_above_the_level_are_dropped),
         cmocka_unit_test(a_stranger_cannot_begin_a_line_of_his_own),
         cmocka_unit_test(a_line_that_is_too_long_says_so),

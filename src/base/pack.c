@@ -4,7 +4,6 @@
  */
 #include "base/pack.h"
 
-#include <math.h>
 #include <string.h>
 
 #define VARINT_MAX 10 /* bytes of 64 bits */
@@ -142,20 +141,6 @@ uint64_t
 unpack_u64(struct pack_in *i)
 {
     return unpack_be(i, 8);
-}
-
-float
-unpack_f32(struct pack_in *i)
-{
-    uint32_t u = unpack_u32(i);
-    float v;
-
-    memcpy(&v, &u, sizeof(v));
-    if (!isfinite(v)) {
-        i->bad = true;
-        return 0;
-    }
-    return v;
 }
 
 uint64_t

@@ -43,7 +43,6 @@ uint8_t unpack_u8(struct pack_in *);
 uint16_t unpack_u16(struct pack_in *);
 uint32_t unpack_u32(struct pack_in *);
 uint64_t unpack_u64(struct pack_in *);
-float unpack_f32(struct pack_in *); /* NaN and infinities are bad */
 uint64_t unpack_varint(struct pack_in *);
 int64_t unpack_svarint(struct pack_in *);
 /* The next n bytes where they lie; NULL when there are fewer. */

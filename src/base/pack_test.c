@@ -39,7 +39,7 @@ what_goes_in_comes_out(void **state)
     assert_int_equal(unpack_u16(&in), 0x1234);
     assert_int_equal(unpack_u32(&in), 0xdeadbeef);
     assert_true(unpack_u64(&in) == 0x0123456789abcdefull);
-    assert_true(unpack_f32(&in) == -1.5f);
+    assert_int_equal(unpack_u32(&in), 0xbfc00000); /* -1.5 */
     for (unsigned i = 0; i < MC_COUNT(num); i++)
         assert_true(unpack_varint(&in) == num[i]);
     for (unsigned i = 0; i < MC_COUNT(snum); i++)
@@ -100,7 +100,6 @@ what_is_out_of_range_is_bad(void **state)
     static const uint8_t over[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02};
     static const uint8_t endless[] = {0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
                                       0x80, 0x80, 0x80, 0x80, 0x00};
-    static const uint8_t nan[] = {0x7f, 0xc0, 0, 0};
     static const uint8_t text[] = {5, 'a', 'b', 'c', 'd', 'e'};
     struct pack_in in = {.p = over, .n = sizeof(over)};
 
@@ -109,9 +108,6 @@ what_is_out_of_range_is_bad(void **state)
     assert_true(in.bad);
     in = (struct pack_in){.p = endless, .n = sizeof(endless)};
     unpack_varint(&in);
-    assert_true(in.bad);
-    in = (struct pack_in){.p = nan, .n = sizeof(nan)};
-    unpack_f32(&in);
     assert_true(in.bad);
     in = (struct pack_in){.p = text, .n = sizeof(text)};
     assert_null(unpack_str(&in, 4).p);

@@ -45,7 +45,6 @@ static const struct unit sizes[] = {
     {{"m", 1}, KI *KI},
     {{"k", 1}, KI},
 };
-#define N_SIZES_WRITTEN 9 /* the short forms at the end are read, never written */
 
 static int64_t
 clock_ns(clockid_t id)
@@ -201,16 +200,5 @@ units_duration_text(mc_ns ns, char out[UNITS_TEXT])
     if (duration_with_point(v, point) && strlen(point) < strlen(whole))
         best = point;
     snprintf(out, UNITS_TEXT, "%s%.*s", ns < 0 ? "-" : "", UNITS_TEXT - 2, best);
-    return out;
-}
-
-const char *
-units_size_text(uint64_t bytes, char out[UNITS_TEXT])
-{
-    const struct unit *u = &sizes[N_SIZES_WRITTEN - 1];
-
-    if (bytes > 0)
-        u = whole_unit(sizes, N_SIZES_WRITTEN, bytes);
-    snprintf(out, UNITS_TEXT, "%" PRIu64 "%s", bytes / u->size, u->name.p);
     return out;
 }

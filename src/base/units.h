@@ -45,6 +45,5 @@ bool units_parse_size(struct str, uint64_t *out_bytes);
 #define UNITS_TEXT 32
 /* Writes the shortest exact form ("250ms", "16KiB") into out, returns out. */
 const char *units_duration_text(mc_ns, char out[UNITS_TEXT]);
-const char *units_size_text(uint64_t bytes, char out[UNITS_TEXT]);
 
 #endif

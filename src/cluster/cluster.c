@@ -477,12 +477,6 @@ cluster_keyring(const struct cluster *c)
     return c->keys;
 }
 
-const struct dgram_stats *
-cluster_dgram_stats(const struct cluster *c)
-{
-    return dgram_stats(c->dgram);
-}
-
 const struct cluster_counters *
 cluster_counters(const struct cluster *c)
 {

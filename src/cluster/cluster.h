@@ -124,7 +124,6 @@ const struct swim *cluster_swim(const struct cluster *);
 const struct facts *cluster_facts(const struct cluster *);
 const struct words *cluster_words(const struct cluster *);
 const struct keyring *cluster_keyring(const struct cluster *);
-const struct dgram_stats *cluster_dgram_stats(const struct cluster *);
 const struct cluster_counters *cluster_counters(const struct cluster *);
 uint64_t cluster_id(const struct cluster *);
 /* Our name belongs to another live member: the cluster was left for good, and the log said so. */

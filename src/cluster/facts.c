@@ -345,21 +345,6 @@ facts_set_members(struct facts *f, const uint64_t *ids, unsigned n, mc_ns now)
         greet(f, now);
 }
 
-void
-facts_member_gone(struct facts *f, uint64_t id, mc_ns now)
-{
-    struct owner *o = facts_owner(f, id);
-    unsigned kept = 0;
-
-    if (!o || o == f->self)
-        return;
-    set_gone(o, now);
-    for (unsigned i = 0; i < f->n_members; i++)
-        if (f->member[i] != id)
-            f->member[kept++] = f->member[i];
-    f->n_members = kept;
-}
-
 /* --- time ---------------------------------------------------------------------------------------
  */
 

@@ -147,8 +147,6 @@ unsigned facts_count(const struct facts *);
 
 /* Who is alive, besides us; those missing who were there before are gone. */
 void facts_set_members(struct facts *, const uint64_t *ids, unsigned n, mc_ns now);
-/* Dead or left: its facts are marked at once, and dropped after gone_ns unless it comes back. */
-void facts_member_gone(struct facts *, uint64_t id, mc_ns now);
 
 /* Whatever the bytes are. */
 void facts_recv(struct facts *, uint64_t from, const void *bytes, size_t n, mc_ns now);

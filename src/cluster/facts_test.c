@@ -358,7 +358,7 @@ facts_of_the_dead_are_marked_and_age_out(void **state)
     set(&w, 0, 1);
     run_until(&w, w.mesh.now + MC_SEC);
     w.mesh.down[0] = true;
-    facts_member_gone(w.node[1].f, mesh_id(0), w.mesh.now);
+    tell_members(&w, 1);
     assert_true(facts_get(w.node[1].f, mesh_id(0), key_of(1, room), w.mesh.now, &got));
     assert_true(got.dead);
     run_until(&w, w.mesh.now + 9 * MC_SEC);

@@ -23,15 +23,6 @@ rate_left(struct rate *r, mc_ns now)
     return r->tokens;
 }
 
-void
-rate_set(struct rate *r, double per_s, double burst, mc_ns now)
-{
-    rate_left(r, now);
-    r->per_s = per_s;
-    r->burst = burst;
-    r->tokens = fmin(r->tokens, burst);
-}
-
 bool
 rate_take(struct rate *r, double n, mc_ns now)
 {

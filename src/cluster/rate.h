@@ -17,8 +17,6 @@ struct rate {
 
 /* Full at first. */
 void rate_init(struct rate *, double per_s, double burst, mc_ns now);
-/* Other figures from now on; tokens above the new burst are lost. */
-void rate_set(struct rate *, double per_s, double burst, mc_ns now);
 /* What may be taken at once; below 0: owed. */
 double rate_left(struct rate *, mc_ns now);
 /* n tokens, or nothing and false. */

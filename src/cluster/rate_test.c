@@ -37,19 +37,6 @@ what_was_taken_on_credit_is_paid_first(void **state)
 }
 
 static void
-a_smaller_bucket_holds_less_at_once(void **state)
-{
-    struct rate r;
-
-    (void)state;
-    rate_init(&r, 10, 10, 0);
-    rate_set(&r, 1, 2, 0);
-    assert_true(rate_take(&r, 2, 0));
-    assert_false(rate_take(&r, 1, 0));
-    assert_int_equal(rate_due(&r, 1, 0), MC_SEC);
-}
-
-static void
 time_that_goes_back_changes_nothing(void **state)
 {
     struct rate r;
@@ -79,7 +66,6 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_burst_goes_through_and_then_so_much_a_second),
         cmocka_unit_test(what_was_taken_on_credit_is_paid_first),
-        cmocka_unit_test(a_smaller_bucket_holds_less_at_once),
         cmocka_unit_test(time_that_goes_back_changes_nothing),
         cmocka_unit_test(without_inflow_nothing_is_ever_due),
     };

@@ -339,18 +339,6 @@ vip_assign_owner(const struct vip_assign *v)
 }
 
 const char *
-vip_claim_text(enum vip_claim c)
-{
-    static const char *const texts[] = {
-#define X(name, text) text,
-        VIP_CLAIMS(X)
-#undef X
-    };
-
-    return texts[c];
-}
-
-const char *
 vip_rank_text(enum vip_rank r)
 {
     static const char *const texts[] = {

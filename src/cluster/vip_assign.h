@@ -20,17 +20,12 @@
 
 #include "base/units.h"
 
-#define VIP_CLAIMS(X)                                  \
-    X(NONE, "none")  /* it does not have this one */   \
-    X(FREE, "free")  /* not carried there */           \
-    X(WANT, "wants") /* thinks that it is the owner */ \
-    X(HOLD, "holds") /* carries it */
-
 enum vip_claim {
-#define X(name, text) VIP_##name,
-    VIP_CLAIMS(X)
-#undef X
-        VIP_N_CLAIMS
+    VIP_NONE, /* it does not have this one */
+    VIP_FREE, /* not carried there */
+    VIP_WANT, /* thinks that it is the owner */
+    VIP_HOLD, /* carries it */
+    VIP_N_CLAIMS
 };
 
 /* The least first. */
@@ -84,7 +79,6 @@ enum vip_claim vip_assign_claim(const struct vip_assign *);
 enum vip_rank vip_assign_rank(const struct vip_assign *);
 /* Who should carry it, as far as this one knows; 0: nobody. */
 uint64_t vip_assign_owner(const struct vip_assign *);
-const char *vip_claim_text(enum vip_claim);
 const char *vip_rank_text(enum vip_rank);
 
 #endif

@@ -26,38 +26,12 @@
 #define CONNECT_LIMIT_NS (2 * MC_SEC)
 #define LOOP_LATE_NS     (100 * MC_MS) /* as in probe.c: the answer may lie unread */
 
-static const struct {
-    const char *name;
-    mc_ns interval;
-    uint16_t port;
-} kinds[] = {
-#define X(id, name, interval, port) {name, interval, port},
-    WATCH_KINDS(X)
-#undef X
+/* Asked so often, unless told otherwise. */
+static const mc_ns intervals[] = {
+    [WATCH_AGENT] = 100 * MC_MS,
+    [WATCH_NODE] = MC_SEC,
+    [WATCH_CHECK] = 2 * MC_SEC,
 };
-
-bool
-watch_kind_parse(const char *name, enum watch_kind *out)
-{
-    for (unsigned i = 0; i < MC_COUNT(kinds); i++)
-        if (str_eq(str_of(name), str_of(kinds[i].name))) {
-            *out = (enum watch_kind)i;
-            return true;
-        }
-    return false;
-}
-
-const char *
-watch_kind_name(enum watch_kind k)
-{
-    return kinds[k].name;
-}
-
-uint16_t
-watch_kind_port(enum watch_kind k)
-{
-    return kinds[k].port;
-}
 
 /* --- waiting ------------------------------------------------------------------------------------
  */
@@ -95,8 +69,7 @@ static void
 wait_for_next(struct watcher *w)
 {
     w->phase = WATCH_WAITING;
-    loop_timer_set(w->loop, &w->timer, w->due ? loop_now(w->loop) : next_at(w));
-    w->due = false;
+    loop_timer_set(w->loop, &w->timer, next_at(w));
 }
 
 static void
@@ -342,7 +315,7 @@ watcher_new(struct loop *loop, struct tls_turns *turns, const struct watch_conf 
     w->arg = arg;
     w->conf = *conf;
     if (w->conf.interval <= 0)
-        w->conf.interval = kinds[conf->kind].interval;
+        w->conf.interval = intervals[conf->kind];
     w->conf.path = conf->path ? mc_strdup(conf->path) : NULL;
     w->conf.send = conf->send ? mc_strdup(conf->send) : NULL;
     w->conf.tls_name = conf->tls_name ? mc_strdup(conf->tls_name) : NULL;
@@ -369,24 +342,6 @@ watcher_free(struct watcher **wp)
     if (w->phase == WATCH_WAITING)
         destroy(w);
     else if (w->phase != WATCH_CLOSING)
-        close_sock(w);
-}
-
-void
-watcher_set_addr(struct watcher *w, const struct addr *a)
-{
-    if (addr_eq(&w->conf.addr, a))
-        return;
-    w->conf.addr = *a;
-    w->order = (struct report_order){0};
-    w->node_at = 0;
-    w->n_failed = 0;
-    if (w->phase == WATCH_WAITING) {
-        loop_timer_set(w->loop, &w->timer, loop_now(w->loop));
-        return;
-    }
-    w->due = true;
-    if (w->phase != WATCH_CLOSING)
         close_sock(w);
 }
 

@@ -17,21 +17,7 @@
 #include "io/tls.h"
 #include "place/report.h"
 
-/* X(id, name in the configuration, default interval, port by habit) */
-#define WATCH_KINDS(X)                     \
-    X(AGENT, "agent", 100 * MC_MS, 7708)   \
-    X(NODE, "node-exporter", MC_SEC, 9100) \
-    X(CHECK, "agent-check", 2 * MC_SEC, 7710)
-
-enum watch_kind {
-#define X(id, name, interval, port) WATCH_##id,
-    WATCH_KINDS(X)
-#undef X
-};
-
-bool watch_kind_parse(const char *name, enum watch_kind *out);
-const char *watch_kind_name(enum watch_kind);
-uint16_t watch_kind_port(enum watch_kind);
+enum watch_kind { WATCH_AGENT, WATCH_NODE, WATCH_CHECK };
 
 struct watch_conf {
     enum watch_kind kind;
@@ -66,8 +52,6 @@ struct watcher *watcher_new(struct loop *, struct tls_turns *, const struct watc
 /* No call back after this; may be called from within one. */
 void watcher_free(struct watcher **);
 const struct watch_stats *watcher_stats(const struct watcher *);
-/* The agent is somewhere else now: goes there at once. */
-void watcher_set_addr(struct watcher *, const struct addr *);
 /* Age of what is known; MC_NEVER_NS: nothing is. */
 mc_ns watcher_age(const struct watcher *, mc_ns now);
 

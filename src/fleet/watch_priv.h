@@ -26,7 +26,6 @@ struct watcher {
     struct timer timer; /* WAITING: the next connection; else the time limit */
     enum watch_phase phase;
     bool late; /* more time was given, our loop was held up */
-    bool due;  /* the socket is closing: connect at once when it has */
     struct loop *loop;
     struct tls_turns *turns;
     struct rng *rng;

@@ -322,30 +322,6 @@ what_is_no_stream_is_left(void **state)
     assert_int_equal(n_told, 2);
 }
 
-static void
-a_server_that_moves_is_followed(void **state)
-{
-    struct addr before = where;
-    int old_door, old_peer;
-
-    begin_stream();
-    say_chunk("eps=1,named_metrics.boot=9,named_metrics.seq=9\n");
-    UNTIL(n_told == 1);
-    old_door = door;
-    old_peer = peer;
-    where.len = 0;
-    open_door();
-    watcher_set_addr(W, &where);
-    meet("\r\n\r\n");
-    say(STREAM);
-    say_chunk("eps=2,named_metrics.boot=1,named_metrics.seq=1\n"); /* another agent's order */
-    UNTIL(n_told == 2);
-    assert_int_equal(STATS->failures, 0);
-    assert_false(addr_eq(&before, &where));
-    close(old_door);
-    close(old_peer);
-}
-
 /* --- polls ---------------------------------------------------------------------------------------
  */
 
@@ -513,17 +489,6 @@ servers_of_a_host_share_a_watcher(void **state)
     watches_free(&ws);
 }
 
-static void
-kinds_have_names_and_ports(void **state)
-{
-    enum watch_kind k;
-
-    assert_true(watch_kind_parse("agent-check", &k) && k == WATCH_CHECK);
-    assert_int_equal(watch_kind_port(k), 7710);
-    assert_true(watch_kind_parse(watch_kind_name(WATCH_NODE), &k) && k == WATCH_NODE);
-    assert_false(watch_kind_parse("snmp", &k));
-}
-
 /* --- stage ---------------------------------------------------------------------------------------
  */
 
@@ -568,14 +533,12 @@ main(void)
         STORY(who_goes_away_is_sought_again_and_again),
         STORY(an_agent_that_starts_later_is_found),
         STORY(what_is_no_stream_is_left),
-        STORY(a_server_that_moves_is_followed),
         STORY(an_agent_for_haproxy_is_polled),
         STORY(a_reply_without_an_end_is_left_out),
         STORY(node_exporter_is_polled_and_differences_told),
         STORY(a_scrape_that_is_cut_is_left_out),
         STORY(a_watcher_may_be_freed_in_its_report),
         STORY(servers_of_a_host_share_a_watcher),
-        STORY(kinds_have_names_and_ports),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -38,23 +38,16 @@ unsigned share_wire_put(const struct share_msg *m, const struct share_map *, siz
 /* --- in -----------------------------------------------------------------------------------------
  */
 
-#define SHARE_WIRE_FAULTS(X)                       \
-    X(NONE, "understood")                          \
-    X(SIZE, "too short or too long")               \
-    X(VERSION, "of another version")               \
-    X(KIND, "of a kind not known here")            \
-    X(POOL, "about another pool")                  \
-    X(CUT, "cut off, or a field is out of bounds") \
-    X(NUMBER, "a number that cannot be")
-
 enum share_wire_fault {
-#define X(name, text) SHARE_WIRE_F_##name,
-    SHARE_WIRE_FAULTS(X)
-#undef X
-        SHARE_WIRE_N_FAULTS
+    SHARE_WIRE_F_NONE,
+    SHARE_WIRE_F_SIZE, /* too short or too long */
+    SHARE_WIRE_F_VERSION,
+    SHARE_WIRE_F_KIND,
+    SHARE_WIRE_F_POOL,   /* about another pool */
+    SHARE_WIRE_F_CUT,    /* cut off, or a field is out of bounds */
+    SHARE_WIRE_F_NUMBER, /* one that cannot be */
+    SHARE_WIRE_N_FAULTS
 };
-
-const char *share_wire_fault_text(enum share_wire_fault);
 
 /* Entries that fit a piece of SHARE_WIRE_MOST bytes, by the least bytes that one takes. */
 #define SHARE_WIRE_LOADS   (SHARE_WIRE_MOST / 5)

@@ -21,18 +21,6 @@ struct reader {
     uint32_t class_key[SHARE_WIRE_CLASSES];
 };
 
-const char *
-share_wire_fault_text(enum share_wire_fault f)
-{
-    static const char *const text[] = {
-#define X(name, text) text,
-        SHARE_WIRE_FAULTS(X)
-#undef X
-    };
-
-    return text[f];
-}
-
 /* --- numbers ------------------------------------------------------------------------------------
  */
 

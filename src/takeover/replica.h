@@ -228,10 +228,6 @@ enum replica_fault replica_line_read(struct replica_line *, struct str record, m
 unsigned replica_line_refused(const struct replica_line *, const uint32_t **flows);
 /* How many frames it has read, for ACK. */
 uint64_t replica_line_frames(const struct replica_line *);
-/* Life none before HELLO. */
-struct life replica_line_owner(const struct replica_line *);
-uint32_t replica_line_epoch(const struct replica_line *);
-bool replica_line_is_synced(const struct replica_line *); /* its snapshot was complete */
 /* The connection has ended.  Its flows stay for a while.  NULL'ed. */
 void replica_line_end(struct replica_line **, mc_ns now);
 

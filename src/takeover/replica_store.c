@@ -349,24 +349,6 @@ replica_line_frames(const struct replica_line *l)
     return l->frames;
 }
 
-struct life
-replica_line_owner(const struct replica_line *l)
-{
-    return l->owner;
-}
-
-uint32_t
-replica_line_epoch(const struct replica_line *l)
-{
-    return l->epoch;
-}
-
-bool
-replica_line_is_synced(const struct replica_line *l)
-{
-    return l->synced;
-}
-
 /* --- frames -------------------------------------------------------------------------------------
  */
 

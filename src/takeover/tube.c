@@ -139,13 +139,6 @@ tube_put_end(struct tube *t)
     loop_defer(t->loop, &t->flush);
 }
 
-void
-tube_put(struct tube *t, const void *p, size_t n)
-{
-    buf_add(&t->out, p, n);
-    tube_put_end(t);
-}
-
 /* --- in -----------------------------------------------------------------------------------------
  */
 
@@ -209,12 +202,6 @@ on_recv(struct sock *s, struct block **b)
         broke(t, "too much before a hello");
     else
         send_out(t); /* a hello, perhaps */
-}
-
-const uint8_t *
-tube_boot(const struct tube *t)
-{
-    return seal_stream_boot(t->stream);
 }
 
 /* --- the beginning ------------------------------------------------------------------------------

@@ -71,10 +71,7 @@ tube_put_begin(struct tube *t)
     return &t->out;
 }
 void tube_put_end(struct tube *);
-/* A frame that is in bytes. */
-void tube_put(struct tube *, const void *, size_t n);
 /* What is put and has not left yet. */
 size_t tube_waiting(const struct tube *);
-const uint8_t *tube_boot(const struct tube *); /* the other end's boot id; when ready */
 
 #endif
