@@ -8,12 +8,11 @@
 
 #include "cluster/mesh.h"
 
-#define KEY 77
-#define AGAIN                                                                          \
-    (150 * MC_MS) /* what was told is told again: facts mend losses in about that time \
-                   */
-#define HOLD (2 * MC_SEC)
-#define LONE (6 * MC_SEC)
+#define KEY   77
+/* What was told is told again: facts mend losses in about that time. */
+#define AGAIN (150 * MC_MS)
+#define HOLD  (2 * MC_SEC)
+#define LONE  (6 * MC_SEC)
 
 struct node {
     struct world *w;

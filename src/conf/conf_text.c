@@ -24,9 +24,8 @@
 #include "base/map.h"
 #include "conf/conf_lex.h"
 
-#define TITLE_BYTES_MAX                                                      \
-    64 /* of a pool, server, route or listener: it goes into logs and labels \
-        */
+/* Of a pool, server, route or listener: it goes into logs and labels. */
+#define TITLE_BYTES_MAX 64
 
 /* One walk over all files. */
 struct walk {

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * vip.c - the addresses that clients know, see vip.h.
+ *
+ * Whatever happens (fitness, a claim of another member, a second that has passed, a reload),
+ * vip_settle() compares what should be carried with what is.  So a step that failed is taken again
+ * by the next one, and nothing has to be remembered about it.
+ *
+ * The keeper hears of an address before the kernel does, and forgets it after the kernel has: at
+ * whatever moment we die, it knows all that may be on an interface.
  */
 #include <net/if.h>
 #include <stdlib.h>
@@ -80,6 +87,7 @@ carry(struct vip *v, struct vip_addr *a)
     }
 }
 
+/* What cannot be removed is still carried, and shown so. */
 static void
 put_away(struct vip *v, struct vip_addr *a, const char *why)
 {
@@ -178,6 +186,7 @@ inherit(struct vip *v, struct vip_addr *a)
 /* --- all of them -------------------------------------------------------------------------------
  */
 
+/* Also when only the reason is another: it is what people are shown. */
 static void
 settle_one(struct vip *v, struct vip_addr *a, bool fit, const char *why)
 {
@@ -483,6 +492,7 @@ vip_open(struct node *n, struct errbuf *e)
     return MC_OK;
 }
 
+/* Nothing is carried before: clients would come to an address behind which nobody accepts. */
 void
 vip_start(struct node *n)
 {

@@ -20,9 +20,8 @@
 /* Slow start in steps of 2 %, but not so often that many servers at once keep the thread busy. */
 #define RAMP_STEPS           50
 #define RAMP_STEP_MIN_NS     (20 * MC_MS)
-#define FORGIVE_AGAIN_NS                                                    \
-    MC_SEC /* how often to look whether a server on probation had a success \
-            */
+/* How often to look whether a server on probation had a success. */
+#define FORGIVE_AGAIN_NS     MC_SEC
 
 const char *
 health_state_text(enum health_state s)

@@ -19,18 +19,17 @@
 #define FACTOR_MOST    30.0
 #define SLOW_MOST      10.0 /* times slower than foreseen that one request may say */
 #define FACTOR_IDLE_NS MC_SEC
-#define FACTOR_IDLE_S                                                          \
-    30.0 /* nothing heard: tried again as if it had become better in this time \
-          */
-#define SWEEPS      30
+/* Nothing heard: tried again as if it had become better in this time. */
+#define FACTOR_IDLE_S  30.0
+#define SWEEPS         30
 /* Weight of the prior, in squared requests per server and window: decides where little is seen. */
-#define LAMBDA      0.2
+#define LAMBDA         0.2
 /* MB per request change little from one to the next; idle noise of memory is large. */
-#define LAMBDA_MEM  4.0
-#define ENDED_LEAST 3.0 /* requests before a cost is believed */
+#define LAMBDA_MEM     4.0
+#define ENDED_LEAST    3.0 /* requests before a cost is believed */
 /* And until what is left of them it is: half of 42 s each, so a quarter of an hour after many. */
-#define ENDED_KEPT  0.01
-#define REMEMBERED  50.0 /* requests that a cost from before the restart counts for */
+#define ENDED_KEPT     0.01
+#define REMEMBERED     50.0 /* requests that a cost from before the restart counts for */
 
 void
 learn_sums_init(struct learn_sums *s, unsigned n_classes)

@@ -14,10 +14,9 @@
 #include "proxy/down_h2_priv.h"
 #include "proxy/untaken.h"
 
-#define UNSENT_HIGH 65536u /* more is not serialised: what is late to go can still be overtaken */
-#define NOTICE_NS                                                                   \
-    MC_SEC /* streams that the client has begun before it hears of a GOAWAY come in \
-            */
+#define UNSENT_HIGH       65536u /* more is not serialised: what is late to go can still be overtaken */
+/* Streams that the client has begun before it hears of a GOAWAY come in. */
+#define NOTICE_NS         MC_SEC
 #define ACKS_MAX          100 /* answers to SETTINGS and PING that wait; a guess, honest are one or two */
 #define CONTINUATIONS_MAX 8 /* of 16 KiB each: eight times what a head may hold */
 

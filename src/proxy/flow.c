@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * flow.c - see flow.h: the life of a protected connection, and what is received on it.
+ *
+ * What comes in is told to the holders before it is parsed (flow_tell.c), so that what a client is
+ * told to have arrived is known elsewhere, too.  A flow of which others could not go on from what
+ * they know is bare: nothing of it is told or waited for, until its client has every answer.
  */
 #include "proxy/flow.h"
 
@@ -16,10 +20,11 @@
 #include "takeover/repair.h"
 #include "takeover/takeover.h"
 
-#define LOOKS 4
-#define LEAVE_NS                                                                    \
-    (5 * MC_MS) /* while draining: how soon it is seen that a client has everything \
-                 */
+/* While draining: how often it is looked whether a client has everything, and how many times until
+ * the connection goes all the same. */
+#define LEAVE_NS (5 * MC_MS)
+#define LOOKS    4
+
 /* --- receiving ----------------------------------------------------------------------------------
  */
 

@@ -7,7 +7,8 @@
  */
 #include "proxy/flow_priv.h"
 
-/* Responses up to this are told whole, where the listener wants it. */
+/* Responses up to this are told whole, where the listener wants it: each of their bytes goes to
+ * every holder, and is kept there. */
 #define LOGGED_BYTES 16384u
 
 static struct conn *

@@ -29,6 +29,7 @@ open_frame(const struct flow *f, uint64_t in_pos, uint64_t out_pos)
                                           .out_pos = out_pos}};
 }
 
+/* Of what was kept to be told to a holder that is new. */
 void
 flow_forget(struct flow *f)
 {
@@ -38,6 +39,7 @@ flow_forget(struct flow *f)
     f->request = (struct flow_request){.begun = false};
 }
 
+/* As if it had just begun, also in the midst of its life: a holder counts from these positions. */
 void
 flow_tell_open(struct flow *f, uint64_t in_pos, uint64_t out_pos)
 {
@@ -49,6 +51,8 @@ flow_tell_open(struct flow *f, uint64_t in_pos, uint64_t out_pos)
     flow_put(f, &w);
 }
 
+/* Each frame has a ticket, and what it holds is acknowledged when holders have that: the client is
+ * not kept waiting for the last of much. */
 void
 flow_tell_in(struct flow *f, const char *p, size_t n)
 {
@@ -139,6 +143,7 @@ flow_tell_said(struct flow *f, enum wire_kind kind, const char *p, size_t n, boo
     return ticket;
 }
 
+/* What nobody could carry on waits for nobody: acknowledgements pass from now on. */
 void
 flow_bare(struct flow *f)
 {

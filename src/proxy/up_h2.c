@@ -15,17 +15,16 @@
  */
 #include "proxy/up_h2_priv.h"
 
-#define STREAM_WINDOW                                                                         \
-    (128u << 10)                /* 10 Gbit/s at 0.1 ms; a stalled client costs as much memory \
-                                 */
-#define CONN_WINDOW (16u << 20) /* all streams of a connection, whatever pools say */
+/* 10 Gbit/s at 0.1 ms; a stalled client costs as much memory. */
+#define STREAM_WINDOW (128u << 10)
+#define CONN_WINDOW   (16u << 20) /* all streams of a connection, whatever pools say */
 
 /* The codec is not asked for more frames while so much waits for the kernel: what it holds back
  * counts as unsent to the stream it is of, and so stops that client. */
-#define OUT_HIGH    65536u
+#define OUT_HIGH      65536u
 /* Frames a second that carry nothing for anybody: PING, SETTINGS, empty DATA and the like.  Servers
  * that measure the way by PING, as those of gRPC do, may send one each round trip. */
-#define CHAFF_MAX   10000u
+#define CHAFF_MAX     10000u
 
 /* NULL: its transaction has left it. */
 struct h2_stream *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * forward.c - see forward.h.
+ * forward.c - see forward.h: Ethernet, IP and TCP written by hand, in the client's name.
  */
 #include "takeover/forward.h"
 
@@ -66,7 +66,8 @@ put_ethernet(const struct flow_key *k, const uint8_t from[6], const uint8_t to[6
     return sizeof(h);
 }
 
-/* From the client: a flow_key is written from the balancer's side. */
+/* From the client: a flow_key is written from the balancer's side.  It may not be taken apart on
+ * its way (DF), so it needs no identification (RFC 6864). */
 static size_t
 put_ip4(const struct flow_key *k, size_t n_segment, uint8_t *out)
 {
@@ -98,6 +99,7 @@ put_ip6(const struct flow_key *k, size_t n_segment, uint8_t *out)
     return sizeof(h);
 }
 
+/* The n bytes of the payload from `at` on; FIN and PSH belong behind the last one. */
 static size_t
 put_tcp(const struct guard_packet *p, size_t at, size_t n, uint8_t *out)
 {

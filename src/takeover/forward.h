@@ -26,9 +26,8 @@ void forward_close(struct forward **);         /* NULL'ed */
 bool forward_packet(struct forward *, unsigned ifindex, const uint8_t from[6], const uint8_t to[6],
                     const struct guard_packet *);
 
-#define FORWARD_PAYLOAD                                                      \
-    1400 /* what the client sent as one may be longer than the network takes \
-          */
+/* What the client sent as one may be longer than the network takes. */
+#define FORWARD_PAYLOAD   1400
 #define FORWARD_FRAME_MAX (14 + 40 + 32 + FORWARD_PAYLOAD)
 /* Pure: the Ethernet frame with at most FORWARD_PAYLOAD bytes of the payload from `at` on. */
 size_t forward_frame(const struct guard_packet *, size_t at, const uint8_t from[6],

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * guard.c - loads the guard's programs and keeps their maps.
+ *
+ * What changes with every request (a flow's gate and flags, the lease) is in memory that the
+ * programs share: a store, and no call.  The other maps are changed by bpf(2), when a connection
+ * begins or ends, or a peer comes or goes.
  */
 #include "takeover/guard.h"
 

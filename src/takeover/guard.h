@@ -92,10 +92,9 @@ void guard_flow_del(struct guard *, const struct flow_key *, uint32_t slot);
 bool guard_flow_known(const struct guard *, const struct flow_key *);
 
 /* Acknowledgements of everything before seq may leave; a client's FIN counts for one.  Hot: some
- * times a request.  True: the
- * kernel wanted to acknowledge that much and was kept from it, and will not try again by itself:
- * repair_ack() makes it, or the client waits for its retransmission timeout.  What is about to be
- * sent carries the acknowledgement too. */
+ * times a request.  True: the kernel wanted to acknowledge that much and was kept from it, and will
+ * not try again by itself: repair_ack() makes it, or the client waits for its retransmission
+ * timeout.  What is about to be sent carries the acknowledgement too. */
 static inline bool
 guard_gate(struct guard *g, uint32_t slot, uint32_t seq)
 {

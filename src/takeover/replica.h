@@ -26,14 +26,13 @@
 #include "base/units.h"
 #include "takeover/wire.h"
 
-#define REPLICA_REQUESTS_MAX                                             \
-    16 /* kept of a flow; of more, the client is taken to have the first \
-        */
+/* Kept of a flow; of more, the client is taken to have the first. */
+#define REPLICA_REQUESTS_MAX 16
 
 /* --- a flow -------------------------------------------------------------------------------------
  */
 
-#define REPLICA_POS_NONE UINT64_MAX
+#define REPLICA_POS_NONE     UINT64_MAX
 
 /* A request from REQ on.  The last one of a flow may lack DONE: it is open. */
 struct replica_request {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * tube.c - see tube.h.
+ *
+ * Frames wait as plain bytes for the end of the turn, so that it costs one seal and one send
+ * however many there were; those for an end that has not proved itself wait for that.
  */
 #include "takeover/tube.h"
 
