@@ -75,6 +75,7 @@ drain(struct node *n)
 
     enter(n, LEAVE_DRAIN, bound + END_GRACE_NS);
     log_info("ending: requests under way have %s", units_duration_text(bound, text));
+    upgrade_refuse(n);
     for (unsigned i = 0; i < n->n_workers; i++)
         worker_drain(n->workers[i], loop_now(n->loop) + bound, IDLE_NS);
     if (!n->leave.late) {
@@ -180,8 +181,10 @@ leave_look(struct node *n)
 {
     if (atomic_load(&n->n_drained) != n->n_workers)
         return;
-    if (n->leave.step == LEAVE_HANDED_OVER)
+    if (n->leave.step == LEAVE_HANDED_OVER) {
+        upgrade_refuse(n);
         loop_stop(n->loop);
+    }
     if (n->leave.step == LEAVE_DRAIN)
         linger(n);
     else if (n->leave.step == LEAVE_LINGER && takeover_node_has_parted(n))

@@ -86,6 +86,9 @@ enum mc_err upgrade_inherit(int *fd, struct heritage **, struct errbuf *);
 void upgrade_fail(int fd, const char *why);
 /* Workers accept: it is told, and what follows comes from the loop. */
 void upgrade_ready(struct node *, int fd);
+/* We end: the process before us, if it still serves, keeps what connections it has from now on;
+ * those that it has passed on already are taken. */
+void upgrade_refuse(struct node *);
 
 /* Where the binary is that `serve` was called as; NULL when it cannot be found.  To be freed. */
 char *upgrade_find_binary(const char *argv0);

@@ -146,11 +146,23 @@ take_place(struct node *n, bool orphaned)
     node_take_place(n, orphaned);
 }
 
+/* We are between two processes, and our workers may be about to end. */
+static bool
+pass_further(const struct node *n, const uint8_t *p, size_t size, int fd)
+{
+    return upgrade_is_over(n) && rights_send(n->upgrade.watch.fd, p, size, &fd, 1);
+}
+
 static void
 take_connection(struct node *n, const uint8_t *p, size_t size, int fd)
 {
-    struct passed *c = pass_read(p, size, fd);
+    struct passed *c;
 
+    if (pass_further(n, p, size, fd)) {
+        close(fd);
+        return;
+    }
+    c = pass_read(p, size, fd);
     if (c == NULL) {
         log_warn("upgrade: a connection that is passed on makes no sense, and is closed");
         return;
@@ -181,6 +193,14 @@ take_message(struct node *n, int from)
 }
 
 static void
+forget(struct watch *w)
+{
+    watch_drop(w);
+    close(w->fd);
+    w->loop = NULL;
+}
+
+static void
 on_message(struct watch *w, unsigned revents)
 {
     struct node *n = container_of(w, struct node, upgrade.from);
@@ -195,9 +215,20 @@ on_message(struct watch *w, unsigned revents)
     take_place(n, true); /* it may have died before it could say so */
     takeover_node_be_alone(n);
     log_info("upgrade: the process before (%ld) has ended", (long)n->upgrade.before);
-    watch_drop(w);
-    close(w->fd);
-    w->loop = NULL;
+    forget(w);
+}
+
+void
+upgrade_refuse(struct node *n)
+{
+    struct watch *w = &n->upgrade.from;
+
+    if (w->loop == NULL || !n->upgrade.went)
+        return;
+    (void)shutdown(w->fd, SHUT_RD);
+    while (take_message(n, w->fd) == TOOK)
+        ;
+    forget(w);
 }
 
 void

@@ -225,6 +225,28 @@ def test_three_processes_may_be_there_at_once(lab):
     lb.wait_gone()
 
 
+def test_what_comes_late_to_a_process_between_goes_on(lab):
+    go, origin = held(lab)
+    lb = lab.proxy(origin)
+    first = lb.client().get("/slow")
+    first.read_head()
+    lb.upgrade()
+    second = lb.client().get("/slow")
+    second.read_head()
+    between = lb.child
+    lb.upgrade()
+    between.send_signal(signal.SIGSTOP)  # it finds its own request answered, and the other connection, at once
+    go.set()
+    assert first.read_exactly(10) == b"helloworld"
+    wait_until(lambda: lb.before[0].poll() is not None, 10, "the first process has passed it on, and ended")
+    first.get("/next")
+    between.send_signal(signal.SIGCONT)
+    assert first.read_response().body == b"quick"
+    assert second.read_exactly(10) == b"helloworld"
+    assert second.request("/next").body == b"quick"
+    lb.wait_gone()
+
+
 # --- what does not come up --------------------------------------------------------------------------
 
 def refused(lb, why):
