@@ -52,7 +52,8 @@ repair_rebuild(const struct repair *r, int *fd, size_t *taken, struct errbuf *e)
 {
     n_built++;
     built = *r;
-    memcpy(built_payload, r->payload, r->n_payload);
+    if (r->n_payload > 0)
+        memcpy(built_payload, r->payload, r->n_payload);
     if (build_result == MC_OK)
         *fd = dup(STDERR_FILENO);
     else

@@ -311,24 +311,30 @@ on_witness(void *arg)
 /* --- what workers say ---------------------------------------------------------------------------
  */
 
+/* True: peers.h was told something, by which the list may have changed. */
+static bool
+look_at_line(struct takeover *t, struct takeover_holder *h, mc_ns now)
+{
+    const struct link_holder peer = h->peer;
+
+    if (!h->lost && link_is_lost(&t->roster, peer.epoch)) {
+        h->lost = true;
+        peers_line_lost(t->peers, peer.who, peer.epoch, now);
+        return true;
+    }
+    if (!h->synced && !h->lost && link_is_synced(&t->roster, peer.epoch)) {
+        h->synced = true;
+        peers_line_synced(t->peers, peer.who, peer.epoch, now);
+        return true;
+    }
+    return false;
+}
+
 static void
 look_at_lines(struct takeover *t, mc_ns now)
 {
-    /* being told changes the list: one at a time, from the beginning */
-    for (unsigned i = 0; i < t->n_holders; i++) {
-        struct takeover_holder *h = &t->holder[i];
-        struct link_holder peer = h->peer;
-
-        if (!h->lost && link_is_lost(&t->roster, peer.epoch)) {
-            h->lost = true;
-            peers_line_lost(t->peers, peer.who, peer.epoch, now);
-            i = 0;
-        } else if (!h->synced && !h->lost && link_is_synced(&t->roster, peer.epoch)) {
-            h->synced = true;
-            peers_line_synced(t->peers, peer.who, peer.epoch, now);
-            i = 0;
-        }
-    }
+    for (unsigned i = 0; i < t->n_holders;)
+        i = look_at_line(t, &t->holder[i], now) ? 0 : i + 1;
 }
 
 static void
