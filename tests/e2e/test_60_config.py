@@ -357,7 +357,7 @@ def test_many_reloads_at_once_end_well(lab):
     lb = lab.start(conf)
     for i in range(30):
         lb.reload(remark(conf, f"g{i}"))
-    wait_until(lambda: adopted(lb, "g29"), 10)
+    wait_until(lambda: all(adopted(lb, "g29") for _ in range(20)), 10, "both workers have it")
     stays(lambda: adopted(lb, "g29"), 0.2)
 
 
