@@ -223,7 +223,7 @@ accepting_pauses_when_descriptors_run_out_and_can_be_resumed(void **state)
     tight = (struct rlimit){.rlim_cur = (rlim_t)extra + 1, .rlim_max = old.rlim_max};
     close(extra); /* room for one */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    sock_accept(&l.s, true); /* io_uring notes the limit now */
+    sock_accept(&l.s, true);
     settle();
     for (int i = 0; i < 3; i++)
         connect(fd[i], &to.u.sa, to.len);
@@ -359,6 +359,27 @@ accepting_can_be_turned_off(void **state)
     end_close(&l);
 }
 
+/* The kernel closes the descriptors of a process that dies at once, and what a ring knows when it
+ * gets round to it. */
+static void
+nothing_but_its_descriptor_keeps_a_listener_open(void **state)
+{
+    struct addr to;
+    struct end l;
+    int other = open("/dev/null", O_RDONLY), fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_true(other >= 0 && fd >= 0);
+    end_open(&l, listen_on(&to));
+    sock_accept(&l.s, true);
+    settle();
+    assert_return_code(dup2(other, l.s.fd), errno);
+    assert_int_equal(connect(fd, &to.u.sa, to.len), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(fd);
+    close(other);
+    end_close(&l);
+}
+
 int
 main(void)
 {
@@ -375,6 +396,7 @@ main(void)
         LOOP_TEST(resuming_too_early_is_told_each_time_and_the_listener_lives),
         LOOP_TEST(resuming_inside_on_error_does_not_spin_within_a_turn),
         LOOP_TEST(accepting_can_be_turned_off),
+        LOOP_TEST(nothing_but_its_descriptor_keeps_a_listener_open),
     };
 
     return RUN_ON_BOTH(tests);

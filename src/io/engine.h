@@ -51,7 +51,6 @@ enum sock_flag {
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */
     SF_UR_SEND = 1 << 26,        /* a send is in the kernel: its blocks must stay */
-    SF_UR_ACCEPT = 1 << 27,      /* an accept is in the kernel */
     SF_UR_POLL_IN = 1 << 28,     /* a poll for reading is in the kernel */
     SF_UR_POLL_OUT = 1 << 29,    /* a poll for writing is in the kernel */
     SF_UR_CONNECT = 1 << 30,     /* a connect is in the kernel */
@@ -179,6 +178,10 @@ bool direct_read(struct sock *);
 /* send(2) until the queue is empty: true.  False: the kernel is full, or the socket is broken. */
 bool direct_send(struct sock *);
 void direct_free_spare(struct loop *);
+/* accept(2) so many times, for a listener of which it is known that somebody waits.  Returns how
+ * often to try the next time: as often as worked, or twice that when all did; so at low rates none
+ * is wasted on EAGAIN, and at high rates few waits are made. */
+uint32_t direct_accept(struct sock *, uint32_t tries);
 
 /* --- splice.c --------------------------------------------------------------------------------- */
 

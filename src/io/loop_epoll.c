@@ -24,15 +24,14 @@
 #include "base/check.h"
 #include "io/engine.h"
 
-#define MAX_EVENTS  256
-#define MAX_ACCEPTS 64
+#define MAX_EVENTS 256
 /* Reads of one socket before others have their turn: 4 * 64 KiB. */
-#define MAX_READS   4
+#define MAX_READS  4
 /* Turns that a socket may stay unregistered while the loop has no time to sleep. */
-#define LAZY_TURNS  4
+#define LAZY_TURNS 4
 
 /* In epoll_event.data: a socket's address, or a watch's with this bit. */
-#define TAG_WATCH   1ull
+#define TAG_WATCH  1ull
 
 struct epoll_state {
     int fd;
@@ -194,31 +193,6 @@ epoll_accept(struct sock *s, bool on)
         sock_accept_refused(s, errno);
 }
 
-/* The listener tries as many accepts as succeeded last time (engine_slot), and twice that when all
- * did: at low rates no accept is wasted on EAGAIN, at high rates few waits are made. */
-static void
-accept_some(struct sock *s)
-{
-    uint32_t got = 0, tries = s->engine_slot;
-
-    while (got < tries && (s->flags & (SF_ACCEPT | SF_CLOSED)) == SF_ACCEPT) {
-        /* cppcheck-suppress nullPointer; who it is may be asked later, by getpeername(2) */
-        int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd >= 0) {
-            got++;
-            sock_accepted(s, fd);
-        } else if (errno == EAGAIN) {
-            s->engine_slot = got ? got : 1;
-            return;
-        } else if (sock_accept_error_lasts(errno)) {
-            sock_accept_failed(s, errno);
-            return;
-        }
-    }
-    s->engine_slot = tries < MAX_ACCEPTS ? tries * 2 : MAX_ACCEPTS;
-}
-
 /* --- splice ---------------------------------------------------------------------------------- */
 
 static bool
@@ -294,7 +268,7 @@ sock_event(struct sock *s, uint32_t ev)
     if (s->flags & SF_CLOSED)
         return;
     if (s->flags & SF_ACCEPT) {
-        accept_some(s);
+        s->engine_slot = direct_accept(s, s->engine_slot);
         return;
     }
     if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))

@@ -27,6 +27,8 @@ struct uring_state {
     unsigned enter_flags;    /* IORING_ENTER_REGISTERED_RING in the latter case */
     uint32_t batch;          /* counts submissions: which entries the kernel has seen */
     struct list watch_nodes; /* polls of watches in the kernel */
+    int accept_fd;           /* epoll: of listeners */
+    struct watch accept_watch;
 
     struct io_uring_buf_ring *bufs;
     struct block *block[URING_BUFS]; /* by buffer id; NULL while its bytes are delivered */
