@@ -124,6 +124,7 @@ on_timer(struct timer *t)
         return;
     }
     log_warn("workers do not end in time");
+    upgrade_refuse(n);
     loop_stop(n->loop);
 }
 
@@ -181,10 +182,8 @@ leave_look(struct node *n)
 {
     if (atomic_load(&n->n_drained) != n->n_workers)
         return;
-    if (n->leave.step == LEAVE_HANDED_OVER) {
-        upgrade_refuse(n);
+    if (n->leave.step == LEAVE_HANDED_OVER && upgrade_is_last(n))
         loop_stop(n->loop);
-    }
     if (n->leave.step == LEAVE_DRAIN)
         linger(n);
     else if (n->leave.step == LEAVE_LINGER && takeover_node_has_parted(n))

@@ -73,6 +73,8 @@ void upgrade_abort(struct node *, const char *why);
 bool upgrade_is_over(const struct node *);
 /* One has begun, and is neither over nor failed. */
 bool upgrade_is_under_way(const struct node *);
+/* No process before this one passes connections on to it any more, for it or the next one. */
+bool upgrade_is_last(const struct node *);
 /* Workers or the takeover have told something. */
 void upgrade_look(struct node *);
 /* At the end of the process. */

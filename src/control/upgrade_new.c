@@ -216,6 +216,13 @@ on_message(struct watch *w, unsigned revents)
     takeover_node_be_alone(n);
     log_info("upgrade: the process before (%ld) has ended", (long)n->upgrade.before);
     forget(w);
+    leave_look(n); /* we may have been there for its connections only */
+}
+
+bool
+upgrade_is_last(const struct node *n)
+{
+    return n->upgrade.from.loop == NULL;
 }
 
 void
