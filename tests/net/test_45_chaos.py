@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.alone]
 
 SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
 HANGS_MS = 5000
-ABRUPT = ("kill", "cut", "freeze", "second", "return")
+ABRUPT = ("kill", "cut", "freeze", "second", "return", "upgrade-kill")
 
 
 def played(measured, event, **kw):
@@ -63,12 +63,13 @@ def test_one_that_returns_serves_again(allowed, measured):
 
 # --- with takeover --------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave", "upgrade"])
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave", "upgrade",
+                                   "upgrades", "upgrade-kill"])
 def test_nothing_fails_with_takeover(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp"), event in ABRUPT)
 
 
-@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave", "upgrade"])
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave", "upgrade", "upgrade-kill"])
 def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
     r = played(measured, event, takeover="requests", way="vip")
     lossless(r, event in ABRUPT)

@@ -295,12 +295,8 @@ class Stage:
         self.regain(lb)
 
     def upgrade(self, lb):
-        def pid():
-            return self.status(lb).get("pid")
-        before = pid()
         self.note(f"upgrade {lb}")
-        self.lab.kill(lb, "meercat", signal="USR2")
-        wait_until(lambda: pid() not in (None, before), 20, f"{lb} has another process")
+        self.lab.meercat(lb, "upgrade")
         self.note(f"{lb} is upgraded")
 
     def leave(self, lb):
@@ -348,6 +344,19 @@ def _upgrade(stage, rng):
         stage.upgrade(lb)
 
 
+def _upgrades(stage, rng):
+    lb = stage.victim(rng)
+    for _ in range(10):
+        stage.upgrade(lb)
+
+
+def _upgrade_kill(stage, rng):
+    lb = stage.victim(rng)
+    stage.upgrade(lb)
+    time.sleep(1 + rng.random())
+    stage.kill(lb)
+
+
 def _leave(stage, rng):
     stage.leave(stage.victim(rng))
 
@@ -357,7 +366,8 @@ def _nothing(stage, rng):
 
 
 EVENTS = {"nothing": _nothing, "kill": _kill, "cut": _cut, "freeze": _freeze, "second": _second,
-          "partition": _partition, "return": _return, "upgrade": _upgrade, "leave": _leave}
+          "partition": _partition, "return": _return, "upgrade": _upgrade, "upgrades": _upgrades,
+          "upgrade-kill": _upgrade_kill, "leave": _leave}
 
 
 # --- a play ---------------------------------------------------------------------------------------

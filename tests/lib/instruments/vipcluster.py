@@ -21,10 +21,11 @@ VIP, HTTP, PORT = "10.99.0.1", 8080, 7707
 
 
 class VipCluster(Cluster):
-    """answer: f(conn, request) -> bytes.  listen, takeover: keys of these sections."""
+    """answer: f(conn, request) -> bytes.  listen, takeover: keys of these sections.  program: what they run."""
 
-    def __init__(self, lab, net, n=3, origins=2, size=400, answer=None, listen=None, takeover=None, **kw):
+    def __init__(self, lab, net, n=3, origins=2, size=400, answer=None, listen=None, takeover=None, program=None, **kw):
         self.net, self.size = net, size
+        self.start_keys = {"program": program} if program else {}
         self.listen, self.takeover_keys = dict({"takeover": {}}, **(listen or {})), takeover
         self.hosts = [net.host(f"lb{i + 1}") for i in range(n)]
         self.client, self.router = net.host("client"), net.host("router")
@@ -65,7 +66,7 @@ class VipCluster(Cluster):
 
     def start(self, i):
         with self.hosts[i]:
-            return self.lab.start(self.confs[i], prefix=ENDS_WITH_US)
+            return self.lab.start(self.confs[i], prefix=ENDS_WITH_US, **self.start_keys)
 
     # --- what they say ---------------------------------------------------------------------
     def status(self, i):
