@@ -104,9 +104,9 @@ conn_of(struct sock *s)
 static void
 take_late(struct flow *f, struct block *b)
 {
-    flow_tell_late(f, block_at(b), b->len);
-    if (f->late->len > most_kept(f->conn))
-        stream_recv(&f->conn->stream, false);
+    if (!f->late && b->len <= WIRE_BYTES_MAX)
+        flow_tell_late(f, block_at(b), b->len);
+    f->late = true; /* what follows comes again: of it no gap must be told */
 }
 
 static void
@@ -356,38 +356,13 @@ vanish(struct flow *f)
     conn_close(c, false);
 }
 
-/* Who was to have it is no holder any more, and the others have forgotten it: it is ours as before,
- * and the next holder is to have it. */
-static void
-stay(struct flow *f)
-{
-    struct conn *c = f->conn;
-    struct block *late = f->late;
-
-    f->late = NULL;
-    f->leaving = false;
-    flow_tell_again(f);
-    if (c->state == CONN_IDLE)
-        conn_next(c);
-    else
-        stream_recv(&c->stream, true);
-    if (late == NULL)
-        return;
-    on_recv(&c->stream.sock, &late);
-    if (late != NULL)
-        block_give(loop_blocks(c->worker->loop), &late);
-}
-
+/* Also when who was to have it is lost: nobody can tell whether he heard of it, and what two serve
+ * would be asked of servers twice. */
 void
 flow_complete_leave(struct flow *f)
 {
-    struct flows *fs = f->flows;
-
-    if (!link_handed_over(fs->link, &f->key, f->heir)) {
-        stay(f);
-        return;
-    }
-    stat_add(&fs->stats.handed_over, 1);
+    link_handed_over(f->flows->link, &f->key, f->heir);
+    stat_add(&f->flows->stats.handed_over, 1);
     vanish(f);
 }
 
@@ -480,10 +455,7 @@ leave_at_once(struct flow *f, struct life heir)
         return;
     if (!f->leaving)
         put_handover(f, heir);
-    if (!link_handed_over(f->flows->link, &f->key, f->heir))
-        return;
-    stat_add(&f->flows->stats.handed_over, 1);
-    vanish(f);
+    flow_complete_leave(f);
 }
 
 void

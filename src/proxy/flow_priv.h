@@ -66,12 +66,12 @@ struct flow {
     struct flow_wait wait[FLOW_N_WAITING];
     uint64_t gate_pos, next_gate_pos;
 
-    struct life heir;   /* to whom it was handed over */
-    struct block *late; /* came since then */
-    uint8_t looks;      /* while it is to be handed over */
+    struct life heir; /* to whom it was handed over */
+    uint8_t looks;    /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
     bool untold;  /* holders know nothing of it; bare */
     bool ack_due; /* adopted.h; sent when the gate is opened, which may keep it back once more */
+    bool late;    /* something came since it was handed over, and was told */
     bool ended;   /* the present response is whole */
     bool logging; /* and is told byte by byte */
     bool broken;  /* it cannot be completed as it was begun: reset at the end of the turn */
@@ -163,8 +163,6 @@ void flow_forget(struct flow *);
 void flow_trim(struct flow *);
 bool flows_on_snapshot(void *flows, uint32_t flow);
 void flows_on_refused(void *flows, uint32_t flow);
-/* To all holders, as to one that is new: they may have forgotten it. */
-void flow_tell_again(struct flow *);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */

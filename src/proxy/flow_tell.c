@@ -35,7 +35,6 @@ flow_forget(struct flow *f)
 {
     drop(f, &f->kept);
     drop(f, &f->said);
-    drop(f, &f->late);
     f->request = (struct flow_request){.begun = false};
 }
 
@@ -72,11 +71,8 @@ void
 flow_tell_late(struct flow *f, const char *p, size_t n)
 {
     struct wire_frame w = {.kind = WIRE_IN, .flow = f->id, .u.in = {f->in_pos, {p, n}}};
-    const bool first = f->late == NULL;
 
-    block_append(loop_blocks(f->flows->worker->loop), &f->late, p, n);
-    if (first && n <= WIRE_BYTES_MAX)
-        link_put(f->flows->link, &w);
+    link_put(f->flows->link, &w);
 }
 
 static struct wire_frame
@@ -181,9 +177,6 @@ flows_on_refused(void *arg, uint32_t id)
 /* --- a holder that is new ------------------------------------------------------------------------
  */
 
-/* How everything is told: to a holder that is new, or to all. */
-typedef void tell_f(struct flow *, struct wire_frame *);
-
 static void
 tell_new(struct flow *f, struct wire_frame *w)
 {
@@ -191,15 +184,9 @@ tell_new(struct flow *f, struct wire_frame *w)
     link_tell(f->flows->link, w);
 }
 
-static void
-tell_all(struct flow *f, struct wire_frame *w)
-{
-    flow_put(f, w);
-}
-
 /* Bytes of the client, or of a response; they are in frames of at most WIRE_BYTES_MAX. */
 static void
-tell_bytes(struct flow *f, tell_f *tell, enum wire_kind kind, const char *p, size_t n)
+tell_bytes(struct flow *f, enum wire_kind kind, const char *p, size_t n)
 {
     uint64_t pos = f->kept_at;
 
@@ -213,7 +200,7 @@ tell_bytes(struct flow *f, tell_f *tell, enum wire_kind kind, const char *p, siz
             w.u.head = (struct wire_head){f->request.head_whole && part == n, {p, part}};
         else
             w.u.out = (struct wire_out){{p, part}};
-        tell(f, &w);
+        tell_new(f, &w);
         pos += part;
         p += part;
         n -= part;
@@ -222,45 +209,39 @@ tell_bytes(struct flow *f, tell_f *tell, enum wire_kind kind, const char *p, siz
 
 /* The last request and what was said to it: the client may lack a part. */
 static void
-tell_request(struct flow *f, tell_f *tell)
+tell_request(struct flow *f)
 {
     const struct flow_request *r = &f->request;
     struct wire_frame req = request_frame(f), sent = {.kind = WIRE_SENT},
                       done = {.kind = WIRE_DONE, .u.done = {r->in_end, r->out_end, r->close}};
 
-    tell(f, &req);
+    tell_new(f, &req);
     if (r->sent)
-        tell(f, &sent);
+        tell_new(f, &sent);
     if (f->said != NULL) {
-        tell_bytes(f, tell, WIRE_HEAD, block_at(f->said), r->n_head);
-        tell_bytes(f, tell, WIRE_OUT, block_at(f->said) + r->n_head, f->said->len - r->n_head);
+        tell_bytes(f, WIRE_HEAD, block_at(f->said), r->n_head);
+        tell_bytes(f, WIRE_OUT, block_at(f->said) + r->n_head, f->said->len - r->n_head);
     }
     if (!r->begun)
-        tell(f, &done);
+        tell_new(f, &done);
 }
 
 static void
-tell_everything(struct flow *f, tell_f *tell)
+tell_everything(struct flow *f)
 {
     struct wire_frame bare = {.kind = WIRE_BARE}, open;
 
     open = open_frame(f, f->bare ? f->in_pos : f->kept_at,
                       f->request.known && !f->bare ? f->request.out_start : f->out_pos);
-    tell(f, &open);
+    tell_new(f, &open);
     if (f->bare) {
-        tell(f, &bare);
+        tell_new(f, &bare);
         return;
     }
     if (f->kept != NULL)
-        tell_bytes(f, tell, WIRE_IN, block_at(f->kept), f->kept->len);
+        tell_bytes(f, WIRE_IN, block_at(f->kept), f->kept->len);
     if (f->request.known)
-        tell_request(f, tell);
-}
-
-void
-flow_tell_again(struct flow *f)
-{
-    tell_everything(f, tell_all);
+        tell_request(f);
 }
 
 bool
@@ -274,7 +255,7 @@ flows_on_snapshot(void *arg, uint32_t id)
     f = fs->by_id[id];
     if (f == NULL || f->gone || f->untold)
         return true;
-    tell_everything(f, tell_new);
+    tell_everything(f);
     if (f->leaving) { /* what still comes of it is not for this one */
         struct wire_frame w = {.kind = WIRE_HANDOVER, .u.handover = {f->heir}};
 

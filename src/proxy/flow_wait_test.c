@@ -81,10 +81,9 @@ link_expects_heir(const struct link *l)
     return false;
 }
 
-bool
+void
 link_handed_over(struct link *l, const struct flow_key *k, struct life heir)
 {
-    return false;
 }
 
 const struct link_stats *

@@ -454,18 +454,15 @@ link_expects_heir(const struct link *l)
     return false;
 }
 
-bool
+void
 link_handed_over(struct link *l, const struct flow_key *key, struct life heir)
 {
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++) {
         const struct holder *h = &l->holder[i];
 
-        if (h->state != HOLDER_IN_STEP || !life_eq(h->peer.who, heir))
-            continue;
-        guard_away_set(l->roster->guard, key, h->peer.guard_peer);
-        return true;
+        if (h->state == HOLDER_IN_STEP && life_eq(h->peer.who, heir))
+            guard_away_set(l->roster->guard, key, h->peer.guard_peer);
     }
-    return false;
 }
 
 /* --- the box ------------------------------------------------------------------------------------

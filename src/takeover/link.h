@@ -94,9 +94,9 @@ void link_tell(struct link *, const struct wire_frame *);
 struct life link_heir(const struct link *);
 /* There is one, or somebody is becoming one. */
 bool link_expects_heir(const struct link *);
-/* HANDOVER of this flow is acknowledged and its socket dropped: packets for it that still come here
- * go to that holder from now on.  False: it is none any more, and may not have heard of it. */
-bool link_handed_over(struct link *, const struct flow_key *, struct life heir);
+/* HANDOVER of this flow is acknowledged, or will not be, and its socket is dropped: packets for it
+ * that still come here go to that holder from now on, if it is one. */
+void link_handed_over(struct link *, const struct flow_key *, struct life heir);
 
 const struct link_stats *link_stats(const struct link *);
 

@@ -146,3 +146,19 @@ def test_one_that_leaves_hands_its_connections_over(trio, measured):
     s.wait_for(MORE)
     end(c, s, measured)
     assert c.counted("adopted", (0, 2)) > 0
+
+
+def test_all_leave_in_turn_and_come_back(trio, measured):
+    c = trio(leave_grace="1s", drain_timeout="10s")
+    s = c.steady(CONNECTIONS)
+    for i in range(3):
+        os.kill(c[i].pid, signal.SIGTERM)
+        c.route(*(k for k in range(3) if k != i))
+        c[i].wait_exit(30)
+        c.restart(i)
+        c.wait_together()
+        c.route(0, 1, 2)
+        s.wait_for(CONNECTIONS)
+    s.wait_for(MORE)
+    end(c, s, measured)
+    assert c.counted("held") < s.done / 2  # packets find their owner; they are not asked about each time

@@ -78,6 +78,10 @@ def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, eve
     assert ": carried" not in after, r.text()
 
 
+def test_nothing_fails_when_all_leave_in_turn_and_come_back(allowed, measured):
+    lossless(played(measured, "roll", takeover="requests", way="bgp", seconds=20))
+
+
 @pytest.mark.parametrize("event", ["kill", "cut"])
 def test_nothing_fails_when_responses_are_replicated(allowed, measured, event):
     lossless(played(measured, event, takeover="responses"), event in ABRUPT)

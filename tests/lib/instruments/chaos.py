@@ -361,13 +361,21 @@ def _leave(stage, rng):
     stage.leave(stage.victim(rng))
 
 
+def _roll(stage, rng):
+    """All leave and start again, one after the other."""
+    for lb in rng.sample(LBS, len(LBS)):
+        stage.leave(lb)
+        stage.restart(lb)
+        stage.settle()
+
+
 def _nothing(stage, rng):
     pass
 
 
 EVENTS = {"nothing": _nothing, "kill": _kill, "cut": _cut, "freeze": _freeze, "second": _second,
           "partition": _partition, "return": _return, "upgrade": _upgrade, "upgrades": _upgrades,
-          "upgrade-kill": _upgrade_kill, "leave": _leave}
+          "upgrade-kill": _upgrade_kill, "leave": _leave, "roll": _roll}
 
 
 # --- a play ---------------------------------------------------------------------------------------
