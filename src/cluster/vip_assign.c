@@ -14,8 +14,9 @@
 #define QUIET_ALONE_NS  (3 * MC_SEC)
 #define QUIET_JOINED_NS (1 * MC_SEC)
 /* Between wanting an address that nobody has and taking it: two who want it hear of each other in
- * this time (facts are told within 10 ms), and agree on one of them. */
-#define ASK_NS          (50 * MC_MS)
+ * this time (facts are told within 10 ms), and agree on one of them; and who has it still answers.
+ */
+#define ASK_NS          VIP_ASSIGN_ASK_NS
 /* Announcements of who carries the address come once a second. */
 #define YIELD_NS        (3 * MC_SEC)
 #define PEERS_MAX       256
@@ -35,6 +36,7 @@ struct vip_assign {
     mc_ns quiet_until_ns; /* not taking part */
     mc_ns asked_ns;       /* since when it is wanted */
     mc_ns yield_until_ns; /* to one that the membership does not see */
+    mc_ns answered_ns;    /* by such a one that he has it */
     uint64_t owner;
     struct peer peers[PEERS_MAX];
     unsigned n_peers;
@@ -51,6 +53,7 @@ vip_assign_new(const struct vip_assign_conf *conf, mc_ns now)
         .conf = *conf,
         .claim = VIP_FREE,
         .quiet_until_ns = now + QUIET_ALONE_NS,
+        .answered_ns = now - ASK_NS,
     };
     return v;
 }
@@ -205,6 +208,13 @@ vip_assign_conflict(struct vip_assign *v, uint64_t id, mc_ns now)
         v->yield_until_ns = now + YIELD_NS;
 }
 
+void
+vip_assign_answered(struct vip_assign *v, uint64_t id, mc_ns now)
+{
+    if (id != v->conf.id && !is_seen(v, id))
+        v->answered_ns = now;
+}
+
 /* --- deciding ----------------------------------------------------------------------------------
  */
 
@@ -265,7 +275,7 @@ acquire(struct vip_assign *v, mc_ns now)
         v->claim = VIP_WANT;
         v->asked_ns = now;
     }
-    if (!another_holds(v) && now - v->asked_ns >= ASK_NS)
+    if (!another_holds(v) && now - v->asked_ns >= ASK_NS && now - v->answered_ns >= ASK_NS)
         v->claim = VIP_HOLD;
 }
 
@@ -294,8 +304,10 @@ next_tick(const struct vip_assign *v, mc_ns now)
     earlier(&due, v->yield_until_ns, now);
     if (v->level == VIP_RANK_FIT)
         earlier(&due, v->fit_ns + v->conf.return_after_ns, now);
-    if (v->claim == VIP_WANT)
+    if (v->claim == VIP_WANT) {
         earlier(&due, v->asked_ns + ASK_NS, now);
+        earlier(&due, v->answered_ns + ASK_NS, now);
+    }
     return due;
 }
 

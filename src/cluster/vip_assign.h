@@ -9,8 +9,8 @@
  *
  * An address changes hands in steps, so that nobody else's still carries it: the owner WANTs it;
  * who HOLDs it and agrees puts it away, and says that it is FREE; then the owner HOLDs it.  Of who
- * is dead nothing is waited for.  Members that do not see each other may both hold it; when they do
- * again, who is not the owner lets go.
+ * is dead nothing is waited for, but for his answer on the address' own network.  Members that do
+ * not see each other may both hold it; when they do again, who is not the owner lets go.
  */
 #ifndef MC_CLUSTER_VIP_ASSIGN_H
 #define MC_CLUSTER_VIP_ASSIGN_H
@@ -70,6 +70,12 @@ void vip_assign_inherit(struct vip_assign *, mc_ns now);
 /* Another member announces the address: if the membership does not see it, one of the two yields.
  */
 void vip_assign_conflict(struct vip_assign *, uint64_t id, mc_ns now);
+
+/* Somebody says on the network that he has the address, and is silent when he has no right to it
+ * any more (guard.h): if the membership does not see this one, it is not taken from him.  To be
+ * asked for while the claim is WANT, some times in each VIP_ASSIGN_ASK_NS. */
+#define VIP_ASSIGN_ASK_NS (50 * MC_MS)
+void vip_assign_answered(struct vip_assign *, uint64_t id, mc_ns now);
 
 /* Decides; when to call again at the latest.  Afterwards the caller carries the address if the
  * claim is HOLD, else not, and then tells claim and rank to the others. */

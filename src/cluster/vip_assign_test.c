@@ -446,6 +446,57 @@ of_two_that_do_not_see_each_other_one_yields(void **state)
     world_fini(&w);
 }
 
+/* The membership is cut in all parts, the network of the address is not: who carries it answers
+ * whoever wants it, until it dies. */
+static void
+who_answers_keeps_it(void **state)
+{
+    struct world w;
+    unsigned first;
+
+    world_init(&w, 3, 1);
+    run(&w, 12 * MC_SEC);
+    first = the_carrier(&w);
+    for (unsigned i = 0; i < 3; i++) {
+        w.mesh.side[i] = (uint8_t)i;
+        say_lost(&w, i);
+    }
+    for (unsigned t = 0; t < 500; t++) {
+        for (unsigned i = 0; i < 3; i++)
+            if (vip_assign_claim(w.node[i].v) == VIP_WANT)
+                vip_assign_answered(w.node[i].v, id_of(first), w.mesh.now);
+        run(&w, 20 * MC_MS);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(w.node[i].carries, i == first);
+    }
+    w.mesh.down[first] = true;
+    w.node[first].carries = false;
+    run(&w, VIP_ASSIGN_ASK_NS + 10 * MC_MS);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(w.node[i].carries, i != first);
+    world_fini(&w);
+}
+
+/* Those who see each other need no answers: what lingers at the one before is no claim. */
+static void
+who_is_seen_may_answer(void **state)
+{
+    struct world w;
+    unsigned first;
+
+    world_init(&w, 3, 1);
+    run(&w, 12 * MC_SEC);
+    first = the_carrier(&w);
+    vip_assign_set_level(w.node[first].v, VIP_RANK_LEAVING, w.mesh.now);
+    for (unsigned t = 0; t < 30; t++) {
+        for (unsigned i = 0; i < 3; i++)
+            vip_assign_answered(w.node[i].v, id_of(first), w.mesh.now);
+        run(&w, 10 * MC_MS);
+    }
+    assert_true(the_carrier(&w) != first);
+    world_fini(&w);
+}
+
 /* An upgrade: another process of the same member. */
 static void
 an_heir_goes_on_where_it_was(void **state)
@@ -620,6 +671,8 @@ main(void)
         cmocka_unit_test(a_slow_network_makes_no_second_carrier),
         cmocka_unit_test(when_nobody_is_fit_somebody_carries_it),
         cmocka_unit_test(of_two_that_do_not_see_each_other_one_yields),
+        cmocka_unit_test(who_answers_keeps_it),
+        cmocka_unit_test(who_is_seen_may_answer),
         cmocka_unit_test(an_heir_goes_on_where_it_was),
         cmocka_unit_test(who_is_seen_may_announce_it),
         cmocka_unit_test(nonsense_is_taken_for_nothing),

@@ -34,6 +34,7 @@ struct vip_said {
     enum vip_claim claim;
     enum vip_rank rank;
     struct announce_mac mac;
+    bool guarded; /* it is silent about the address when it has no right to it any more */
 };
 
 /* mode = cluster: an address's part in its cluster.  vip_share.c */
@@ -49,6 +50,7 @@ struct vip_share {
     bool told, broken;         /* it cannot be carried here */
     unsigned n_announced;      /* since it is carried */
     mc_ns announce_ns;         /* when next; 0: not */
+    mc_ns ask_ns;              /* when to ask the network who has it; 0: not */
     mc_ns read_ns;             /* when to read again what was said; 0: not */
     mc_ns linger_ns;           /* until then packets are taken in; 0: they are not */
     bool hushed;               /* the guard keeps the host from saying that it has the address */

@@ -4,13 +4,18 @@
  *
  * cluster/vip_assign.h decides.  Claims travel as facts:
  *   key = 'v', hash of the address; value = u8 claim, u8 rank, 6 bytes: the MAC it is announced
- * with Who gets an address announces it, several times and then once a second; who hears another
+ *   with, u8: FLAG_*, since members that do not tell them count as without
+ * Who gets an address announces it, several times and then once a second; who hears another
  * announce what it carries looks up whose MAC that is.
+ *
+ * Before one takes it from a member that seems to be dead it asks the network: that one may only be
+ * cut off from the cluster, and carry on.  Who has takeover is heeded, for its guard answers for
+ * who lives and has his lease, and for nobody else.
  *
  * Who hands it over takes its packets in for a moment longer, until the network has heard.  With
  * takeover its connections stay: what comes for them to the new carrier is sent on to it, and it
  * takes that in as long as there are any.  A host answers ARP for whatever it takes in, so the
- * guard keeps it from that (guard_moved_set()), and sends on what begins meanwhile.
+ * guard keeps it from that (guard_address_moved()), and sends on what begins meanwhile.
  */
 #include <net/if.h>
 #include <poll.h>
@@ -25,15 +30,16 @@
 #include "takeover/repair.h"
 #include "takeover/takeover.h"
 
-#define MAC_N       6
-#define VALUE_N     (2 + MAC_N)
-#define REFRESH_NS  (1 * MC_SEC)  /* what was lost, and two who do not know of each other */
-#define LINGER_NS   (500 * MC_MS) /* and so often it is looked whether connections are left */
-#define FRAMES_TURN 64
+#define MAC_N        6
+#define FLAG_GUARDED 1u
+#define VALUE_N      (2 + MAC_N + 1)
+#define REFRESH_NS   (1 * MC_SEC)  /* what was lost, and two who do not know of each other */
+#define LINGER_NS    (500 * MC_MS) /* and so often it is looked whether connections are left */
+#define FRAMES_TURN  64
 /* Facts of a member that comes back are known already and not told again; first it may have newer
  * ones, since it slept. */
-#define READ_NS     (300 * MC_MS)
-#define SAID_MAX    256
+#define READ_NS      (300 * MC_MS)
+#define SAID_MAX     256
 
 /* After it is carried: neighbours that lost one, or heed none in quick succession, hear another. */
 static const mc_ns announce_at_ns[] = {0, 50 * MC_MS, 150 * MC_MS, 350 * MC_MS, 750 * MC_MS};
@@ -48,6 +54,15 @@ static struct cluster *
 cluster_of(const struct vip_addr *a)
 {
     return a->vip->node->member->cluster;
+}
+
+/* NULL: connections cannot stay, nobody would send on what comes for them. */
+static struct guard *
+guard_of(const struct vip_addr *a)
+{
+    struct takeover *t = a->vip->node->takeover;
+
+    return t != NULL ? takeover_guard(t) : NULL;
 }
 
 /* --- what is heard -----------------------------------------------------------------------------
@@ -81,9 +96,12 @@ hear(struct vip_addr *a, uint64_t member, const void *value, size_t n)
     struct pack_in in = {.p = value, .n = value != NULL ? n : 0};
     uint8_t claim = unpack_u8(&in), rank = unpack_u8(&in);
     struct announce_mac mac = {{0}};
+    uint8_t flags = 0;
     struct vip_said *said;
 
     unpack_mac(&in, &mac);
+    if (in.n > 0)
+        flags = unpack_u8(&in);
     if (in.bad) /* deleted, or nonsense */
         claim = VIP_NONE;
     vip_assign_hear(a->share.assign, member, claim, rank);
@@ -92,8 +110,10 @@ hear(struct vip_addr *a, uint64_t member, const void *value, size_t n)
         return;
     said->claim = claim;
     said->rank = rank;
-    if (claim != VIP_NONE) /* of one that was lost it is of use still */
+    if (claim != VIP_NONE) { /* of one that was lost it is of use still */
         said->mac = mac;
+        said->guarded = (flags & FLAG_GUARDED) != 0;
+    }
 }
 
 void
@@ -208,6 +228,8 @@ on_announcement(struct vip_addr *a, const struct announce_mac *mac)
         a->share.n_conflicts++;
     if (said != NULL) {
         vip_assign_conflict(a->share.assign, said->member, now_of(a));
+        if (said->guarded)
+            vip_assign_answered(a->share.assign, said->member, now_of(a));
         loop_defer(a->vip->node->loop, &a->vip->settle_task);
     } else if (a->state == VIP_CARRIED && log_limit_ok(&a->share.stranger, now_of(a), &swallowed)) {
         log_error("vip %s: %s is announced by %02x:%02x:%02x:%02x:%02x:%02x, too, which is no "
@@ -281,6 +303,7 @@ tell(struct vip_addr *a)
     pack_u8(&o, claim);
     pack_u8(&o, rank);
     pack_bytes(&o, s->mac.b, MAC_N);
+    pack_u8(&o, guard_of(a) != NULL ? FLAG_GUARDED : 0);
     s->told = cluster_fact_set(cluster_of(a), member_key(MEMBER_FACT_VIP, s->key, room), FACTS_NOW,
                                value, o.n) == MC_OK;
     s->told_claim = claim;
@@ -289,15 +312,6 @@ tell(struct vip_addr *a)
 
 /* --- connections that stay ---------------------------------------------------------------------
  */
-
-/* NULL: nobody would send on what comes for them. */
-static struct guard *
-guard_of(const struct vip_addr *a)
-{
-    struct takeover *t = a->vip->node->takeover;
-
-    return t != NULL ? takeover_guard(t) : NULL;
-}
 
 /* Who has the address now, as far as is known here. */
 static struct guard_peer
@@ -328,7 +342,7 @@ hush(struct vip_addr *a)
         return false;
     if (s->hushed && memcmp(&to, &s->carrier, sizeof(to)) == 0)
         return true;
-    if (guard_moved_set(guard_of(a), &a->addr.base, &to, &e) != MC_OK) {
+    if (guard_address_moved(guard_of(a), &a->addr.base, &to, &e) != MC_OK) {
         log_warn("vip %s: %s: %s", a->name, a->text, e.text);
         return s->hushed;
     }
@@ -340,9 +354,20 @@ hush(struct vip_addr *a)
 void
 vip_share_speak(struct vip_addr *a)
 {
-    if (a->share.hushed && guard_of(a) != NULL)
-        guard_moved_del(guard_of(a), &a->addr.base);
+    if (guard_of(a) != NULL)
+        guard_address_gone(guard_of(a), &a->addr.base);
     a->share.hushed = false;
+}
+
+/* It is here, as long as this balancer has its lease. */
+static void
+speak_by_right(struct vip_addr *a)
+{
+    struct errbuf e;
+
+    a->share.hushed = false;
+    if (guard_of(a) != NULL && guard_address_here(guard_of(a), &a->addr.base, &e) != MC_OK)
+        log_warn("vip %s: %s: %s", a->name, a->text, e.text);
 }
 
 static void
@@ -369,28 +394,64 @@ look_behind(struct vip_addr *a)
         netlink_local_del(&a->vip->nl, &a->addr, NULL);
 }
 
+static void
+linger_on(struct vip_addr *a, mc_ns now)
+{
+    struct vip_share *s = &a->share;
+
+    if (s->linger_ns == 0 || now < s->linger_ns)
+        return;
+    s->linger_ns = is_still_used(a) ? now + LINGER_NS : 0;
+    if (s->linger_ns == 0)
+        vip_take_in_no_more(a);
+}
+
+/* --- in time -----------------------------------------------------------------------------------
+ */
+
+static void
+announce(struct vip_addr *a, mc_ns now)
+{
+    struct vip_share *s = &a->share;
+
+    if (s->announce_ns == 0 || now < s->announce_ns)
+        return;
+    announce_send(s->fd, &a->addr.base, &s->mac);
+    s->n_announced++;
+    s->announce_ns =
+        now + (s->n_announced < MC_COUNT(announce_at_ns)
+                   ? announce_at_ns[s->n_announced] - announce_at_ns[s->n_announced - 1]
+                   : REFRESH_NS);
+}
+
+static void
+ask(struct vip_addr *a, mc_ns now)
+{
+    struct vip_share *s = &a->share;
+
+    if (vip_assign_claim(s->assign) != VIP_WANT) {
+        s->ask_ns = 0;
+    } else if (now >= s->ask_ns) {
+        announce_ask(s->fd, &a->addr.base, &s->mac);
+        s->ask_ns = now + VIP_ASSIGN_ASK_NS / 3;
+    }
+}
+
 mc_ns
 vip_share_run(struct vip_addr *a)
 {
     struct vip_share *s = &a->share;
-    mc_ns now = now_of(a);
+    mc_ns now = now_of(a), due = MC_NEVER_NS;
 
-    if (s->linger_ns != 0 && now >= s->linger_ns) {
-        s->linger_ns = is_still_used(a) ? now + LINGER_NS : 0;
-        if (s->linger_ns == 0)
-            vip_take_in_no_more(a);
+    linger_on(a, now);
+    announce(a, now);
+    ask(a, now);
+    for (unsigned i = 0; i < 3; i++) {
+        mc_ns at = (const mc_ns[]){s->linger_ns, s->announce_ns, s->ask_ns}[i];
+
+        due = at != 0 && at < due ? at : due;
     }
-    if (s->announce_ns != 0 && now >= s->announce_ns) {
-        announce_send(s->fd, &a->addr.base, &s->mac);
-        s->n_announced++;
-        s->announce_ns =
-            now + (s->n_announced < MC_COUNT(announce_at_ns)
-                       ? announce_at_ns[s->n_announced] - announce_at_ns[s->n_announced - 1]
-                       : REFRESH_NS);
-    }
-    if (s->announce_ns != 0 && (s->linger_ns == 0 || s->announce_ns < s->linger_ns))
-        return s->announce_ns;
-    return s->linger_ns != 0 ? s->linger_ns : MC_NEVER_NS;
+    return due;
 }
 
 /* --- deciding ----------------------------------------------------------------------------------
@@ -445,6 +506,7 @@ vip_share_settled(struct vip_addr *a)
     if (a->state == VIP_CARRIED && s->announce_ns == 0) {
         s->linger_ns = 0;
         vip_take_in_no_more(a);
+        speak_by_right(a);
         s->n_announced = 0;
         s->announce_ns = now_of(a);
     } else if (a->state != VIP_CARRIED) {

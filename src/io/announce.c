@@ -19,7 +19,8 @@
 
 #include "base/check.h"
 
-#define NA_TYPE        136 /* RFC 4861 4.4 */
+#define NS_TYPE        135 /* RFC 4861 4.3, 4.4 */
+#define NA_TYPE        136
 #define NA_OVERRIDE    0x20
 #define NA_SOLICITED   0x40
 #define OPT_TARGET_MAC 2
@@ -37,19 +38,26 @@ struct na_frame {
     uint8_t option, option_words, mac[6];
 } __attribute__((packed));
 
+struct ns_frame {
+    struct ether_header ether;
+    struct ip6_hdr ip;
+    struct nd_neighbor_solicit ns;
+} __attribute__((packed));
+
+static_assert(sizeof(struct ns_frame) < sizeof(struct na_frame), "room for NDP's questions");
 static_assert(sizeof(struct arp_frame) <= ANNOUNCE_FRAME_MAX, "room for ARP");
 static_assert(sizeof(struct na_frame) <= ANNOUNCE_FRAME_MAX, "room for NDP");
 
 /* --- frames ------------------------------------------------------------------------------------
  */
 
-/* RFC 4443 2.3, over the pseudo-header and the whole of the message. */
+/* RFC 4443 2.3, over the pseudo-header and the n bytes of the message, behind both headers. */
 static uint16_t
-icmp6_checksum(const struct na_frame *f)
+icmp6_checksum(const void *frame, size_t n)
 {
-    const uint8_t *body = (const uint8_t *)&f->na;
-    const uint8_t *ends = (const uint8_t *)&f->ip.ip6_src;
-    size_t n = sizeof(*f) - offsetof(struct na_frame, na);
+    const uint8_t *ip = (const uint8_t *)frame + sizeof(struct ether_header);
+    const uint8_t *ends = ip + offsetof(struct ip6_hdr, ip6_src);
+    const uint8_t *body = ip + sizeof(struct ip6_hdr);
     uint32_t sum = (uint32_t)n + IPPROTO_ICMPV6;
 
     for (size_t i = 0; i < 32; i += 2)
@@ -108,7 +116,31 @@ na_frame(const struct in6_addr *ip, const struct announce_mac *mac, uint8_t *out
     f.ip.ip6_dst.s6_addr[15] = 0x01;
     f.na.nd_na_hdr.icmp6_type = NA_TYPE;
     f.na.nd_na_hdr.icmp6_dataun.icmp6_un_data8[0] = NA_OVERRIDE;
-    f.na.nd_na_hdr.icmp6_cksum = icmp6_checksum(&f);
+    f.na.nd_na_hdr.icmp6_cksum = icmp6_checksum(&f, sizeof(f) - offsetof(struct na_frame, na));
+    memcpy(out, &f, sizeof(f));
+    return sizeof(f);
+}
+
+/* To the multicast address of all whose last 24 bits are these. */
+static size_t
+ns_frame(const struct in6_addr *ip, const struct announce_mac *mac, uint8_t *out)
+{
+    static const uint8_t solicited[13] = {0xff, 0x02, [11] = 0x01, [12] = 0xff};
+    struct ns_frame f = {
+        .ether = {.ether_type = htons(ETHERTYPE_IPV6), .ether_dhost = {0x33, 0x33, 0xff}},
+        .ns = {.nd_ns_target = *ip},
+    };
+
+    memcpy(f.ether.ether_dhost + 3, &ip->s6_addr[13], 3);
+    memcpy(f.ether.ether_shost, mac, 6);
+    f.ip.ip6_flow = htonl(6u << 28);
+    f.ip.ip6_plen = htons((uint16_t)sizeof(f.ns));
+    f.ip.ip6_nxt = IPPROTO_ICMPV6;
+    f.ip.ip6_hlim = HOP_LIMIT;
+    memcpy(&f.ip.ip6_dst, solicited, sizeof(solicited));
+    memcpy(&f.ip.ip6_dst.s6_addr[13], &ip->s6_addr[13], 3);
+    f.ns.nd_ns_hdr.icmp6_type = NS_TYPE;
+    f.ns.nd_ns_hdr.icmp6_cksum = icmp6_checksum(&f, sizeof(f.ns));
     memcpy(out, &f, sizeof(f));
     return sizeof(f);
 }
@@ -123,6 +155,31 @@ announce_frame(const struct addr *address, const struct announce_mac *mac, bool 
     return na_frame(&address->u.in6.sin6_addr, mac, out);
 }
 
+size_t
+announce_question(const struct addr *address, const struct announce_mac *mac,
+                  uint8_t out[ANNOUNCE_FRAME_MAX])
+{
+    size_t n;
+
+    if (address->u.sa.sa_family != AF_INET)
+        return ns_frame(&address->u.in6.sin6_addr, mac, out);
+    n = arp_frame(&address->u.in.sin_addr, mac, false, out);
+    memset(out + offsetof(struct arp_frame, arp.arp_spa), 0, 4);
+    return n;
+}
+
+/* Either says that the sender has his address: to all, or to who asked in nobody's name. */
+static bool
+is_claim(const struct arp_frame *f)
+{
+    static const uint8_t nobody[4];
+    bool answer =
+        f->arp.ea_hdr.ar_op == htons(ARPOP_REPLY) && memcmp(f->arp.arp_tpa, nobody, 4) == 0;
+
+    return memcmp(f->arp.arp_spa, nobody, 4) != 0 &&
+           (answer || memcmp(f->arp.arp_spa, f->arp.arp_tpa, 4) == 0);
+}
+
 static bool
 read_arp(const uint8_t *frame, size_t n, struct addr *address, struct announce_mac *mac)
 {
@@ -132,8 +189,7 @@ read_arp(const uint8_t *frame, size_t n, struct addr *address, struct announce_m
         return false;
     memcpy(&f, frame, sizeof(f));
     if (f.arp.ea_hdr.ar_hrd != htons(ARPHRD_ETHER) || f.arp.ea_hdr.ar_pro != htons(ETHERTYPE_IP) ||
-        f.arp.ea_hdr.ar_hln != 6 || f.arp.ea_hdr.ar_pln != 4 ||
-        memcmp(f.arp.arp_spa, f.arp.arp_tpa, 4) != 0)
+        f.arp.ea_hdr.ar_hln != 6 || f.arp.ea_hdr.ar_pln != 4 || !is_claim(&f))
         return false;
     *address = (struct addr){.len = sizeof(address->u.in), .u.in.sin_family = AF_INET};
     memcpy(&address->u.in.sin_addr, f.arp.arp_spa, 4);
@@ -269,4 +325,13 @@ announce_send(int fd, const struct addr *address, const struct announce_mac *own
         ok &= send_frame(fd, frame, n);
     }
     return ok;
+}
+
+bool
+announce_ask(int fd, const struct addr *address, const struct announce_mac *own)
+{
+    uint8_t frame[ANNOUNCE_FRAME_MAX];
+    size_t n = announce_question(address, own, frame);
+
+    return send_frame(fd, frame, n);
 }

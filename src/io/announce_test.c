@@ -98,6 +98,48 @@ what_is_written_can_be_read(void **state)
         }
 }
 
+static void
+who_asks_does_so_in_nobody_s_name(void **state)
+{
+    static const uint8_t arp[42] = "\xff\xff\xff\xff\xff\xff\x02\x11\x22\x33\x44\x55\x08\x06"
+                                   "\x00\x01\x08\x00\x06\x04\x00\x01"
+                                   "\x02\x11\x22\x33\x44\x55\x00\x00\x00\x00"
+                                   "\x00\x00\x00\x00\x00\x00\xc0\x00\x02\x0a";
+    struct addr a = ip("192.0.2.10"), b = ip("2001:db8::12:3456"), got;
+    struct announce_mac from;
+    uint8_t frame[ANNOUNCE_FRAME_MAX];
+    size_t n = announce_question(&a, &mac, frame);
+
+    assert_int_equal(n, sizeof(arp));
+    assert_memory_equal(frame, arp, sizeof(arp));
+    assert_false(announce_read(frame, n, &got, &from));
+    n = announce_question(&b, &mac, frame);
+    assert_int_equal(n, 78);
+    assert_memory_equal(frame, "\x33\x33\xff\x12\x34\x56", 6);
+    assert_memory_equal(frame + 38, "\xff\x02\0\0\0\0\0\0\0\0\0\x01\xff\x12\x34\x56", 16);
+    assert_int_equal(frame[54], 135);
+    assert_memory_equal(frame + 62, &b.u.in6.sin6_addr, 16);
+    assert_int_equal(sum_of(frame, n), 0xffff);
+    assert_false(announce_read(frame, n, &got, &from));
+}
+
+/* Nobody else asks in nobody's name but who is about to take an address himself. */
+static void
+the_answer_to_that_is_read(void **state)
+{
+    struct addr a = ip("192.0.2.10"), got;
+    struct announce_mac from;
+    uint8_t frame[ANNOUNCE_FRAME_MAX];
+    size_t n = announce_frame(&a, &mac, true, frame);
+
+    memset(frame + 38, 0, 4);
+    assert_true(announce_read(frame, n, &got, &from));
+    assert_true(addr_eq(&a, &got));
+    assert_memory_equal(&from, &mac, sizeof(mac));
+    memset(frame + 28, 0, 4);
+    assert_false(announce_read(frame, n, &got, &from));
+}
+
 /* Who asks for an address, or answers somebody, announces nothing. */
 static void
 questions_and_answers_are_no_announcements(void **state)
@@ -121,6 +163,8 @@ main(void)
         cmocka_unit_test(gratuitous_arp_has_these_bytes),
         cmocka_unit_test(a_neighbour_advertisement_is_sound),
         cmocka_unit_test(what_is_written_can_be_read),
+        cmocka_unit_test(who_asks_does_so_in_nobody_s_name),
+        cmocka_unit_test(the_answer_to_that_is_read),
         cmocka_unit_test(questions_and_answers_are_no_announcements),
     };
 

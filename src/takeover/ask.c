@@ -386,7 +386,7 @@ is_here(struct takeover *t, const struct flow_key *key)
         log_debug("takeover: %s", e.text);
         t->here.yes = true;
     }
-    t->here.yes = t->here.yes && !guard_has_moved(t->guard, &local);
+    t->here.yes = t->here.yes && !guard_address_is_moved(t->guard, &local);
     return t->here.yes;
 }
 

@@ -69,7 +69,7 @@ guard_away_set(struct guard *g, const struct flow_key *k, unsigned peer)
 }
 
 bool
-guard_has_moved(const struct guard *g, const struct addr *a)
+guard_address_is_moved(const struct guard *g, const struct addr *a)
 {
     return false;
 }

@@ -21,21 +21,25 @@
 
 #include "takeover/guard_shared.h"
 
-#define PASS         TC_ACT_UNSPEC /* other filters and the kernel go on with it */
-#define DROP         TC_ACT_SHOT
+#define PASS              TC_ACT_UNSPEC /* other filters and the kernel go on with it */
+#define DROP              TC_ACT_SHOT
 
-#define TCP_FIN      0x01
-#define TCP_SYN      0x02
-#define TCP_RST      0x04
-#define TCP_ACK      0x10
+#define TCP_FIN           0x01
+#define TCP_SYN           0x02
+#define TCP_RST           0x04
+#define TCP_ACK           0x10
 
-#define STATE_LISTEN 10     /* TCP_LISTEN, which no header for user space has as a macro */
-#define IP_FRAGMENT  0x3fff /* more of them, or an offset */
-#define TCP_SEQ_AT   4      /* offsets in the header */
-#define TCP_ACK_AT   8
-#define TCP_CHECK_AT 16
-#define ARP_REQUEST  1
-#define INLINE       static __attribute__((always_inline)) inline
+#define STATE_LISTEN      10     /* TCP_LISTEN, which no header for user space has as a macro */
+#define IP_FRAGMENT       0x3fff /* more of them, or an offset */
+#define TCP_SEQ_AT        4      /* offsets in the header */
+#define TCP_ACK_AT        8
+#define TCP_CHECK_AT      16
+#define ARP_REQUEST       1
+/* Of ICMPv6 where no header stands before it, as in all of NDP (RFC 4861 4.4). */
+#define NDP_AT            (ETH_HLEN + sizeof(struct ipv6hdr))
+#define NDP_TARGET_AT     (NDP_AT + 8)
+#define NDP_ADVERTISEMENT 136
+#define INLINE            static __attribute__((always_inline)) inline
 
 /* --- maps: their sizes are set before they are loaded ------------------------------------------
  */
@@ -110,10 +114,10 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, GUARD_MOVED_MAX);
+    __uint(max_entries, GUARD_SHARED_MAX);
     __type(key, struct guard_ip);
-    __type(value, struct guard_moved);
-} moved SEC(".maps");
+    __type(value, struct guard_shared);
+} shared SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -410,6 +414,16 @@ struct arp {
     __u8 mac[6], ip[4];
 };
 
+/* Carried here, and the process is dead, frozen or cut off: another takes it when nobody says that
+ * he has it. */
+INLINE bool
+has_no_right(const struct guard_shared *m)
+{
+    const struct guard_state *st = state_now();
+
+    return m->here && st && lease_ran_out(st);
+}
+
 /* The kernel answers for every address that it has a local route to, and asks in the name of the
  * connection that it has something to send on; either would draw packets away from who carries the
  * address.  So it asks by another name, and does not answer. */
@@ -417,7 +431,7 @@ INLINE int
 leave_arp(struct __sk_buff *skb)
 {
     struct guard_ip from;
-    struct guard_moved *m;
+    struct guard_shared *m;
     struct arp a;
     __be32 ip;
 
@@ -426,16 +440,41 @@ leave_arp(struct __sk_buff *skb)
         return PASS;
     __builtin_memcpy(&ip, a.ip, sizeof(ip));
     put_ip4(from.b, ip);
-    m = bpf_map_lookup_elem(&moved, &from);
-    if (!m)
+    m = bpf_map_lookup_elem(&shared, &from);
+    if (!m || (m->here && !has_no_right(m)))
         return PASS;
-    if (a.op != bpf_htons(ARP_REQUEST))
-        return drop(GUARD_arp_silenced);
+    if (m->here || a.op != bpf_htons(ARP_REQUEST))
+        return drop(GUARD_claims_silenced);
     ip = m->stand_in;
-    count(GUARD_arp_silenced);
+    count(GUARD_claims_silenced);
     return bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct arp, ip), &ip, sizeof(ip), 0) == 0
                ? PASS
                : DROP;
+}
+
+/* For an address that is on no interface the kernel answers no questions of IPv6. */
+INLINE int
+leave_ndp(struct __sk_buff *skb)
+{
+    struct guard_ip target;
+    struct guard_shared *m;
+    __u8 next, type;
+
+    if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, nexthdr), &next, 1) != 0 ||
+        next != IPPROTO_ICMPV6 || bpf_skb_load_bytes(skb, NDP_AT, &type, 1) != 0 ||
+        type != NDP_ADVERTISEMENT ||
+        bpf_skb_load_bytes(skb, NDP_TARGET_AT, &target, sizeof(target)) != 0)
+        return PASS;
+    m = bpf_map_lookup_elem(&shared, &target);
+    return m && has_no_right(m) ? drop(GUARD_claims_silenced) : PASS;
+}
+
+INLINE int
+leave_other(struct __sk_buff *skb)
+{
+    if (skb->protocol == bpf_htons(ETH_P_ARP))
+        return leave_arp(skb);
+    return skb->protocol == bpf_htons(ETH_P_IPV6) ? leave_ndp(skb) : PASS;
 }
 
 SEC("tc")
@@ -447,7 +486,7 @@ guard_egress(struct __sk_buff *skb)
     __u32 *index;
 
     if (!read_segment(skb, &s, false))
-        return skb->protocol == bpf_htons(ETH_P_ARP) ? leave_arp(skb) : PASS;
+        return leave_other(skb);
     st = state_now();
     if (!st)
         return PASS;
@@ -578,9 +617,9 @@ bequeath(struct __sk_buff *skb, const struct guard_state *st)
 INLINE int
 to_carrier(struct __sk_buff *skb, const struct segment *s)
 {
-    struct guard_moved *m = bpf_map_lookup_elem(&moved, s->key.local);
+    struct guard_shared *m = bpf_map_lookup_elem(&shared, s->key.local);
 
-    return !m || is_from_peer(skb) ? PASS : send_to(skb, &m->to, GUARD_to_carrier);
+    return !m || m->here || is_from_peer(skb) ? PASS : send_to(skb, &m->to, GUARD_to_carrier);
 }
 
 /* A connection begins: whoever had one of that name before, it has ended. */

@@ -313,7 +313,7 @@ guard_peer_set(struct guard *g, unsigned peer, bool alive, unsigned ifindex, con
     return err;
 }
 
-/* --- addresses that others carry ---------------------------------------------------------------
+/* --- addresses that one balancer carries --------------------------------------------------------
  */
 
 static bool
@@ -349,37 +349,52 @@ stand_in(unsigned ifindex, const struct addr *but)
     return found;
 }
 
-enum mc_err
-guard_moved_set(struct guard *g, const struct addr *a, const struct guard_peer *to,
-                struct errbuf *eb)
+static enum mc_err
+share(struct guard *g, const struct addr *a, const struct guard_shared *s, struct errbuf *eb)
 {
-    struct guard_moved m = {.to = *to, .stand_in = stand_in(to->ifindex, a)};
     struct guard_ip ip;
 
     MC_CHECK(g, GUARD_MAGIC);
-    if (!ip_of(a, &ip))
-        return MC_EINVAL;
-    if (bpf_map_update_elem(g->inner->fd[GUARD_MAP_moved], &ip, &m, BPF_ANY) != 0)
-        return err_sys(eb, "the guard's addresses that others carry");
+    MC_ASSERT(ip_of(a, &ip));
+    if (bpf_map_update_elem(g->inner->fd[GUARD_MAP_shared], &ip, s, BPF_ANY) != 0)
+        return err_sys(eb, "the guard's addresses that one balancer carries");
     return MC_OK;
 }
 
+enum mc_err
+guard_address_here(struct guard *g, const struct addr *a, struct errbuf *eb)
+{
+    struct guard_shared s = {.here = 1};
+
+    return share(g, a, &s, eb);
+}
+
+enum mc_err
+guard_address_moved(struct guard *g, const struct addr *a, const struct guard_peer *to,
+                    struct errbuf *eb)
+{
+    struct guard_shared s = {.to = *to, .stand_in = stand_in(to->ifindex, a)};
+
+    return share(g, a, &s, eb);
+}
+
 void
-guard_moved_del(struct guard *g, const struct addr *a)
+guard_address_gone(struct guard *g, const struct addr *a)
 {
     struct guard_ip ip;
 
     if (ip_of(a, &ip))
-        bpf_map_delete_elem(g->inner->fd[GUARD_MAP_moved], &ip);
+        bpf_map_delete_elem(g->inner->fd[GUARD_MAP_shared], &ip);
 }
 
 bool
-guard_has_moved(const struct guard *g, const struct addr *a)
+guard_address_is_moved(const struct guard *g, const struct addr *a)
 {
-    struct guard_moved m;
+    struct guard_shared s;
     struct guard_ip ip;
 
-    return ip_of(a, &ip) && bpf_map_lookup_elem(g->inner->fd[GUARD_MAP_moved], &ip, &m) == 0;
+    return ip_of(a, &ip) && bpf_map_lookup_elem(g->inner->fd[GUARD_MAP_shared], &ip, &s) == 0 &&
+           !s.here;
 }
 
 /* --- what was held -----------------------------------------------------------------------------

@@ -162,16 +162,18 @@ enum mc_err guard_peer_set(struct guard *, unsigned peer, bool alive, unsigned i
  * again), or a SYN begins another connection of that name.  Nothing while it is not alive. */
 void guard_away_set(struct guard *, const struct flow_key *, unsigned peer);
 void guard_away_del(struct guard *, const struct flow_key *);
-/* Another balancer carries this address of ours now (to; not alive: nobody is known), and only
- * connections that are here already are served here: the host does not answer ARP for it, asks in
- * the name of another address (IPv4: one of that interface, where there is any), and what else
- * comes in goes to who carries it.  It never answers for IPv6 addresses that are on no interface.
- */
-enum mc_err guard_moved_set(struct guard *, const struct addr *, const struct guard_peer *to,
-                            struct errbuf *);
-/* It is carried here again, or nothing of it is here any more. */
-void guard_moved_del(struct guard *, const struct addr *);
-bool guard_has_moved(const struct guard *, const struct addr *);
+/* This address, which one balancer carries at a time, is carried here: while there is no lease the
+ * host does not say so, to whoever asks (ARP, NDP). */
+enum mc_err guard_address_here(struct guard *, const struct addr *, struct errbuf *);
+/* It is carried by another (to; not alive: nobody is known), and only connections that are here
+ * already are served here: the host does not answer ARP for it, asks in the name of another address
+ * (IPv4: one of that interface, where there is any), and what else comes in goes to who carries it.
+ * It never answers for IPv6 addresses that are on no interface. */
+enum mc_err guard_address_moved(struct guard *, const struct addr *, const struct guard_peer *to,
+                                struct errbuf *);
+/* Neither. */
+void guard_address_gone(struct guard *, const struct addr *);
+bool guard_address_is_moved(const struct guard *, const struct addr *);
 /* Nobody has it: the kernel answers its packets (with RST), for GUARD_RELEASE_NS. */
 void guard_release(struct guard *, const struct flow_key *);
 

@@ -20,7 +20,7 @@
     X(ports)          \
     X(peers)          \
     X(macs)           \
-    X(moved)          \
+    X(shared)         \
     X(counters)       \
     X(ring)
 

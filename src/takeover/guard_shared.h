@@ -16,7 +16,7 @@
 
 #define GUARD_PEERS_MAX   64
 #define GUARD_PORTS_MAX   1024 /* addresses with ports */
-#define GUARD_MOVED_MAX   256  /* addresses that others carry */
+#define GUARD_SHARED_MAX  256  /* addresses of which one balancer carries each */
 #define GUARD_PEER_NONE   GUARD_PEERS_MAX
 #define GUARD_NO_SLOT     0xffffffffu
 #define GUARD_NEVER       (~(__u64)0)
@@ -65,17 +65,17 @@ struct guard_away {
     __u32 alive;
 };
 
-/* A key of the map "moved": an address, as in a flow_key. */
+/* A key of the map "shared": an address, as in a flow_key. */
 struct guard_ip {
     __u8 b[16];
 };
 
-/* An element of the map "moved": an address that another balancer carries now, though connections
- * of it are served here still.  The host must not tell the network that it has it. */
-struct guard_moved {
-    struct guard_peer
-        to;          /* who has it, and gets what is not known here; not alive: nobody is known */
-    __be32 stand_in; /* IPv4: by this name it asks for MAC addresses instead; 0: by none */
+/* An element of the map "shared": an address that one balancer carries at a time.  Who does says
+ * that it is there while it has the lease; another one, with connections of it, never does. */
+struct guard_shared {
+    struct guard_peer to; /* who has it, and gets what is not known here; not alive: nobody known */
+    __be32 stand_in;      /* IPv4: by this name it asks for MAC addresses instead; 0: by none */
+    __u32 here;           /* it is carried here */
 };
 
 /* A key of the map "macs", whose values are indexes of peers. */
@@ -114,7 +114,7 @@ struct guard_record {
     X(to_heir, "packets sent on to the heir")                                                     \
     X(to_owner, "packets sent on to a flow's live owner")                                         \
     X(to_carrier, "packets of no flow here, sent on to who carries their address")                \
-    X(arp_silenced, "ARP that would have claimed an address which another carries")               \
+    X(claims_silenced, "ARP and NDP that would have claimed an address which is another's")       \
     X(held, "packets of unknown flows that were held")                                            \
     X(held_lost, "packets of unknown flows dropped, since too many were held")                    \
     X(released, "packets of unknown flows that were left to the kernel")

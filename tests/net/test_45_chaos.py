@@ -69,7 +69,7 @@ def test_nothing_fails_with_takeover(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp"), event in ABRUPT)
 
 
-@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "leave", "upgrade", "upgrade-kill"])
+@pytest.mark.parametrize("event", ["kill", "cut", "freeze", "partition", "return", "leave", "upgrade", "upgrade-kill"])
 def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
     r = played(measured, event, takeover="requests", way="vip")
     lossless(r, event in ABRUPT)

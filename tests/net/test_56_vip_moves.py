@@ -121,7 +121,7 @@ def test_connections_stay_when_the_address_goes_back(carried, measured, address)
     s.wait_for(MORE)
     assert c.known(address) == c.mac(first)
     if address == V4:
-        assert c.guard(second, "arp_silenced") > 10
+        assert c.guard(second, "claims_silenced") > 10
     end(c, s, measured, "back while its carrier lives")
     wait_until(lambda: f"{address} " not in c.local_routes(second), 10, "nothing is left when all have ended")
 

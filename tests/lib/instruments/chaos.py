@@ -152,7 +152,7 @@ WAYS = {
   route = "{VIP}/32 nhid 10\""""),
     "bgp": Way(vip=f'vip "web" {{ address = "{VIP}" }}'),
     "bgp-slow": Way(vip=f'vip "web" {{ address = "{VIP}" }}', bird="s/bfd on;//"),
-    "vip": Way(vip=f'vip "web" {{ address = "{VIP}"  interface = "front"  mode = "cluster" }}', bird=None,
+    "vip": Way(vip=f'vip "web" {{ address = "{VIP}"  interface = "front"  mode = "cluster"  return-after = "2s" }}', bird=None,
                one_owner=True, routes=f'route = "{VIP}/32 dev front"'),
 }
 
