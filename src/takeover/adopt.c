@@ -6,7 +6,9 @@
  * Clients that wait for a response say nothing by themselves; so each client of a dead balancer is
  * sent a keep-alive, and its answer lands at whichever balancer its packets go to now.  First those
  * with a request under way, then the idle ones, which would be forgotten here otherwise before they
- * speak; then all that are left, since packets are lost.
+ * speak, and may be without an answer that was said and lost; then all that are left, since packets
+ * are lost: at first so often that the answer finds the address soon after it has come to another
+ * balancer.
  *
  * So are those whose connections were handed over to us and who do not speak by themselves: the
  * connection is nobody's until then, and who has handed it over will be gone.
@@ -26,7 +28,8 @@
 static const struct {
     mc_ns wait_ns;
     bool busy_only;
-} passes[] = {{0, true}, {50 * MC_MS, false}, {300 * MC_MS, false}, {2 * MC_SEC, false}};
+} passes[] = {{0, true},           {50 * MC_MS, false},  {30 * MC_MS, false},
+              {60 * MC_MS, false}, {200 * MC_MS, false}, {2 * MC_SEC, false}};
 
 /* --- rebuilding ---------------------------------------------------------------------------------
  */

@@ -309,8 +309,8 @@ clients_of_the_dead_are_asked_again_and_again(void **state)
     UNTIL(n_probes >= 150 && T.probing[0].pass > 0);
     assert_int_equal(n_probes, 150); /* those first that wait for an answer */
     UNTIL(life_is_none(T.probing[0].of));
-    assert_int_equal(n_probes, 150 + 3 * 300);
-    assert_int_equal(COUNTED(probes), 150 + 3 * 300);
+    assert_int_equal(n_probes, 150 + 5 * 300);
+    assert_int_equal(COUNTED(probes), 150 + 5 * 300);
     assert_true(n_catch_up > 0);
 }
 
