@@ -753,6 +753,7 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
 {
     static const char head[] = "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n";
     char body[20000], buf[4096];
+    size_t asked = 0;
     int fd;
 
     begin(HELLO, PROTECT_REQUESTS);
@@ -763,10 +764,14 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
     hear(fd, buf, sizeof(buf), "hello");
     assert_int_equal(frames(WIRE_BARE), 1);
     assert_true(flags_of(0) & GUARD_SLOT_OPEN);
-    say(fd, GET);
-    hear(fd, buf, sizeof(buf), "hello");
-    AWAIT(frames(WIRE_OPEN) == 2 && flags_of(0) == 0);
-    AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + sizeof(GET) - 1));
+    /* a client that is quick may ask before its connection is seen to have come to rest */
+    for (unsigned n = 0; frames(WIRE_OPEN) < 2 && n < 100; n++, asked += sizeof(GET) - 1) {
+        say(fd, GET);
+        hear(fd, buf, sizeof(buf), "hello");
+    }
+    assert_int_equal(frames(WIRE_OPEN), 2);
+    AWAIT(flags_of(0) == 0);
+    AWAIT(gate_of(0) == (uint32_t)(RCV_BASE + sizeof(head) - 1 + sizeof(body) + asked));
     close(fd);
     finish();
 }
