@@ -323,7 +323,7 @@ def test_a_server_that_ends_gracefully_loses_no_call(stage):
     try:
         wait_until(lambda: len(done) > 50, 20, "they run")
         for _ in range(2):
-            a.server.stop(10).wait(20)
+            a.server.stop(10 * SLOW).wait(20 * SLOW)
             n = len(done)
             wait_until(lambda: len(done) > n + 50, 20, "they go on")
             a.start()
