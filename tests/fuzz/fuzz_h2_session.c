@@ -49,6 +49,7 @@ make_worker(void)
     worker->loop = loop_new(&lc, &err);
     worker->idle = idle_new(upconn_idle_evict, worker);
     tls_turns_init(&worker->tls_turns, worker->loop);
+    turns_init(&worker->turns, worker->loop, &worker->stats.turns_deferred);
     gen_make_current(worker, &snapshot);
 }
 
@@ -84,7 +85,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         make_worker();
     MC_ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     atomic_fetch_add(&live.connections, 1);
-    conn_accept(worker, &live, NULL, fds[0], 80);
+    conn_accept(worker, &live, NULL, fds[0], 80, 0);
     if (data[0] & 1)
         say(fds[1], hello, sizeof(hello));
     piece = data[1] == 0 ? n : data[1];
