@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/among.h"
 #include "base/check.h"
 #include "base/pack.h"
 #include "base/str.h"
@@ -81,15 +82,6 @@ peer_of(struct vip_assign *v, uint64_t id)
     return &v->peers[v->n_peers++];
 }
 
-static bool
-is_in(const uint64_t *ids, unsigned n, uint64_t id)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
-
 /* What the dead said counts no more; they say it again when they are back. */
 static void
 forget_dead(struct vip_assign *v)
@@ -107,7 +99,7 @@ vip_assign_members(struct vip_assign *v, const uint64_t *ids, unsigned n, mc_ns 
 {
     for (unsigned i = 0; i < v->n_peers; i++) {
         struct peer *p = &v->peers[i];
-        bool live = is_in(ids, n, p->id);
+        bool live = is_among(p->id, ids, n);
 
         p->lost &= p->live; /* who was dead is another one: that is not said of him */
         p->live = live;

@@ -11,7 +11,7 @@
  *    block, and when much is queued.
  * 5. Listeners are in an epoll set, which the ring polls, and accepted from directly.  An accept in
  *    the ring would keep a listener open until the ring is gone, which the kernel gets round to 7
- * to 16 ms after a process was killed, others 1 to 5: all who connect meanwhile are reset.
+ *    to 16 ms after a process was killed, others 1 to 5: all who connect meanwhile are reset.
  * 6. All that a turn asks for is submitted by the call that waits for the next completions.
  *
  * Sockets are named by their descriptors and not registered with the ring.  A registered one saves

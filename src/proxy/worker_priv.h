@@ -170,10 +170,9 @@ bool budget_retry(struct worker *, struct pool_rt *, const struct server *s, uns
 void upconn_idle_evict(void *worker, struct idle_conn *);
 
 /* conn.c */
-/* tls NULL: plain. */
 /* A connection that has not begun: no stream yet. */
 struct conn *conn_make(struct worker *, struct listener_live *, int fd, uint16_t local_port);
-/* n_read: bytes of it that were read already, and are given to it next. */
+/* tls NULL: plain.  n_read: bytes of it that were read already, and are given to it next. */
 struct conn *conn_accept(struct worker *, struct listener_live *, struct tls_domain *tls, int fd,
                          uint16_t local_port, size_t n_read);
 /* The worker is parting, or draining. */

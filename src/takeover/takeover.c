@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/among.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/pack.h"
@@ -382,15 +383,6 @@ wake(struct takeover *t)
         loop_wake(t->loop);
 }
 
-static bool
-is_among(const uint64_t *ids, unsigned n, uint64_t id)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
-
 static void
 tell_left_out(const struct takeover *t, unsigned n, bool self)
 {
@@ -416,7 +408,7 @@ takeover_peers_set(struct takeover *t, const struct takeover_peer *peers, unsign
     pthread_mutex_lock(&t->lock);
     t->inbox.n_peers = 0;
     for (unsigned i = 0; i < n; i++)
-        if (is_among(ids, chosen, peers[i].id))
+        if (is_among(peers[i].id, ids, chosen))
             t->inbox.peer[t->inbox.n_peers++] = peers[i];
     t->inbox.peers_new = true;
     more = n - chosen > t->left_out.n;
