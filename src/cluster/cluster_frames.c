@@ -197,24 +197,26 @@ frames_send_swim(void *arg, const struct addr *to, const void *bytes, size_t n)
     seal_and_send(c, to, plain, o.n);
 }
 
-void
-frames_send_facts(void *arg, uint64_t to, const void *bytes, size_t n)
+/* Who is no live member any more gets nothing. */
+static void
+send_to(struct cluster *c, uint64_t to, enum frame_kind kind, const void *bytes, size_t n)
 {
-    struct cluster *c = arg;
     struct peer *p = peer_find(c, to);
 
     if (p)
-        send_frame(c, p, FRAME_FACTS, bytes, n);
+        send_frame(c, p, kind, bytes, n);
+}
+
+void
+frames_send_facts(void *arg, uint64_t to, const void *bytes, size_t n)
+{
+    send_to(arg, to, FRAME_FACTS, bytes, n);
 }
 
 void
 frames_send_words(void *arg, uint64_t to, const void *bytes, size_t n)
 {
-    struct cluster *c = arg;
-    struct peer *p = peer_find(c, to);
-
-    if (p)
-        send_frame(c, p, FRAME_WORDS, bytes, n);
+    send_to(arg, to, FRAME_WORDS, bytes, n);
 }
 
 /* --- in -----------------------------------------------------------------------------------------
