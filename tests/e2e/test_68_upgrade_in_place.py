@@ -208,14 +208,20 @@ def test_half_a_request_is_finished_by_the_process_that_has_it(lab):
     lb.wait_gone()
 
 
-def test_three_processes_may_be_there_at_once(lab):
-    go, origin = held(lab)
-    lb = lab.proxy(origin)
+def waiting_in_two(lb):
+    """A request under way in a process that has been replaced, and one in the present one."""
     first = lb.client().get("/slow")
     first.read_head()
     lb.upgrade()
     second = lb.client().get("/slow")
     second.read_head()
+    return first, second
+
+
+def test_three_processes_may_be_there_at_once(lab):
+    go, origin = held(lab)
+    lb = lab.proxy(origin)
+    first, second = waiting_in_two(lb)
     lb.upgrade()
     assert [p.poll() for p in lb.before] == [None, None]
     go.set()
@@ -228,11 +234,7 @@ def test_three_processes_may_be_there_at_once(lab):
 def test_what_comes_late_to_a_process_between_goes_on(lab):
     go, origin = held(lab)
     lb = lab.proxy(origin)
-    first = lb.client().get("/slow")
-    first.read_head()
-    lb.upgrade()
-    second = lb.client().get("/slow")
-    second.read_head()
+    first, second = waiting_in_two(lb)
     between = lb.child
     lb.upgrade()
     between.send_signal(signal.SIGSTOP)  # it finds its own request answered, and the other connection, at once

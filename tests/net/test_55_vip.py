@@ -169,8 +169,8 @@ def test_what_somebody_removes_is_put_there_again(lab, host):
     wait_until(lambda: vips(lb)[V4]["state"] == "carried", 5)
 
 
-def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
-    c = conf(lab, host)
+def left_by_a_dead_process(lab, host, c):
+    """Its addresses, since its keeper was killed before it."""
     lb = start(lab, host, c)
     wait_carries(host, V4, V6)
     lb.expect_status = None
@@ -178,6 +178,11 @@ def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
     wait_until(lambda: any("keeper has ended" in x for x in lb.lines), 5)
     lb.kill()
     assert carries(host, V4, V6)
+
+
+def test_what_a_dead_process_left_behind_is_taken_over(lab, host):
+    c = conf(lab, host)
+    left_by_a_dead_process(lab, host, c)
     again = start(lab, host, c)
     wait_until(lambda: {v["state"] for v in vips(again).values()} == {"carried"}, 5)
     again.stop()
@@ -197,13 +202,8 @@ def on_eth0(c):
 
 def test_what_a_dead_process_left_elsewhere_is_removed(lab, host):
     c = shared_by_a_cluster(lab, host, conf(lab, host, bind=[f"*:{PORT}", f"[::]:{PORT}"]))
-    lb = start(lab, host, c)
-    wait_carries(host, V4, V6)
-    lb.expect_status = None
-    os.kill(keeper_of(lb), signal.SIGKILL)
-    wait_until(lambda: any("keeper has ended" in x for x in lb.lines), 5)
-    lb.kill()
-    assert carries(host, V4, V6) and len(routes(host)) == 2
+    left_by_a_dead_process(lab, host, c)
+    assert len(routes(host)) == 2
     again = start(lab, host, on_eth0(c))
     assert carries(host) and not routes(host)
     wait_until(lambda: {V4, V6} <= set(addresses(host, "eth0")), 10, "it carries them where it is told to")
