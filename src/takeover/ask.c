@@ -13,6 +13,10 @@
  * flow is its; and an answer that names another only has that one asked (again): its own word
  * counts.
  *
+ * Who names another has not said that it knows nothing.  It may hold the flow of one whom it takes
+ * for alive: peers find a death some milliseconds one after the other.  So it stays among those
+ * that are asked again, and when one is found dead all of them are, at once.
+ *
  * Who leaves takes nothing that another can have: it sends the packet on to one that stays, who
  * asks in its turn, and it gives away what it holds.
  *
@@ -206,6 +210,14 @@ set_timer(struct takeover *t)
 }
 
 static void
+ask_first(struct takeover *t, struct question *q, mc_ns now)
+{
+    q->next_ns = now + FIRST_WAIT_NS;
+    q->tries = 1;
+    ask(t, q, q->waiting);
+}
+
+static void
 try_again(struct takeover *t, struct question *q, mc_ns now)
 {
     if (q->tries == TRIES) {
@@ -257,13 +269,11 @@ begin(struct takeover *t, const struct guard_packet *p, bool known)
     q->named = 0;
     q->known = known;
     q->begun_ns = now;
-    q->next_ns = now + FIRST_WAIT_NS;
-    q->tries = 1;
     q->packet = *p;
     keep_payload(&t->asking, q, p);
     list_push_back(&t->asking.open, &q->link);
     map_put(&t->asking.by_key, key_text(&q->key), q);
-    ask(t, q, q->waiting);
+    ask_first(t, q, now);
     set_timer(t);
 }
 
@@ -307,9 +317,12 @@ ask_owner(struct member *m, const struct wire_owner *w)
 
     if (q == NULL)
         return;
-    if (w->owner.id != m->id) { /* or it is us: it was, and has ended */
-        ask_named(t, q, w->owner);
+    if (life_eq(w->owner, t->self)) { /* it was, and has ended */
         none(t, q, member_place(m));
+        return;
+    }
+    if (w->owner.id != m->id) {
+        ask_named(t, q, w->owner);
         return;
     }
     if (!redirect(t, &q->packet, w->owner))
@@ -356,7 +369,9 @@ ask_lost(struct member *m)
         struct question *q = LIST_ENTRY(it, struct question, link);
 
         q->waiting &= ~bit_of(member_place(m));
-        if (q->waiting == 0) { /* the dead one may have been all that knew: the client asks again */
+        if (q->waiting != 0) {
+            ask_first(t, q, loop_now(t->loop));
+        } else { /* the dead one may have been all that knew: the client asks again */
             takeover_count(&t->stats.unanswered);
             finish(t, q);
         }

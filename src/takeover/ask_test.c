@@ -350,23 +350,62 @@ who_is_named_is_asked_once_more(void **state)
     says_none(2);
     assert_int_equal(n_released, 0);
     says_owner(1, life_of(0)); /* and takes the first for it */
-    assert_int_equal(n_asked[0], 2);
     says_owner(0, life_of(1));
+    assert_int_equal(n_asked[0], 1);
     assert_int_equal(n_asked[1], 2);
-    assert_int_equal(n_released, 1); /* each has named the other: nobody has it */
+    assert_int_equal(n_released, 0); /* each has named the other: that is not nobody */
+    says_none(1);
+    says_none(0);
+    assert_int_equal(n_released, 1);
     assert_int_equal(n_forwarded, 0);
 }
 
-/* Or us, or nobody that is known. */
 static void
-who_names_nobody_that_can_be_asked_knows_nothing(void **state)
+who_names_us_knows_nothing(void **state)
 {
     comes(packet(1));
-    says_owner(0, us);
-    says_owner(1, (struct life){77, 7});
-    says_owner(2, (struct life){1, 6}); /* over */
+    for (unsigned i = 0; i < PEERS; i++)
+        says_owner(i, us);
     assert_int_equal(n_released, 1);
     assert_int_equal(n_asked[0] + n_asked[1] + n_asked[2], 3);
+}
+
+/* One finds a death some milliseconds before another, who holds the dead one's flows. */
+static void
+who_names_the_dead_is_asked_again_and_gives_it_when_it_knows(void **state)
+{
+    T.member[1].alive = false;
+    comes(packet(1));
+    says_none(2);
+    says_owner(0, life_of(1));
+    assert_int_equal(n_released, 0);
+    assert_int_equal(n_asked[1], 0);
+    UNTIL(n_asked[0] > 1);
+    assert_int_equal(n_asked[2], 1);
+    gives(0, 1, 0);
+    assert_int_equal(n_adopted, 1);
+    comes(packet(2)); /* a life that has ended, or was never met, is no other thing */
+    says_owner(0, (struct life){77, 7});
+    says_owner(2, (struct life){1, 6});
+    UNTIL(COUNTED(unanswered) == 1);
+    assert_int_equal(n_released, 0);
+}
+
+/* And keeps the packet until then: its client would send it again after 200 ms. */
+static void
+who_named_one_that_is_found_dead_is_asked_at_once(void **state)
+{
+    comes(packet(1));
+    says_owner(0, life_of(1));
+    says_none(2);
+    UNTIL(n_asked[0] == 4); /* nobody is asked more often than that, but for news */
+    T.member[1].alive = false;
+    ask_lost(&T.member[1]);
+    assert_int_equal(n_asked[0], 5);
+    assert_int_equal(n_asked[2], 1);
+    gives(0, 1, 0);
+    assert_int_equal(n_adopted, 1);
+    assert_int_equal(COUNTED(unanswered), 0);
 }
 
 static void
@@ -521,7 +560,9 @@ main(void)
         TEST(who_is_silent_is_asked_again_and_then_it_is_forgotten),
         TEST(the_dead_may_have_been_all_that_knew),
         TEST(who_is_named_is_asked_once_more),
-        TEST(who_names_nobody_that_can_be_asked_knows_nothing),
+        TEST(who_names_us_knows_nothing),
+        TEST(who_names_the_dead_is_asked_again_and_gives_it_when_it_knows),
+        TEST(who_named_one_that_is_found_dead_is_asked_at_once),
         TEST(alone_nobody_is_asked),
         TEST(what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours),
         TEST(what_is_known_here_is_reset_by_nobody),
