@@ -161,7 +161,6 @@ enum mc_err guard_peer_set(struct guard *, unsigned peer, bool alive, unsigned i
 /* Packets of this flow are that peer's, until it is not alive any more (also when it comes to life
  * again), or a SYN begins another connection of that name.  Nothing while it is not alive. */
 void guard_away_set(struct guard *, const struct flow_key *, unsigned peer);
-void guard_away_del(struct guard *, const struct flow_key *);
 /* This address, which one balancer carries at a time, is carried here: while there is no lease the
  * host does not say so, to whoever asks (ARP, NDP). */
 enum mc_err guard_address_here(struct guard *, const struct addr *, struct errbuf *);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * guard_priv.h - between guard.c, guard_tc.c and guard_show.c.
+ * guard_priv.h - between the guard*.c that a process with a guard runs.
  */
 #ifndef MC_TAKEOVER_GUARD_PRIV_H
 #define MC_TAKEOVER_GUARD_PRIV_H
@@ -31,8 +31,12 @@ enum guard_map {
         GUARD_N_MAPS
 };
 
+extern const char *const guard_map_names[GUARD_N_MAPS]; /* as the kernel has them */
+
 struct bpf_object;
 struct ring_buffer;
+
+#define GUARD_MAGIC 0x47554152u
 
 struct guard_inner {
     struct bpf_object *object;
@@ -62,8 +66,19 @@ bool guard_tc_detach(unsigned ifindex);
 void guard_hush(void);
 const char *guard_hushed(void); /* the last thing it said, one line; empty: nothing */
 
-/* --- guard.c --- */
+/* --- guard_net.c: the interfaces --- */
 
+/* MC_ENOTSUP: it has no MAC address of Ethernet's.  eb: may be NULL. */
+enum mc_err guard_interface_mac(unsigned ifindex, uint8_t mac[6], struct errbuf *eb);
+/* An IPv4 address of that interface, in network order, but for this one: in its name the host may
+ * ask who its neighbours are.  0: there is none, or this one is IPv6. */
+uint32_t guard_stand_in(unsigned ifindex, const struct addr *but);
+
+/* --- guard_told.c: what the programs tell --- */
+
+/* For guard_poll(); NULL: no memory (errno). */
+struct ring_buffer *guard_ring_new(int fd);
+/* Sums the processors'; fd: the map of counters, -1: zeros. */
 void guard_counters_read(int fd, struct guard_stats *out);
 
 /* --- guard_show.c: somebody's guard, found through its programs --- */

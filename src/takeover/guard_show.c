@@ -18,17 +18,11 @@
 
 #define MAPS_MAX 32 /* of a program; ours has less than half */
 
-static const char *const map_names[] = {
-#define X(name) #name,
-    GUARD_MAPS(X)
-#undef X
-};
-
 static int
 map_by_name(const char *name)
 {
     for (unsigned i = 0; i < GUARD_N_MAPS; i++)
-        if (strcmp(map_names[i], name) == 0)
+        if (strcmp(guard_map_names[i], name) == 0)
             return (int)i;
     return -1;
 }
