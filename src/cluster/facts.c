@@ -83,8 +83,8 @@ facts_store(struct facts *f, struct owner *o, struct str key, const void *value,
     return i;
 }
 
-void
-facts_drop(struct facts *f, struct owner *o, struct item *i)
+static void
+drop_item(struct facts *f, struct owner *o, struct item *i)
 {
     bool was_live = is_live(i);
 
@@ -135,7 +135,7 @@ forget_all(struct facts *f, struct owner *o)
 {
     for (unsigned u = 0; u < FACTS_N_URGENCIES; u++) {
         LIST_FOREACH_SAFE (l, next, &o->stream[u].items)
-            facts_drop(f, o, LIST_ENTRY(l, struct item, link));
+            drop_item(f, o, LIST_ENTRY(l, struct item, link));
         o->stream[u].upto = o->stream[u].swept = 0;
     }
 }
@@ -179,7 +179,7 @@ facts_raise(struct facts *f, uint64_t epoch, mc_ns now)
 
             i->version = 0;
             if (!is_live(i))
-                facts_drop(f, o, i);
+                drop_item(f, o, i);
         }
         list_splice(&f->untold[u], &o->stream[u].items);
         o->stream[u].upto = o->stream[u].swept = 0;
@@ -360,7 +360,7 @@ sweep_stream(struct facts *f, struct owner *o, struct stream *s, mc_ns now)
             continue;
         if (s->swept < i->version)
             s->swept = i->version;
-        facts_drop(f, o, i);
+        drop_item(f, o, i);
     }
 }
 
@@ -459,7 +459,7 @@ facts_free(struct facts **fp)
     f->conf.on_fact = NULL;
     for (unsigned u = 0; u < FACTS_N_URGENCIES; u++)
         LIST_FOREACH_SAFE (l, next, &f->untold[u])
-            facts_drop(f, f->self, LIST_ENTRY(l, struct item, link));
+            drop_item(f, f->self, LIST_ENTRY(l, struct item, link));
     while (f->n_owners > 0)
         remove_owner(f, f->n_owners - 1);
     free(f->owner);

@@ -99,7 +99,6 @@ void facts_raise(struct facts *, uint64_t epoch, mc_ns now);
 /* A value of NULL makes it a tombstone.  NULL: a limit, counted. */
 struct item *facts_store(struct facts *, struct owner *, struct str key, const void *value,
                          size_t n);
-void facts_drop(struct facts *, struct owner *, struct item *);
 
 void facts_tell_changes(struct facts *, mc_ns now);
 void facts_echo(struct facts *, mc_ns now);

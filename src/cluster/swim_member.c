@@ -313,8 +313,9 @@ swim_contest_decide(struct swim *s, struct member *m, bool answered, const uint8
 /* --- claims ------------------------------------------------------------------------------------
  */
 
-void
-swim_refute(struct swim *s, uint64_t incarnation)
+/* Goes above it, and tells everybody. */
+static void
+refute(struct swim *s, uint64_t incarnation)
 {
     struct swim_member *me = &s->self->pub;
 
@@ -355,7 +356,7 @@ hear_self(struct swim *s, const struct claim *c, mc_ns now)
             s->health++;
         if (c->incarnation > me->incarnation)
             s->blame_from = c->incarnation + 1;
-        swim_refute(s, c->incarnation);
+        refute(s, c->incarnation);
     }
     if (other && c->state < SWIM_DEAD && !addr_eq(&c->addr, &me->addr))
         swim_rival(s, &c->addr, now);

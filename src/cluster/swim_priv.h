@@ -173,8 +173,6 @@ void swim_claim(struct swim *, const struct claim *, mc_ns now);
 void swim_doubt(struct swim *, struct member *, mc_ns now);
 /* When a suspect is dead unless it says something. */
 mc_ns swim_doubt_ends(const struct member *);
-/* Goes above it, and tells everybody. */
-void swim_refute(struct swim *, uint64_t incarnation);
 void swim_contest_decide(struct swim *, struct member *, bool answered, const uint8_t *boot,
                          mc_ns age, mc_ns now);
 void swim_forget_old(struct swim *, mc_ns now);

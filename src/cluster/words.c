@@ -50,8 +50,9 @@ cmp_u64(uint64_t a, uint64_t b)
     return (a > b) - (a < b);
 }
 
-int
-word_stamp_cmp(const struct word_stamp *a, const struct word_stamp *b)
+/* Below 0: a is older than b. */
+static int
+stamp_cmp(const struct word_stamp *a, const struct word_stamp *b)
 {
     int c = cmp_u64(a->wall_ms, b->wall_ms);
 
@@ -78,7 +79,7 @@ stamp_after(struct word_stamp s, uint64_t node)
 static struct word_stamp
 later(struct word_stamp a, struct word_stamp b)
 {
-    return word_stamp_cmp(&a, &b) < 0 ? b : a;
+    return stamp_cmp(&a, &b) < 0 ? b : a;
 }
 
 /* A stamp for a new word: above our clock, and above what it replaces (NULL: nothing). */
@@ -89,7 +90,7 @@ next_stamp(struct words *w, const struct word_stamp *replaced, struct words_time
 
     w->clock = wall > w->clock.wall_ms ? (struct word_stamp){wall, 0, w->conf.id}
                                        : stamp_after(w->clock, w->conf.id);
-    if (replaced && word_stamp_cmp(&w->clock, replaced) <= 0)
+    if (replaced && stamp_cmp(&w->clock, replaced) <= 0)
         return stamp_after(*replaced, w->conf.id);
     return w->clock;
 }
@@ -99,7 +100,7 @@ static void
 follow(struct words *w, const struct word_stamp *heard, struct words_time t)
 {
     struct word_stamp most = {wall_of(t) + WORDS_DRIFT_MS, 0, w->conf.id};
-    bool ahead = word_stamp_cmp(heard, &most) > 0;
+    bool ahead = stamp_cmp(heard, &most) > 0;
 
     w->counters.ahead += ahead;
     w->clock = later(w->clock, ahead ? most : *heard);
@@ -251,7 +252,7 @@ words_merge(struct words *w, const struct word *word, struct words_time t)
 {
     struct entry *e = find(w, word->name, word_about(word->say));
 
-    if ((e && word_stamp_cmp(&word->stamp, &e->word.stamp) <= 0) || is_forgettable(w, word, t)) {
+    if ((e && stamp_cmp(&word->stamp, &e->word.stamp) <= 0) || is_forgettable(w, word, t)) {
         w->counters.stale++;
         return NULL;
     }

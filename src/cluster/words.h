@@ -154,8 +154,6 @@ uint64_t words_hash(const struct words *);
 /* Of the word, as in WORDS_SAYS. */
 const char *word_say_text(enum word_say);
 enum word_about word_about(enum word_say);
-/* Below 0: a is older than b. */
-int word_stamp_cmp(const struct word_stamp *a, const struct word_stamp *b);
 
 /* Text, a word a line:
  *   drain pool/a at=1700000000000.0.17 when=1700000000000 who=ann where=lb1

@@ -84,8 +84,9 @@ words_pack(struct pack_out *o, const struct word *w)
     pack_str(o, w->where);
 }
 
-bool
-words_unpack(struct pack_in *in, struct word *w)
+/* False: not a word.  Texts point into what is read. */
+static bool
+unpack_word(struct pack_in *in, struct word *w)
 {
     uint64_t weight, counter;
 
@@ -353,7 +354,7 @@ hear_words(struct words *w, struct pack_in *in, bool news, struct words_time t)
 
         if (in->bad)
             return false;
-        if (!words_unpack(&r, &word)) {
+        if (!unpack_word(&r, &word)) {
             good = false; /* those after it may be understood */
             continue;
         }

@@ -55,8 +55,6 @@ struct entry *words_merge(struct words *, const struct word *, struct words_time
 void words_spread(struct words *, struct entry *, bool ours, mc_ns now);
 
 void words_pack(struct pack_out *, const struct word *);
-/* False: not a word.  Texts point into what is read. */
-bool words_unpack(struct pack_in *, struct word *);
 bool words_valid(const struct word *);
 
 void words_tell_news(struct words *, mc_ns now);

@@ -40,7 +40,7 @@ unref_was_last(_Atomic uint32_t *refs)
 /* --- fleet -------------------------------------------------------------------------------------
  */
 
-struct fleet *
+static struct fleet *
 fleet_ref(struct fleet *f)
 {
     atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);

@@ -134,7 +134,6 @@ live_of(struct pool_live *l)
     return container_of(l, struct live, pub);
 }
 
-struct fleet *fleet_ref(struct fleet *);
 void fleet_unref(struct fleet *);
 /* The live pool of that name, made when there is none; referenced. */
 struct live *live_get(struct fleet *, const char *name);

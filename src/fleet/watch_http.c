@@ -16,8 +16,8 @@
 /* --- a response ---------------------------------------------------------------------------------
  */
 
-void
-watch_http_ask(struct watcher *w, const char *path)
+static void
+ask(struct watcher *w, const char *path)
 {
     char host[ADDR_TEXT];
     struct buf out = {0};
@@ -67,8 +67,9 @@ take_body(struct watcher *w, char *p, size_t n, size_t in_max)
     return state == H1_BODY_DONE ? WATCH_DONE : WATCH_MORE;
 }
 
-enum watch_step
-watch_http_feed(struct watcher *w, char *p, size_t n, size_t in_max)
+/* Appends the payload of the body to w->in; DONE: the body is whole. */
+static enum watch_step
+feed(struct watcher *w, char *p, size_t n, size_t in_max)
 {
     struct watch_http *h = &w->http;
     struct buf rest = {0};
@@ -91,8 +92,9 @@ watch_http_feed(struct watcher *w, char *p, size_t n, size_t in_max)
     return step;
 }
 
-enum watch_step
-watch_http_eof(struct watcher *w)
+/* MORE: the body is not whole; DONE: it ended with the connection. */
+static enum watch_step
+ended(struct watcher *w)
 {
     return w->http.has_head && h1_body_eof_ok(&w->http.body) ? WATCH_DONE : WATCH_MORE;
 }
@@ -107,7 +109,7 @@ agent_ask(struct watcher *w)
 
     snprintf(path, sizeof(path), "/load?interval=%s",
              units_duration_text(w->conf.interval, interval));
-    watch_http_ask(w, path);
+    ask(w, path);
 }
 
 /* Hands on what lines are whole.  False: the watcher was freed. */
@@ -133,7 +135,7 @@ static enum watch_step
 agent_feed(struct watcher *w, char *p, size_t n)
 {
     /* a line, and what one read may hold behind it */
-    enum watch_step step = watch_http_feed(w, p, n, REPORT_BYTES_MAX + BLOCK_BULK);
+    enum watch_step step = feed(w, p, n, REPORT_BYTES_MAX + BLOCK_BULK);
 
     if (step == WATCH_FAILED || w->in.n == 0 || !w->http.has_head)
         return step == WATCH_DONE ? watch_fail(w, "the stream has ended") : step;
@@ -160,7 +162,7 @@ const struct watch_ops watch_ops_agent = {.ask = agent_ask, .feed = agent_feed, 
 static void
 node_ask(struct watcher *w)
 {
-    watch_http_ask(w, w->conf.path ? w->conf.path : "/metrics");
+    ask(w, w->conf.path ? w->conf.path : "/metrics");
 }
 
 /* The first scrape only begins the counting. */
@@ -188,7 +190,7 @@ take_scrape(struct watcher *w)
 static enum watch_step
 node_feed(struct watcher *w, char *p, size_t n)
 {
-    enum watch_step step = watch_http_feed(w, p, n, NODE_BYTES_MAX);
+    enum watch_step step = feed(w, p, n, NODE_BYTES_MAX);
 
     return step == WATCH_DONE ? take_scrape(w) : step;
 }
@@ -196,7 +198,7 @@ node_feed(struct watcher *w, char *p, size_t n)
 static enum watch_step
 node_eof(struct watcher *w)
 {
-    if (watch_http_eof(w) == WATCH_DONE)
+    if (ended(w) == WATCH_DONE)
         return take_scrape(w);
     return watch_fail(w, "closed within the answer");
 }

@@ -69,11 +69,4 @@ void watch_refuse(struct watcher *, enum report_fault);
 /* Counts a fault, or puts the report in order and hands it on.  False: the watcher was freed. */
 bool watch_take(struct watcher *, enum report_fault, const struct place_report *);
 
-/* --- watch_http.c --- */
-void watch_http_ask(struct watcher *, const char *path);
-/* Appends the payload of the body to w->in; DONE: the body is whole. */
-enum watch_step watch_http_feed(struct watcher *, char *p, size_t n, size_t in_max);
-/* MORE: the body is not whole; DONE: it ended with the connection. */
-enum watch_step watch_http_eof(struct watcher *);
-
 #endif

@@ -52,8 +52,9 @@ h1_fault_status(enum h1_fault f)
     return f < MC_COUNT(faults) ? faults[f].status : 400;
 }
 
-__attribute__((cold)) enum h1_fault
-h1_byte_fault(const char *p, enum h1_fault otherwise)
+/* Names the fault of the byte at p, which is not what was expected there. */
+__attribute__((cold)) static enum h1_fault
+byte_fault(const char *p, enum h1_fault otherwise)
 {
     if (*p == '\0')
         return H1_NUL;
@@ -115,13 +116,13 @@ name_fault(const char *line, const char *stop, const char *end)
     if (*stop == ':' && stop > line)
         return H1_HEAD_TOO_LARGE; /* a name of more than 64 KiB */
     if (!h1_is(*stop, C_VALUE))
-        return h1_byte_fault(stop, H1_NO_COLON);
+        return byte_fault(stop, H1_NO_COLON);
     while (*after == ' ' || *after == '\t')
         after++;
     if (stop > line && after > stop && *after == ':')
         return H1_SPACE_BEFORE_COLON;
     if (!memchr(stop, ':', (size_t)(eol - stop)))
-        return h1_byte_fault(eol, H1_NO_COLON);
+        return byte_fault(eol, H1_NO_COLON);
     return H1_FIELD_NAME;
 }
 
@@ -137,7 +138,7 @@ h1_read_field(const char **at, const char *end, struct http_field *f) /* hot: on
         ;
     stop = h1_scan->value_end(value, end);
     if (stop[0] != '\r' || stop[1] != '\n')
-        return h1_byte_fault(stop, H1_CONTROL);
+        return byte_fault(stop, H1_CONTROL);
     *at = stop + 2;
     while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
         stop--;
@@ -234,7 +235,7 @@ read_rare_version(struct reader *r)
     struct str v = {r->at, (size_t)(eol - r->at)};
 
     if (*eol != '\r' || eol[1] != '\n')
-        return h1_byte_fault(eol, H1_CONTROL);
+        return byte_fault(eol, H1_CONTROL);
     if (v.n == 0 || memchr(v.p, ' ', v.n) || memchr(v.p, '\t', v.n))
         return H1_REQUEST_LINE;
     r->at = eol + 2;
@@ -258,7 +259,7 @@ request_line_fault(const char *word, const char *stop, enum h1_fault bad_byte)
 {
     bool empty_or_short = *stop == '\r' || (stop == word && (*stop == ' ' || *stop == '\t'));
 
-    return h1_byte_fault(stop, empty_or_short ? H1_REQUEST_LINE : bad_byte);
+    return byte_fault(stop, empty_or_short ? H1_REQUEST_LINE : bad_byte);
 }
 
 /* method SP request-target SP HTTP-version CRLF, RFC 9112 3; single spaces only. */
@@ -308,7 +309,7 @@ read_status_line(struct reader *r)
     enum h1_fault fault;
 
     if (*eol != '\r' || eol[1] != '\n')
-        return h1_byte_fault(eol, H1_CONTROL);
+        return byte_fault(eol, H1_CONTROL);
     if (line.n < 5 || memcmp(line.p, "HTTP/", 5) != 0)
         return H1_STATUS_LINE;
     version = str_cut(&line, ' ');

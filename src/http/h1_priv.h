@@ -38,9 +38,6 @@ struct h1_scan {
 };
 extern const struct h1_scan *h1_scan; /* in use; never NULL */
 
-/* Names the fault of the byte at p, which is not what was expected there. */
-enum h1_fault h1_byte_fault(const char *p, enum h1_fault otherwise);
-
 /* Reads one field line at *at; *at goes behind its CR LF. */
 enum h1_fault h1_read_field(const char **at, const char *end, struct http_field *);
 

@@ -41,9 +41,9 @@ find_wildcard(const struct tls_domain *d, const char *lower, size_t n)
     return map_get(&d->names, (struct str){pattern, rest + 1});
 }
 
-/* A wildcard stands for one label (RFC 6125 6.4.3). */
-const struct tls_name *
-tls_domain_find(const struct tls_domain *d, struct str name)
+/* Exact, then by a wildcard, which stands for one label (RFC 6125 6.4.3); NULL: neither. */
+static const struct tls_name *
+find(const struct tls_domain *d, struct str name)
 {
     const struct tls_name *found;
     char lower[254];
@@ -61,7 +61,7 @@ tls_domain_find(const struct tls_domain *d, struct str name)
 bool
 tls_domain_knows(const struct tls_domain *d, const char *name)
 {
-    return tls_domain_find(d, str_of(name)) != NULL;
+    return find(d, str_of(name)) != NULL;
 }
 
 unsigned
@@ -75,7 +75,7 @@ name_of(SSL *ssl)
 {
     const struct tls_domain *d = tls_domain_of(SSL_get_SSL_CTX(ssl));
     const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    const struct tls_name *found = sni != NULL ? tls_domain_find(d, str_of(sni)) : NULL;
+    const struct tls_name *found = sni != NULL ? find(d, str_of(sni)) : NULL;
 
     return found != NULL ? found : d->first;
 }
@@ -114,7 +114,7 @@ on_name(SSL *ssl, int *alert, void *arg)
 {
     const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
-    if (sni != NULL && tls_domain_find(arg, str_of(sni)) != NULL)
+    if (sni != NULL && find(arg, str_of(sni)) != NULL)
         return SSL_TLSEXT_ERR_OK;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_TLSEXT_ERR_ALERT_FATAL;

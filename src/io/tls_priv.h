@@ -156,7 +156,5 @@ void tls_tickets_use(SSL_CTX *);
 
 /* tls_domain.c */
 struct tls_domain *tls_domain_of(const SSL_CTX *);
-/* Exact, then by a wildcard; NULL: neither. */
-const struct tls_name *tls_domain_find(const struct tls_domain *, struct str name);
 
 #endif

@@ -34,6 +34,15 @@ fd_of(struct space *s, unsigned kind)
     return fds[kind];
 }
 
+static void
+close_space(struct space *s)
+{
+    for (unsigned i = 0; i < MC_COUNT(kinds); i++)
+        if (*fd_of(s, i) >= 0)
+            close(*fd_of(s, i));
+    *s = SPACE_NONE;
+}
+
 enum mc_err
 space_open(struct space *out, struct errbuf *e)
 {
@@ -44,7 +53,7 @@ space_open(struct space *out, struct errbuf *e)
 
         if (fd < 0) {
             err_sys(e, kinds[i].path);
-            space_close(&s);
+            close_space(&s);
             return MC_ESYS;
         }
         *fd_of(&s, i) = fd;
@@ -65,15 +74,6 @@ space_enter(const struct space *s, struct errbuf *e)
         if (*fd_of(&copy, i) >= 0 && setns(*fd_of(&copy, i), kinds[i].type) < 0)
             return err_sys(e, "setns");
     return MC_OK;
-}
-
-void
-space_close(struct space *s)
-{
-    for (unsigned i = 0; i < MC_COUNT(kinds); i++)
-        if (*fd_of(s, i) >= 0)
-            close(*fd_of(s, i));
-    *s = SPACE_NONE;
 }
 
 /* --- mounts ------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ space_new(const char *name, const char *keep, const char *hosts, const struct sp
         rv = MC_ESYS;
     }
     if (rv != MC_OK) {
-        space_close(&s);
+        close_space(&s);
         return rv;
     }
     *out = s;

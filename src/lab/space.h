@@ -29,6 +29,5 @@ enum mc_err space_new(const char *name, const char *keep, const char *hosts,
                       const struct space *home, struct space *out, struct errbuf *);
 /* Moves the calling process; whatever is -1 is left alone. */
 enum mc_err space_enter(const struct space *, struct errbuf *);
-void space_close(struct space *);
 
 #endif

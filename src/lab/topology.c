@@ -57,6 +57,15 @@ topology_lines_add(struct topology_lines *ls, const struct topology_line *at)
 }
 
 static void
+free_lines(struct topology_lines *ls)
+{
+    for (unsigned i = 0; i < ls->n; i++)
+        free(ls->v[i].text);
+    free(ls->v);
+    *ls = (struct topology_lines){0};
+}
+
+static void
 copy_line(struct topology_line *to, const struct topology_line *from)
 {
     *to = *from;
@@ -73,7 +82,7 @@ inherit_lines(struct topology_lines *own, const struct topology_lines *role)
         topology_lines_add(&both, &role->v[i]);
     for (unsigned i = 0; i < own->n; i++)
         topology_lines_add(&both, &own->v[i]);
-    topology_lines_free(own);
+    free_lines(own);
     *own = both;
 }
 
@@ -362,25 +371,16 @@ topology_template_path(const struct topology *t, const struct topology_file *f)
  */
 
 void
-topology_lines_free(struct topology_lines *ls)
-{
-    for (unsigned i = 0; i < ls->n; i++)
-        free(ls->v[i].text);
-    free(ls->v);
-    *ls = (struct topology_lines){0};
-}
-
-void
 topology_host_fini(struct topology_host *h)
 {
     struct topology_lines *lines[] = {&h->addresses, &h->sysctls, &h->nexthops, &h->routes,
                                       &h->prepare};
 
     for (unsigned i = 0; i < MC_COUNT(lines); i++)
-        topology_lines_free(lines[i]);
+        free_lines(lines[i]);
     for (unsigned i = 0; i < h->n_links; i++) {
         free(h->links[i].name);
-        topology_lines_free(&h->links[i].addresses);
+        free_lines(&h->links[i].addresses);
     }
     for (unsigned i = 0; i < h->n_files; i++) {
         free(h->files[i].name);
@@ -414,7 +414,7 @@ topology_free(struct topology **tp)
         topology_host_fini(&t->roles[i]);
     for (unsigned i = 0; i < t->n_files; i++)
         free(t->files[i]);
-    topology_lines_free(&t->prepare);
+    free_lines(&t->prepare);
     free(t->networks);
     free(t->hosts);
     free(t->files);

@@ -42,7 +42,6 @@ extern const struct conf_grammar topology_grammar;
  * their role has, links what their network has.  with_files: templates are looked at. */
 void topology_check(struct topology *, bool with_files, struct conf_faults *);
 
-void topology_lines_free(struct topology_lines *);
 void topology_lines_add(struct topology_lines *, const struct topology_line *);
 void topology_host_fini(struct topology_host *);
 

@@ -10,8 +10,8 @@
 #include "proxy/tcp.h"
 #include "proxy/worker_priv.h"
 
-struct gen *
-gen_new(struct worker *w, struct snapshot *snap)
+static struct gen *
+new_gen(struct worker *w, struct snapshot *snap)
 {
     struct gen *g = mc_alloc(sizeof(*g));
 
@@ -116,7 +116,7 @@ gen_make_current(struct worker *w, struct snapshot *snap)
 {
     const bool first = w->current == NULL;
 
-    w->current = gen_new(w, snap);
+    w->current = new_gen(w, snap);
     if (first)
         return;
     forget_removed_servers(w);

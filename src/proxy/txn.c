@@ -3,7 +3,7 @@
  * txn.c - the way of a request: ROUTE, PLACE, CONNECT, RELAY, DONE.
  *
  * Bodies are relay.c's, answers of our own reply.c's.  Each step says whether the next one can run
- * (MORE) or something has to happen first (PAUSE); an event then calls txn_run() again.
+ * (MORE) or something has to happen first (PAUSE); an event then calls run() again.
  *
  * What may be repeated, and when (RFC 9110 9.2.2):
  *  - nothing of the request was sent (the connection failed): any request, at another server;
@@ -96,13 +96,16 @@ on_timer(struct timer *timer)
 /* --- birth and end ------------------------------------------------------------------------------
  */
 
+/* Runs steps until one waits. */
+static void run(struct txn *);
+
 static void
 on_turn(struct waiter *m)
 {
     struct txn *t = container_of(m, struct txn, wait);
 
     txn_enter(t, TXN_PLACE);
-    txn_run(t);
+    run(t);
 }
 
 struct txn *
@@ -129,30 +132,9 @@ txn_new(struct worker *w, struct gen *g, const struct listener *l, const struct 
     return t;
 }
 
-void
-txn_finish(struct txn *t)
-{
-    struct worker *w = t->worker;
-
-    if (t->state != TXN_DONE)
-        txn_enter(t, TXN_DONE);
-    loop_timer_clear(w->loop, &t->timer);
-    wait_leave(t->worker, &t->wait);
-    if (t->tunnel != NULL)
-        tunnel_settle(t);
-    txn_end_attempt(t, t->resp_done && t->req_ended);
-    relay_drop_hold(t);
-    account_done(t);
-    t->down->done(t);
-    gen_unpin(w, t->gen);
-    arena_drop(&t->arena);
-    stat_add(&w->stats.active_requests, (uint64_t)-1);
-    t->magic = 0;
-    slab_give(&w->txn_slab, t);
-}
-
-void
-txn_end_attempt(struct txn *t, bool reuse)
+/* Ends an attempt: the server's side and its slot are given back. */
+static void
+end_attempt(struct txn *t, bool reuse)
 {
     struct server *s = t->server;
 
@@ -166,6 +148,28 @@ txn_end_attempt(struct txn *t, bool reuse)
     t->server = NULL;
     pool_end(t->pool->pool, s);
     wait_kick(t->worker, t->pool->pool);
+}
+
+void
+txn_finish(struct txn *t)
+{
+    struct worker *w = t->worker;
+
+    if (t->state != TXN_DONE)
+        txn_enter(t, TXN_DONE);
+    loop_timer_clear(w->loop, &t->timer);
+    wait_leave(t->worker, &t->wait);
+    if (t->tunnel != NULL)
+        tunnel_settle(t);
+    end_attempt(t, t->resp_done && t->req_ended);
+    relay_drop_hold(t);
+    account_done(t);
+    t->down->done(t);
+    gen_unpin(w, t->gen);
+    arena_drop(&t->arena);
+    stat_add(&w->stats.active_requests, (uint64_t)-1);
+    t->magic = 0;
+    slab_give(&w->txn_slab, t);
 }
 
 /* --- steps --------------------------------------------------------------------------------------
@@ -360,8 +364,8 @@ reply_step(struct txn *t)
     return STEP_PAUSE;
 }
 
-void
-txn_run(struct txn *t)
+static void
+run(struct txn *t)
 {
     enum step s = STEP_PAUSE;
 
@@ -390,7 +394,7 @@ txn_begin(struct txn *t)
 {
     account_request(t);
     txn_enter(t, TXN_ROUTE);
-    txn_run(t);
+    run(t);
 }
 
 void
@@ -435,9 +439,9 @@ txn_fail(struct txn *t, enum end_reason why)
         return;
     }
     wait_leave(t->worker, &t->wait);
-    txn_end_attempt(t, false);
+    end_attempt(t, false);
     txn_enter(t, TXN_REPLY);
-    txn_run(t);
+    run(t);
 }
 
 enum server_outcome
@@ -510,17 +514,17 @@ txn_up_failed(struct txn *t, enum end_reason why)
         note_failure(t, why);
     if (again && stale) {
         /* the server closed a kept connection, as it may at any time: no fault, no retry counted */
-        txn_end_attempt(t, false);
+        end_attempt(t, false);
         t->fresh_only = true;
     } else if (again && retry_allowed(t)) {
-        txn_end_attempt(t, false);
+        end_attempt(t, false);
     } else {
         txn_fail(t, why);
         return;
     }
     t->detail = NULL; /* of an attempt that is over */
     txn_enter(t, TXN_PLACE);
-    txn_run(t);
+    run(t);
 }
 
 /* The body becomes what it was before there was a server. */
@@ -550,16 +554,16 @@ txn_up_unprocessed(struct txn *t, struct block **body, bool lost, bool elsewhere
     }
     if (elsewhere && t->n_tried < TXN_MAX_TRIED)
         t->tried[t->n_tried++] = t->server_index;
-    txn_end_attempt(t, false);
+    end_attempt(t, false);
     txn_enter(t, TXN_PLACE);
-    txn_run(t);
+    run(t);
 }
 
 void
 txn_up_ready(struct txn *t)
 {
     if (connected(t) == STEP_MORE)
-        txn_run(t);
+        run(t);
 }
 
 void
@@ -568,5 +572,5 @@ txn_told(struct txn *t)
     if (t->state != TXN_TELL)
         return; /* its server has gone meanwhile */
     txn_enter(t, TXN_RELAY);
-    txn_run(t);
+    run(t);
 }

@@ -201,10 +201,6 @@ txn_up_tls(struct txn *t, const struct stream *s)
  */
 const char *txn_state_text(enum txn_state);
 void txn_enter(struct txn *, enum txn_state);
-/* Runs steps until one waits. */
-void txn_run(struct txn *);
-/* Ends an attempt: the server's side and its slot are given back. */
-void txn_end_attempt(struct txn *, bool reuse);
 /* Everything is settled: logs, counts, frees. */
 void txn_finish(struct txn *);
 /* What a failed attempt says of its server. */

@@ -162,8 +162,9 @@ capacity(const struct h2_up *h)
     return theirs < h->streams_max ? theirs : h->streams_max;
 }
 
-void
-h2_room_changed(struct h2_up *h)
+/* Whether the connection takes another stream may have changed. */
+static void
+room_changed(struct h2_up *h)
 {
     const bool room = h->n_streams < capacity(h), listed = !list_empty(&h->link);
 
@@ -223,7 +224,7 @@ h2_drain(struct h2_up *h)
         return;
     settle_dial(h);
     h->phase = H2_DRAINING;
-    h2_room_changed(h);
+    room_changed(h);
     if (h->n_streams == 0)
         h2_end(h);
 }
@@ -264,7 +265,7 @@ h2_stream_left(struct h2_up *h, bool keep)
     if (h->n_streams == 0)
         settle_empty(h, keep);
     else
-        h2_room_changed(h);
+        room_changed(h);
     if (p->n_waiting > 0)
         loop_defer(h->u->worker->loop, &p->task);
 }
@@ -447,7 +448,7 @@ attach(struct h2_stream *s, struct h2_up *h)
         nghttp2_session_get_next_stream_id(h->session) >= LAST_STREAM)
         h2_drain(h);
     else
-        h2_room_changed(h);
+        room_changed(h);
 }
 
 enum h2_joined
@@ -533,7 +534,7 @@ h2_greeted(struct h2_up *h)
     settle_dial(h);
     if (first)
         h->phase = H2_OPEN;
-    h2_room_changed(h);
+    room_changed(h);
     if (first && theirs == 0) {
         refuse_oldest(p, h->streams_max);
         h2_drain(h);
@@ -624,7 +625,7 @@ up_h2_connected(struct upconn *u)
     } else if (speaks_h2(u, h->must)) {
         h2_session_open(h);
         h->phase = H2_GREETING;
-        h2_room_changed(h);
+        room_changed(h);
         serve(h->peer);
     } else if (h->must) {
         up_h2_unconnected(u, END_WRONG_PROTOCOL);

@@ -122,15 +122,10 @@ struct h2_stream *h2_stream_new(struct h2_peer *, struct txn *); /* t->up is up_
 void h2_stream_attach(struct h2_stream *, struct h2_up *);
 /* The server has done nothing with it: the transaction goes on, elsewhere if it can. */
 void h2_stream_unprocessed(struct h2_stream *, bool elsewhere);
-/* For nghttp2: what is to go into a DATA frame of at most `max` bytes. */
-ssize_t h2_stream_read(nghttp2_session *, int32_t id, uint8_t *buf, size_t max, uint32_t *flags,
-                       nghttp2_data_source *, void *arg);
 /* As long as the client takes, the server gets window for what came. */
 void h2_stream_give_window(struct h2_stream *);
 
 /* up_h2_conns.c */
-/* Whether the connection takes another stream may have changed. */
-void h2_room_changed(struct h2_up *);
 /* How many it takes is known, or will not be. */
 void h2_greeted(struct h2_up *);
 void h2_stream_unwait(struct h2_stream *);

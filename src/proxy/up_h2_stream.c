@@ -122,9 +122,9 @@ send_trailers(struct h2_stream *s)
 }
 
 /* How much of the body is to go into a frame of at most `max` bytes. */
-ssize_t
-h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t max, uint32_t *flags,
-               nghttp2_data_source *source, void *arg)
+static ssize_t
+read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t max, uint32_t *flags,
+          nghttp2_data_source *source, void *arg)
 {
     struct h2_stream *s = h2_stream_by_id(arg, id);
     size_t n;
@@ -174,7 +174,7 @@ h2_request(struct txn *t, const struct h1_write *w)
 {
     struct h2_stream *s = stream_of_txn(t);
     const bool body = w->body == HTTP_BODY_CHUNKED || w->content_length > 0;
-    const nghttp2_data_provider provider = {.read_callback = h2_stream_read};
+    const nghttp2_data_provider provider = {.read_callback = read_body};
     nghttp2_nv *nv;
     unsigned n = h2_write_request(&t->req, w, scheme_of(t), &t->arena, &nv);
 

@@ -130,7 +130,6 @@ worker_now(const struct worker *w)
 struct str worker_date(struct worker *);
 
 /* gen.c */
-struct gen *gen_new(struct worker *, struct snapshot *);
 void gen_pin(struct gen *);
 void gen_unpin(struct worker *, struct gen *); /* may free it and tell control */
 void gen_make_current(struct worker *, struct snapshot *);

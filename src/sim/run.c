@@ -25,8 +25,8 @@ sim_hop(struct sim_world *w)
 /* --- jobs
  * --------------------------------------------------------------------------------------------- */
 
-uint32_t
-sim_job_new(struct sim_world *w)
+static uint32_t
+job_new(struct sim_world *w)
 {
     uint32_t i = w->free_job, gen;
 
@@ -108,7 +108,7 @@ burst_now(const struct sim_world *w)
 static void
 begin_job(struct sim_world *w, unsigned class, double work_s, double wait_s)
 {
-    uint32_t job = sim_job_new(w);
+    uint32_t job = job_new(w);
     struct sim_job *j = &w->job[job];
 
     j->class = (uint16_t) class;

@@ -157,7 +157,6 @@ void sim_balancer_probe(struct sim_world *, uint32_t server, struct sim_balancer
 void sim_balancers_report(struct sim_world *);
 
 /* run.c */
-uint32_t sim_job_new(struct sim_world *);
 void sim_job_free(struct sim_world *, uint32_t job);
 void sim_job_fail(struct sim_world *, uint32_t job, mc_ns after);
 mc_ns sim_hop(struct sim_world *);
