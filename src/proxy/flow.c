@@ -481,7 +481,7 @@ flow_release(struct flow *f)
     guard_flags(fs->guard, f->slot, GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
     fs->release_ticket = flow_put(f, &w);
     f->untold = true;
-    flow_wait_no_more(f);
+    flow_wait_no_more(f, fs->release_ticket);
 }
 
 void
@@ -542,9 +542,11 @@ flows_new(struct worker *w, struct takeover *t, struct errbuf *e)
     fs->guard = takeover_guard(t);
     fs->let_go.fn = flows_let_go;
     fs->leave_timer.fn = on_leave_timer;
+    fs->mute_timer.fn = flows_on_mute_timer;
     list_init(&fs->all);
     list_init(&fs->waiting);
     list_init(&fs->letting);
+    list_init(&fs->mute);
     slab_init(&fs->slab, sizeof(struct flow));
     fs->link = link_new(t, w->conf.index, w->loop, &hooks, e);
     if (fs->link == NULL) {
@@ -561,6 +563,7 @@ flows_close(struct flows *fs)
     MC_ASSERT(list_empty(&fs->all));
     loop_undefer(fs->worker->loop, &fs->let_go);
     loop_timer_clear(fs->worker->loop, &fs->leave_timer);
+    loop_timer_clear(fs->worker->loop, &fs->mute_timer);
     link_close(fs->link);
 }
 

@@ -38,6 +38,7 @@ struct takeover;
     X(broken, "connections that were reset because the response was another one")                \
     X(skipped_bytes, "bytes of responses that the client had already")                           \
     X(acks_waited, "times that something had to wait for another balancer")                      \
+    X(muted, "requests that were kept back, since others might have taken them over")            \
     X(handed_over, "connections given to another balancer")                                      \
     X(claimed, "connections that another balancer had taken over")
 

@@ -186,33 +186,35 @@ done(struct txn *t)
     down_h1.done(t);
 }
 
+static bool
+is_repeatable(const struct txn *t)
+{
+    return (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0;
+}
+
 /* Holders have to know of the begin of a request, before it can leave, when it may not be repeated
- * (RFC 9110 9.2.2). */
+ * (RFC 9110 9.2.2); or that they know nothing of use. */
 static bool
 tell(struct txn *t)
 {
     struct flow *f = flow_of(t);
     struct wire_frame w = {.kind = WIRE_SENT};
-    uint64_t ticket;
+    uint64_t ticket = f->bare ? f->bare_ticket : 0;
 
-    if (f->bare || f->request.repeatable)
+    if (is_repeatable(t))
         return true;
-    if (f->request.sent) /* on a connection to another server */
-        return !flow_waits(f, FLOW_TELL);
-    f->request.sent = true;
-    ticket = flow_put(f, &w);
-    if (ticket <= link_acked(f->flows->link))
-        return true;
-    stat_add(&f->flows->stats.acks_waited, 1);
-    flow_wait(f, FLOW_TELL, ticket);
-    return false;
+    if (!f->bare && !f->request.sent) { /* else on a connection to another server */
+        f->request.sent = true;
+        ticket = flow_put(f, &w);
+    }
+    return flow_may_send(f, ticket);
 }
 
 void
 flow_begin(struct conn *c, struct txn *t)
 {
     struct flow *f = c->flow;
-    const bool repeatable = (http_method_props(t->req.method) & HTTP_IDEMPOTENT) != 0;
+    const bool repeatable = is_repeatable(t);
 
     if (f->replay != NULL && !replay_begin(f, t, repeatable))
         return;

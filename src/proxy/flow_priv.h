@@ -48,6 +48,7 @@ struct flow {
     struct conn *conn;
     struct list link;    /* flows->all */
     struct list letting; /* flows->letting: its queue is let go at the end of the turn */
+    struct list mute;    /* flows->mute: its request waits until this host may speak */
 
     struct flow_key key;
     struct tcp_params params;
@@ -65,6 +66,7 @@ struct flow {
 
     struct flow_wait wait[FLOW_N_WAITING];
     uint64_t gate_pos, next_gate_pos;
+    uint64_t bare_ticket; /* before, others may go on from what they knew */
 
     struct life heir; /* to whom it was handed over */
     uint8_t looks;    /* while it is to be handed over */
@@ -83,9 +85,10 @@ struct flows {
     struct takeover *takeover;
     struct guard *guard;
     struct link *link;
-    struct list all, waiting, letting;
+    struct list all, waiting, letting, mute;
     struct task let_go;
     struct timer leave_timer; /* while draining: looks who rests */
+    struct timer mute_timer;
     struct slab slab;
     uint32_t *free_ids; /* of flows that have ended */
     unsigned n_free, cap_free;
@@ -138,8 +141,12 @@ void flow_hold_until(struct flow *, uint64_t ticket);
 void flow_let_go(struct flow *);
 /* Nothing of it waits any more. */
 void flow_stop_waiting(struct flow *);
-/* The same; what waited goes on. */
-void flow_wait_no_more(struct flow *);
+/* The same; what waited goes on, but a request waits for that ticket instead. */
+void flow_wait_no_more(struct flow *, uint64_t ticket);
+/* Whether its request, which may not be repeated, may be sent.  False: when the ticket is
+ * acknowledged and this host may speak, txn_told(). */
+bool flow_may_send(struct flow *, uint64_t ticket);
+void flows_on_mute_timer(struct timer *);
 void flows_on_acked(void *flows, uint64_t ticket);
 void flows_let_go(struct task *);
 

@@ -155,7 +155,7 @@ flow_bare(struct flow *f)
     flow_unwait(f, FLOW_GATE);
     flow_unwait(f, FLOW_NEXT_GATE);
     flow_open_gate(f, f->in_pos);
-    flow_put(f, &w);
+    f->bare_ticket = flow_put(f, &w);
 }
 
 /* Another holder may keep it, for as long as it is one: whoever is not kept by all is taken for

@@ -56,7 +56,8 @@ static bool manual_acks, no_holder, no_room;
 static bool no_heir; /* under the lock; there is a holder, but not to hand anything over to */
 
 static struct guard_slot slots[N_SLOTS];
-static struct guard the_guard = {.slots = slots};
+static struct guard_state guard_state;
+static struct guard the_guard = {.state = &guard_state, .slots = slots};
 static bool slot_used[N_SLOTS];
 static unsigned n_dropped, n_acks;
 static bool sends_again; /* what comes from the client of a dead owner has bytes */
@@ -417,6 +418,7 @@ begin(const char *reply, unsigned replicate)
                              .buffer_bytes = 4096};
 
     n_dropped = n_acks = 0;
+    guard_lease(&the_guard, MC_NEVER_NS);
     for (size_t i = 0; i < MC_COUNT(owners); i++)
         owners[i] = -1;
     memset(slot_used, 0, sizeof(slot_used));
@@ -703,6 +705,62 @@ what_may_not_be_repeated_waits_before_it_leaves(void **state)
     assert_int_equal(play.s.origin.requests, 1);
     close(fd); /* the client goes while it waits */
     AWAIT(frames(WIRE_CLOSE) == 1);
+    finish();
+}
+
+/* Who slept may have lost it to another balancer, and hears of that after the acknowledgement. */
+static void
+what_may_not_be_repeated_waits_until_this_host_may_speak(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    guard_lease(&the_guard, 0);
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    say(fd, POST);
+    AWAIT(COUNT(&play.s, muted) == 1);
+    assert_int_equal(play.s.origin.requests, 1);
+    guard_lease(&the_guard, MC_NEVER_NS);
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 2);
+    guard_lease(&the_guard, 0);
+    say(fd, POST);
+    AWAIT(COUNT(&play.s, muted) == 2);
+    close(fd); /* the client goes while it waits */
+    AWAIT(frames(WIRE_CLOSE) == 1);
+    guard_lease(&the_guard, MC_NEVER_NS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 3);
+    close(fd);
+    finish();
+}
+
+/* It was protected a moment ago: others go on from that until they know better. */
+static void
+what_is_bare_waits_until_holders_know_that(void **state)
+{
+    static const char head[] = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n";
+    char message[sizeof(head) - 1 + 20000], buf[4096];
+    int fd;
+
+    manual_acks = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    memcpy(message, head, sizeof(head) - 1);
+    memset(message + sizeof(head) - 1, 'x', 20000);
+    assert_int_equal(send(fd, message, sizeof(message), MSG_NOSIGNAL), sizeof(message));
+    AWAIT(frames(WIRE_BARE) == 1);
+    AWAIT(COUNT(&play.s, acks_waited) > 0);
+    assert_int_equal(play.s.origin.requests, 0);
+    let_through();
+    hear(fd, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 1);
+    close(fd);
     finish();
 }
 
@@ -1511,7 +1569,8 @@ release(bool on)
         worker_release(play.s.workers[i], on);
 }
 
-/* What waited for a holder goes on, and it is known when that has forgotten all. */
+/* What waited for a holder goes on, and it is known when that has forgotten all.  What may not be
+ * repeated is sent then, too. */
 static void
 who_is_released_waits_for_nobody(void **state)
 {
@@ -1529,12 +1588,15 @@ who_is_released_waits_for_nobody(void **state)
     pthread_mutex_unlock(&lock);
     say(busy, POST);
     AWAIT(frames(WIRE_SENT) == 1);
-    assert_int_equal(play.s.origin.requests, 1);
+    say(idle, GET);
     release(true);
-    hear(busy, buf, sizeof(buf), "hello");
+    hear(idle, buf, sizeof(buf), "hello");
     AWAIT(frames(WIRE_CLOSE) == 2); /* each worker is told for itself */
     assert_false(all_released());
+    assert_int_equal(play.s.origin.requests, 2);
     let_through();
+    hear(busy, buf, sizeof(buf), "hello");
+    assert_int_equal(play.s.origin.requests, 3);
     AWAIT(all_released());
     for (uint32_t i = 0; i < 2; i++)
         assert_int_equal(flags_of(i), GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
@@ -1761,6 +1823,8 @@ run_on(enum loop_engine e, const char *name)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_response_waits_until_a_holder_knows_the_request),
         cmocka_unit_test(what_may_not_be_repeated_waits_before_it_leaves),
+        cmocka_unit_test(what_may_not_be_repeated_waits_until_this_host_may_speak),
+        cmocka_unit_test(what_is_bare_waits_until_holders_know_that),
         cmocka_unit_test(a_server_that_closes_meanwhile_does_not_end_the_wait),
         cmocka_unit_test(without_a_holder_nothing_waits),
         cmocka_unit_test(more_than_is_kept_makes_it_bare_until_the_next_request),

@@ -10,6 +10,9 @@
 #include "proxy/flow_priv.h"
 #include "takeover/repair.h"
 
+/* How often it is looked whether this host may speak again: beats come each 20 ms. */
+#define MUTE_NS (5 * MC_MS)
+
 /* --- the queue of all that wait ------------------------------------------------------------------
  *
  * Who begins to wait does so for what was put last, so what is put at the end stands in order.
@@ -22,6 +25,7 @@ flow_init_waits(struct flow *f)
         f->wait[i] = (struct flow_wait){.what = (uint8_t)i};
         list_init(&f->wait[i].link);
     }
+    list_init(&f->mute);
 }
 
 static struct flow_wait *
@@ -54,6 +58,8 @@ flow_unwait(struct flow *f, enum flow_waiting what)
 {
     f->wait[what].ticket = 0;
     list_remove(&f->wait[what].link);
+    if (what == FLOW_TELL)
+        list_remove(&f->mute);
 }
 
 /* Nothing of it waits any more. */
@@ -163,11 +169,77 @@ flow_hold_until(struct flow *f, uint64_t ticket)
     flow_wait(f, FLOW_HOLD, ticket);
 }
 
+/* --- requests that may not be repeated -----------------------------------------------------------
+ *
+ * A holder also acknowledges what it hears of a flow that it gave away while this process slept,
+ * and then its adopter sends the request.  A valid lease says that nothing of ours was given
+ * away: who has one when the acknowledgement is there sends it, and nobody else.  Without one it
+ * waits.  The lease comes back when we have heard what was taken, and that is dropped by then.
+ */
+
+static bool
+may_speak(const struct flows *fs)
+{
+    return guard_may_speak(fs->guard, loop_now_exact(fs->worker->loop));
+}
+
+static void
+look_again(struct flows *fs)
+{
+    struct loop *l = fs->worker->loop;
+
+    if (!timer_is_set(&fs->mute_timer))
+        loop_timer_set(l, &fs->mute_timer, loop_now(l) + MUTE_NS);
+}
+
+/* What is told to nobody any more is protected by nobody: the process that follows has the lease.
+ */
+bool
+flow_may_send(struct flow *f, uint64_t ticket)
+{
+    struct flows *fs = f->flows;
+
+    if (flow_waits(f, FLOW_TELL) || !list_empty(&f->mute))
+        return false;
+    if (ticket > link_acked(fs->link)) {
+        stat_add(&fs->stats.acks_waited, 1);
+        flow_wait(f, FLOW_TELL, ticket);
+        return false;
+    }
+    if (f->untold || may_speak(fs))
+        return true;
+    stat_add(&fs->stats.muted, 1);
+    list_push_back(&fs->mute, &f->mute);
+    look_again(fs);
+    return false;
+}
+
+void
+flows_on_mute_timer(struct timer *timer)
+{
+    struct flows *fs = container_of(timer, struct flows, mute_timer);
+
+    while (!list_empty(&fs->mute)) {
+        struct flow *f = LIST_ENTRY(fs->mute.next, struct flow, mute);
+
+        if (!may_speak(fs)) {
+            look_again(fs);
+            return;
+        }
+        list_remove(&f->mute);
+        txn_told(f->conn->txn);
+    }
+}
+
 static void
 send_request(struct flow *f)
 {
-    txn_told(f->conn->txn);
+    if (flow_may_send(f, 0))
+        txn_told(f->conn->txn);
 }
+
+/* --- what is acknowledged ------------------------------------------------------------------------
+ */
 
 void
 flows_on_acked(void *arg, uint64_t acked)
@@ -198,13 +270,14 @@ flows_on_acked(void *arg, uint64_t acked)
 }
 
 void
-flow_wait_no_more(struct flow *f)
+flow_wait_no_more(struct flow *f, uint64_t ticket)
 {
-    const bool held = flow_waits(f, FLOW_HOLD), told = flow_waits(f, FLOW_TELL);
+    const bool held = flow_waits(f, FLOW_HOLD);
+    const bool told = flow_waits(f, FLOW_TELL) || !list_empty(&f->mute);
 
     flow_stop_waiting(f);
     if (held)
         flow_let_go(f);
-    if (told)
-        send_request(f);
+    if (told && flow_may_send(f, ticket))
+        txn_told(f->conn->txn);
 }

@@ -20,7 +20,8 @@
 
 static uint64_t acked;
 static struct guard_slot slots[MANY];
-static struct guard the_guard = {.slots = slots};
+static struct guard_state guard_state = {.lease_until_ns = GUARD_NEVER};
+static struct guard the_guard = {.state = &guard_state, .slots = slots};
 static struct worker worker;
 static struct flows all;
 static struct flow *flow;

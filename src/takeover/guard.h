@@ -146,6 +146,15 @@ guard_lease(struct guard *g, mc_ns until)
                      until == MC_NEVER_NS ? GUARD_NEVER : (uint64_t)until, __ATOMIC_RELEASE);
 }
 
+/* Whether that is so now.  Any thread. */
+static inline bool
+guard_may_speak(const struct guard *g, mc_ns now)
+{
+    const uint64_t until = __atomic_load_n(&g->state->lease_until_ns, __ATOMIC_ACQUIRE);
+
+    return until == GUARD_NEVER || (uint64_t)now <= until;
+}
+
 /* Where packets go when the lease has run out; GUARD_PEER_NONE: nowhere. */
 static inline void
 guard_heir(struct guard *g, unsigned peer)
