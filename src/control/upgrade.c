@@ -188,6 +188,13 @@ reap(pid_t pid, char *text, size_t size)
         snprintf(text, size, "it was ended by signal %d", WTERMSIG(status));
 }
 
+void
+upgrade_look_at_queues(struct node *n)
+{
+    for (unsigned i = 0; i < n->n_workers; i++)
+        worker_look(n->workers[i]);
+}
+
 /* It was ready, and we were about to go. */
 static void
 stay(struct node *n)
@@ -208,6 +215,7 @@ fail(struct node *n, const char *why)
         stay(n);
     forget(u);
     reap(u->pid, end, sizeof(end));
+    upgrade_look_at_queues(n);
     err_set(&u->why, "%s", why != NULL ? why : end);
     u->state = UPGRADE_FAILED;
     u->n_failed++;

@@ -77,6 +77,9 @@ bool upgrade_is_under_way(const struct node *);
 bool upgrade_is_last(const struct node *);
 /* Workers or the takeover have told something. */
 void upgrade_look(struct node *);
+/* The other process is gone, nobody waits in it any more: workers look whether it has left somebody
+ * in the queues that both waited on (EPOLLEXCLUSIVE wakes one of them). */
+void upgrade_look_at_queues(struct node *);
 /* At the end of the process. */
 void upgrade_stop(struct node *);
 

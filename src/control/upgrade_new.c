@@ -214,6 +214,7 @@ on_message(struct watch *w, unsigned revents)
     }
     take_place(n, true); /* it may have died before it could say so */
     takeover_node_be_alone(n);
+    upgrade_look_at_queues(n);
     log_info("upgrade: the process before (%ld) has ended", (long)n->upgrade.before);
     forget(w);
     leave_look(n); /* we may have been there for its connections only */

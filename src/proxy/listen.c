@@ -476,6 +476,19 @@ listen_leave(struct worker *w)
     }
 }
 
+/* The other way round: who took turns with us is gone, and the kernel tells nobody again of a
+ * connection that it has told that one of. */
+void
+listen_look(struct worker *w)
+{
+    LIST_FOREACH_SAFE (it, next, &w->ports) {
+        struct listen_port *p = LIST_ENTRY(it, struct listen_port, link);
+
+        if (!p->closing && !sock_awaits_turn(&p->sock))
+            resume_port(p);
+    }
+}
+
 void
 listen_close(struct worker *w)
 {

@@ -179,7 +179,7 @@ on_wake(void *arg)
     struct worker *w = arg;
     struct snapshot *s;
     struct list passed;
-    bool part, drain, stop, go, keep;
+    bool part, drain, stop, look, go, keep;
     mc_ns deadline_ns, idle_ns;
     int heir;
 
@@ -194,10 +194,11 @@ on_wake(void *arg)
     list_init(&passed);
     list_splice(&passed, &w->inbox.passed);
     stop = w->inbox.stop;
+    look = w->inbox.look;
     go = w->inbox.release;
     keep = w->inbox.keep;
     w->inbox.adopt = NULL;
-    w->inbox.part = w->inbox.drain = w->inbox.release = w->inbox.keep = false;
+    w->inbox.part = w->inbox.drain = w->inbox.look = w->inbox.release = w->inbox.keep = false;
     pthread_mutex_unlock(&w->inbox_lock);
 
     if (s != NULL)
@@ -208,6 +209,8 @@ on_wake(void *arg)
         begin_parting(w);
     if (drain && !w->draining)
         begin_drain(w, deadline_ns, idle_ns, heir);
+    if (look)
+        listen_look(w);
     take_passed(w, &passed);
     if (stop) {
         loop_stop(w->loop);
@@ -473,6 +476,15 @@ worker_hand_over(struct worker *w, int heir, mc_ns deadline_ns)
     w->inbox.heir = heir;
     pthread_mutex_unlock(&w->inbox_lock);
     worker_drain(w, deadline_ns, MC_NEVER_NS);
+}
+
+void
+worker_look(struct worker *w)
+{
+    pthread_mutex_lock(&w->inbox_lock);
+    w->inbox.look = true;
+    pthread_mutex_unlock(&w->inbox_lock);
+    loop_wake(w->loop);
 }
 
 void

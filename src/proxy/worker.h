@@ -103,6 +103,9 @@ bool worker_has_released(const struct worker *);
  * can go on in it are sent over `heir` (pass.h; the caller keeps it open until the worker has
  * stopped); the others may ask once more, and have until deadline_ns. */
 void worker_hand_over(struct worker *, int heir, mc_ns deadline_ns);
+/* Another process that waited on the same listening sockets is gone: who it was woken for, and did
+ * not accept, is looked for. */
+void worker_look(struct worker *);
 /* A connection that the process before was served on; taken. */
 struct passed;
 void worker_pass(struct worker *, struct passed **);

@@ -108,7 +108,8 @@ struct worker {
     pthread_mutex_t inbox_lock;
     struct {
         struct snapshot *adopt;
-        bool part, drain, stop, release, keep; /* release, keep: what was said last */
+        bool part, drain, stop, look;
+        bool release, keep; /* what was said last */
         mc_ns drain_deadline_ns, drain_idle_ns;
         int heir;
         struct list passed; /* struct passed: connections of the process before */
@@ -141,6 +142,7 @@ void listen_stop(struct worker *);   /* takes in what is queued, then closes all
 void listen_close(struct worker *);  /* closes all ports at once */
 void listen_room(struct worker *);   /* a connection ended: paused ports may go on */
 void listen_leave(struct worker *);  /* lets go of all ports: others accept on these sockets */
+void listen_look(struct worker *);   /* takes in who is queued, whoever was woken for them */
 /* A connection that did not come by a port. */
 void listen_claim(struct listener_live *);
 void listen_conn_closed(struct listener_live *);

@@ -5,11 +5,14 @@ import json
 import os
 import pwd
 import re
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -274,9 +277,9 @@ def test_a_broken_configuration_leaves_the_old_process_serving(lab):
     lb.wait_gone()
 
 
-def with_program(lab, text):
+def with_program(lab, text, **kw):
     """A balancer whose program on the disk is another one by now."""
-    conf = lab.conf(lab.origin(ok("x")))
+    conf = lab.conf(lab.origin(ok("x")), **kw)
     path = f"{conf.dir}/meercat"
     shutil.copy(BINARY, path)
     lb = lab.start(conf, program=path)
@@ -336,6 +339,95 @@ def test_while_one_is_starting_another_is_refused_and_an_end_ends_it(lab):
     assert lb.wait_exit(10) == 0
     lb.wait_line("the balancer is ending")
     assert not proc.alive(pid)
+
+
+# --- who is in a queue that two processes wait on ---------------------------------------------------
+#
+# The kernel wakes one of them for a connection: who began to wait first, and waits.
+
+WOKEN = """#!{python}
+import json, os, select, signal, socket
+channel = socket.socket(fileno=int(os.environ["MEERCAT_UPGRADE"]))
+_, fds, _, _ = socket.recv_fds(channel, 64, 250)
+with open(fds[0]) as f:
+    known = json.load(f)
+woken = select.epoll()
+for listener in known["listeners"]:
+    for i in listener["sockets"]:
+        woken.register(fds[i], select.EPOLLIN | select.EPOLLEXCLUSIVE)
+open({mark!r}, "w").close()
+woken.poll()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def is_asleep(pid):
+    return proc._status(pid, "State").startswith("S")
+
+
+def test_whom_a_new_process_was_woken_for_is_served_when_it_is_killed(lab):
+    """The old one waits behind the new one, since it paused for its limit meanwhile."""
+    lb, path = with_program(lab, "", listen={"max_connections": 1})
+    mark = path + ".waits"
+    with open(path, "w") as f:
+        f.write(WOKEN.format(python=sys.executable, mark=mark))
+    first = lb.client()
+    assert first.request().body == b"x"
+    sockets = proc.socket_fds(lb.pid)
+    second = lb.client().get("/")
+    wait_until(lambda: proc.socket_fds(lb.pid) > sockets, 5, "it is accepted, and there is no room for it")
+    lb.signal(signal.SIGUSR2)
+    pid = int(re.search(r"process (\d+) is starting", lb.wait_line("is starting")).group(1))
+    wait_until(lambda: os.path.exists(mark) and is_asleep(pid), 20, "the new process waits for connections")
+    first.close()
+    assert second.read_response().body == b"x", "accepting goes on"
+    second.close()
+    third = lb.client()
+    lb.wait_line("everything stays as it was")
+    assert "signal 9" in status_of(lb)["upgrade"]["why"]
+    assert third.request().body == b"x"
+
+
+class Before:
+    """A process before a balancer, which is woken for the first who connects and ends."""
+
+    def __init__(self, port):
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.listener.bind(("127.0.0.1", port))
+        self.listener.listen(16)
+        self.listener.setblocking(False)
+        self.woken = select.epoll()
+        self.woken.register(self.listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self.waits = threading.Thread(target=self.woken.poll)
+        self.waits.start()
+        self.channel, self.heirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        known = {"version": 1, "listeners": [{"address": f"127.0.0.1:{port}", "sockets": [1]}]}
+        with tempfile.TemporaryFile("w+") as f:
+            json.dump(known, f)
+            f.seek(0)
+            socket.send_fds(self.channel, [struct.pack("!cBH", b"F", 1, 2)], [f.fileno(), self.listener.fileno()])
+
+    def end(self):
+        self.woken.close()
+        self.listener.close()
+        self.channel.close()
+
+
+def test_whom_the_process_before_was_woken_for_is_served_when_that_is_killed(lab):
+    conf = lab.conf(lab.origin(ok("x")))
+    before = Before(conf.port)
+    lb = lab.start(conf, wait=False, pass_fds=[before.heirs.fileno()],
+                   env={"MEERCAT_UPGRADE": str(before.heirs.fileno())})
+    before.heirs.close()
+    before.channel.settimeout(20 * SLOW)
+    assert before.channel.recv(64)[:1] == b"R", "its workers listen"
+    c = lb.client()
+    before.waits.join(10 * SLOW)
+    assert not before.waits.is_alive(), "it was woken"
+    before.end()
+    assert c.request().body == b"x"
+    lb.wait_line("serves in the place of")
 
 
 # --- what is known goes on --------------------------------------------------------------------------
