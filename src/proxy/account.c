@@ -127,7 +127,7 @@ log_request(struct txn *t, mc_ns now)
         .status = t->resp_begun ? t->status : 0,
         .bytes_in = t->bytes_in,
         .bytes_out = t->bytes_out,
-        .retries = t->attempts,
+        .retries = t->tries.n,
         .conn_requests = t->conn_requests,
         .reused = t->reused,
         .head_ns = phase(t->at.begun, t->at.head),

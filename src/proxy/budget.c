@@ -37,16 +37,25 @@ budget_spend(struct retry_budget *b)
     return true;
 }
 
-bool
-budget_retry(struct worker *w, struct pool_rt *p, const struct server *s, unsigned *attempts)
+void
+tries_avoid(struct tries *t, uint32_t index)
 {
-    if (*attempts >= p->pool->conf.retries)
+    if (t->n_avoided < TRIES_AVOIDED_MAX)
+        t->avoided[t->n_avoided++] = index;
+}
+
+bool
+budget_retry(struct worker *w, struct pool_rt *p, const struct server *s, uint32_t index,
+             struct tries *t)
+{
+    if (t->n >= p->pool->conf.retries)
         return false;
     if (!budget_spend(&p->budget)) {
         stat_add(&w->stats.retries_denied, 1);
         return false;
     }
-    (*attempts)++;
+    t->n++;
+    tries_avoid(t, index);
     stat_add(&w->stats.retries, 1);
     stat_add(&s->counters[w->conf.index].retries, 1);
     return true;

@@ -72,14 +72,7 @@ static void
 h1_head(struct txn *t, const struct down_head *d)
 {
     struct conn *c = conn_of_txn(t);
-    struct h1_write w = {
-        .drop = d->drop,
-        .add = d->add,
-        .n_add = d->n_add,
-        .body = d->body,
-        .content_length = d->content_length,
-        .keep_content_length = d->keep_content_length,
-    };
+    struct h1_write w = down_head_write(d);
 
     if (d->body == HTTP_BODY_CHUNKED && t->req.minor == 0) {
         w.body = HTTP_BODY_CLOSE;

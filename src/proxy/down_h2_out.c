@@ -202,14 +202,7 @@ h2_head(struct txn *t, const struct down_head *d)
     struct h2_stream *s = stream_of(t);
     const bool empty = t->req.method == HTTP_M_HEAD || d->body == HTTP_BODY_NONE ||
                        (d->body == HTTP_BODY_LENGTH && d->content_length == 0);
-    struct h1_write w = {
-        .drop = d->drop,
-        .add = d->add,
-        .n_add = d->n_add,
-        .body = d->body,
-        .content_length = d->content_length,
-        .keep_content_length = d->keep_content_length,
-    };
+    struct h1_write w = down_head_write(d);
     nghttp2_data_provider out = {.source.ptr = s, .read_callback = read_out};
     nghttp2_nv *nv;
     unsigned n = h2_write_response(d->head, &w, &t->arena, &nv);

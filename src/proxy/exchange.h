@@ -34,6 +34,20 @@ struct down_head {
     struct str upgrade; /* of a 101 and a 426: Upgrade, where the client speaks HTTP/1.1 */
 };
 
+/* As it is written. */
+static inline struct h1_write
+down_head_write(const struct down_head *d)
+{
+    return (struct h1_write){
+        .drop = d->drop,
+        .add = d->add,
+        .n_add = d->n_add,
+        .body = d->body,
+        .content_length = d->content_length,
+        .keep_content_length = d->keep_content_length,
+    };
+}
+
 struct down_ops {
     /* The request is about to leave to a server; false: not before txn_told(), which follows. NULL:
      * it may. */

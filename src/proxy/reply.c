@@ -33,7 +33,7 @@ proxy_status(struct txn *t)
     const char *details = t->detail != NULL ? t->detail : end_reason_text(t->end);
     const char *node = t->gen->snap->node;
 
-    if (t->n_tried > 0 || t->server != NULL)
+    if (t->tries.n_avoided > 0 || t->server != NULL)
         return arena_printf(&t->arena, "%s; error=%s; next-hop=\"%s\"; details=\"%s\"", node, error,
                             t->pool->pool->servers[t->server_index]->name, details);
     return arena_printf(&t->arena, "%s; error=%s; details=\"%s\"", node, error, details);

@@ -288,11 +288,7 @@ note_failure(struct tcp *t, enum end_reason why)
 static bool
 retry_allowed(struct tcp *t)
 {
-    if (!budget_retry(t->worker, t->pool, t->server, &t->attempts))
-        return false;
-    if (t->n_tried < TXN_MAX_TRIED)
-        t->tried[t->n_tried++] = t->server_index;
-    return true;
+    return budget_retry(t->worker, t->pool, t->server, t->server_index, &t->tries);
 }
 
 /* Not connected, or broken. */
@@ -365,10 +361,10 @@ wait_for_server(struct tcp *t)
 static void
 place(struct tcp *t)
 {
-    struct place_ask ask = {.tried = t->tried, .n_tried = t->n_tried};
+    struct place_ask ask = {.tried = t->tries.avoided, .n_tried = t->tries.n_avoided};
     struct pool_pick pick;
 
-    if (t->pool->queue->n > 0 && t->wait.queue == NULL && t->attempts == 0) {
+    if (t->pool->queue->n > 0 && t->wait.queue == NULL && t->tries.n == 0) {
         wait_for_server(t); /* nobody overtakes those who wait */
         return;
     }
@@ -389,7 +385,7 @@ place(struct tcp *t)
     t->at.placed = worker_now(t->worker);
     t->failed = false;
     t->at.connected = 0; /* of an attempt before */
-    if (t->attempts == 0)
+    if (t->tries.n == 0)
         t->queue_ns = t->at.placed - t->at.routed;
     if (pool_of(t)->brain != NULL)
         brain_begin(pool_of(t)->brain, t->worker->conf.pipe, &t->use, t->server_index,
@@ -613,7 +609,7 @@ move_to(struct tcp *t, struct gen *g)
     t->listener = l;
     t->pool = p;
     t->server_index = index;
-    t->n_tried = 0; /* which are indices, too */
+    t->tries.n_avoided = 0; /* which are indices, too */
     t->gen = g;
     gen_pin(g);
     gen_unpin(t->worker, old);
@@ -660,7 +656,7 @@ log_connection(struct tcp *t)
         .reason = placed ? place_reason_name(t->why) : NULL,
         .bytes_in = t->in.bytes,
         .bytes_out = t->out.bytes,
-        .retries = t->attempts,
+        .retries = t->tries.n,
         .head_ns = phase(t->at.begun, t->at.routed),
         .queue_ns = placed ? t->queue_ns : -1,
         .connect_ns = phase(t->at.placed, t->at.connected),

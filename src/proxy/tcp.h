@@ -77,9 +77,7 @@ struct tcp {
     struct tcp_way in, out; /* from the client, from the server */
 
     /* attempts, as in struct txn */
-    unsigned attempts;
-    uint32_t tried[TXN_MAX_TRIED];
-    unsigned n_tried;
+    struct tries tries;
     uint32_t server_index, crowd;
     bool failed;             /* the present one, by its server's doing */
     const char *server_name; /* of the last attempt; the server lives as long as gen */

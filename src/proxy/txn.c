@@ -269,10 +269,10 @@ wait_for_server(struct txn *t)
 static enum step
 place(struct txn *t)
 {
-    struct place_ask ask = {.tried = t->tried, .n_tried = t->n_tried};
+    struct place_ask ask = {.tried = t->tries.avoided, .n_tried = t->tries.n_avoided};
     struct pool_pick pick;
 
-    if (t->pool->queue->n > 0 && t->wait.queue == NULL && t->attempts == 0 && !t->fresh_only)
+    if (t->pool->queue->n > 0 && t->wait.queue == NULL && t->tries.n == 0 && !t->fresh_only)
         return wait_for_server(t); /* nobody overtakes those who wait */
     find_key(t, &ask);
     find_need(t, &ask);
@@ -292,7 +292,7 @@ place(struct txn *t)
     if (t->pool->pool->brain != NULL)
         weigh_begin(t);
     t->at.connected = t->at.sent = 0; /* of an attempt before */
-    if (t->attempts == 0 && !t->fresh_only)
+    if (t->tries.n == 0 && !t->fresh_only)
         t->queue_ns = t->at.placed - t->at.head;
     txn_enter(t, TXN_CONNECT);
     return STEP_MORE;
@@ -497,11 +497,7 @@ may_repeat(const struct txn *t, enum end_reason why)
 static bool
 retry_allowed(struct txn *t)
 {
-    if (!budget_retry(t->worker, t->pool, t->server, &t->attempts))
-        return false;
-    if (t->n_tried < TXN_MAX_TRIED)
-        t->tried[t->n_tried++] = t->server_index;
-    return true;
+    return budget_retry(t->worker, t->pool, t->server, t->server_index, &t->tries);
 }
 
 void
@@ -552,8 +548,8 @@ txn_up_unprocessed(struct txn *t, struct block **body, bool lost, bool elsewhere
         txn_up_failed(t, END_UNPROCESSED);
         return;
     }
-    if (elsewhere && t->n_tried < TXN_MAX_TRIED)
-        t->tried[t->n_tried++] = t->server_index;
+    if (elsewhere)
+        tries_avoid(&t->tries, t->server_index);
     end_attempt(t, false);
     txn_enter(t, TXN_PLACE);
     run(t);

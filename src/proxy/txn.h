@@ -40,9 +40,8 @@ enum txn_state {
 #undef X
 };
 
-#define TXN_MAGIC     0x54584e21u
-#define TXN_MAX_TRIED 8
-#define RELAY_HIGH    65536u /* stop reading from one side when the other has this much unsent */
+#define TXN_MAGIC  0x54584e21u
+#define RELAY_HIGH 65536u /* stop reading from one side when the other has this much unsent */
 
 struct worker;
 struct gen;
@@ -112,9 +111,7 @@ struct txn {
     struct str upgrade;    /* offered to servers; in a tunnel, what is spoken; else empty */
 
     /* attempts */
-    unsigned attempts; /* counted against the pool's retries */
-    uint32_t tried[TXN_MAX_TRIED];
-    unsigned n_tried;
+    struct tries tries;
     uint32_t server_index;
     uint32_t crowd; /* requests in flight there when the attempt began, itself counted */
     enum place_event_kind attempt_end; /* what the present one teaches, should it end now */

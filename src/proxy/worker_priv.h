@@ -39,6 +39,15 @@ struct retry_budget {
     mc_ns filled_ns;
 };
 
+#define TRIES_AVOIDED_MAX 8
+
+/* What was tried for a request, or for a connection that is passed through. */
+struct tries {
+    unsigned n; /* attempts after the first that count against the pool's retries */
+    uint32_t avoided[TRIES_AVOIDED_MAX]; /* servers, by their index in the pool */
+    unsigned n_avoided;
+};
+
 /* A worker's own part of a pool of one snapshot. */
 struct pool_rt {
     const struct pool *pool;
@@ -164,8 +173,11 @@ void wait_free_all(struct worker *);
 /* budget.c */
 void budget_earn(struct retry_budget *, const struct pool_conf *, mc_ns now);
 bool budget_spend(struct retry_budget *);
-/* The pool's settings and budget allow an attempt after one at `s` that failed: it is counted. */
-bool budget_retry(struct worker *, struct pool_rt *, const struct server *s, unsigned *attempts);
+/* The pool's settings and budget allow an attempt after one at `s`, its `index`th, that failed: it
+ * is counted, and that server avoided. */
+bool budget_retry(struct worker *, struct pool_rt *, const struct server *s, uint32_t index,
+                  struct tries *);
+void tries_avoid(struct tries *, uint32_t index);
 
 /* upconn.c */
 void upconn_idle_evict(void *worker, struct idle_conn *);
