@@ -81,20 +81,22 @@ by_scenario(FILE *f, const char *const *scenario, unsigned n, const char *const 
     }
 }
 
+#define COLUMNS 5
+
+/* The p99 of `web`, a row for each policy; set: what a column has for its own. */
 static void
-by_balancers(FILE *f, double seconds)
+p99_rows(FILE *f, double seconds, void (*set)(struct sim_conf *, unsigned column))
 {
     static const char *const policy[] = {"resource", "prequal", "least-request", "p2c", "oracle"};
-    static const unsigned n[] = {1, 3, 10, 30, 100};
 
-    fprintf(f, "| balancers | 1 | 3 | 10 | 30 | 100 |\n|---|---|---|---|---|---|\n");
+    fprintf(f, "|---|---|---|---|---|---|\n");
     for (unsigned p = 0; p < MC_COUNT(policy); p++) {
         fprintf(f, "| %s", policy[p]);
-        for (unsigned i = 0; i < MC_COUNT(n); i++) {
+        for (unsigned i = 0; i < COLUMNS; i++) {
             struct sim_conf c;
 
             conf_of(&c, "web", seconds);
-            c.n_balancers = n[i];
+            set(&c, i);
             fprintf(f, " | %.3g", run(&c, policy[p]).p99_ms);
             fflush(f);
         }
@@ -103,24 +105,33 @@ by_balancers(FILE *f, double seconds)
 }
 
 static void
+set_balancers(struct sim_conf *c, unsigned column)
+{
+    static const unsigned n[COLUMNS] = {1, 3, 10, 30, 100};
+
+    c->n_balancers = n[column];
+}
+
+static void
+by_balancers(FILE *f, double seconds)
+{
+    fprintf(f, "| balancers | 1 | 3 | 10 | 30 | 100 |\n");
+    p99_rows(f, seconds, set_balancers);
+}
+
+static void
+set_load(struct sim_conf *c, unsigned column)
+{
+    static const double load[COLUMNS] = {.5, .7, .8, .9, .95};
+
+    c->load = load[column];
+}
+
+static void
 by_load(FILE *f, double seconds)
 {
-    static const char *const policy[] = {"resource", "prequal", "least-request", "p2c", "oracle"};
-    static const double load[] = {.5, .7, .8, .9, .95};
-
-    fprintf(f, "| load | 50 %% | 70 %% | 80 %% | 90 %% | 95 %% |\n|---|---|---|---|---|---|\n");
-    for (unsigned p = 0; p < MC_COUNT(policy); p++) {
-        fprintf(f, "| %s", policy[p]);
-        for (unsigned i = 0; i < MC_COUNT(load); i++) {
-            struct sim_conf c;
-
-            conf_of(&c, "web", seconds);
-            c.load = load[i];
-            fprintf(f, " | %.3g", run(&c, policy[p]).p99_ms);
-            fflush(f);
-        }
-        fprintf(f, " |\n");
-    }
+    fprintf(f, "| load | 50 %% | 70 %% | 80 %% | 90 %% | 95 %% |\n");
+    p99_rows(f, seconds, set_load);
 }
 
 static void
