@@ -255,6 +255,15 @@ the_carrier(const struct world *w)
 
 /* --- one at a time --- */
 
+/* They have agreed; returns who carries it. */
+static unsigned
+settled(struct world *w, unsigned n, uint64_t seed)
+{
+    world_init(w, n, seed);
+    run(w, 12 * MC_SEC);
+    return the_carrier(w);
+}
+
 static void
 one_of_several_carries_it(void **state)
 {
@@ -273,12 +282,9 @@ static void
 another_takes_it_when_its_carrier_dies_and_it_comes_back_late(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
     mc_ns back;
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     w.mesh.down[first] = true;
     w.longest_none = 0;
     run(&w, 4 * MC_SEC);
@@ -299,11 +305,8 @@ static void
 a_faster_voice_is_believed(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     w.mesh.down[first] = true;
     run(&w, 80 * MC_MS);
     for (unsigned i = 0; i < 3; i++)
@@ -329,11 +332,8 @@ what_a_faster_voice_said_ends_with_a_life(void **state)
 {
     for (unsigned after = 0; after < 2; after++) {
         struct world w;
-        unsigned first;
+        unsigned first = settled(&w, 3, 1);
 
-        world_init(&w, 3, 1);
-        run(&w, 12 * MC_SEC);
-        first = the_carrier(&w);
         w.mesh.down[first] = true;
         if (!after)
             say_lost(&w, first);
@@ -356,11 +356,8 @@ who_is_less_fit_hands_it_over(void **state)
     struct world w;
 
     for (size_t i = 0; i < MC_COUNT(levels); i++) {
-        unsigned first;
+        unsigned first = settled(&w, 3, i + 1);
 
-        world_init(&w, 3, i + 1);
-        run(&w, 12 * MC_SEC);
-        first = the_carrier(&w);
         w.longest_none = 0;
         vip_assign_set_level(w.node[first].v, levels[i], w.mesh.now);
         run(&w, 300 * MC_MS);
@@ -376,11 +373,8 @@ static void
 a_slow_network_makes_no_second_carrier(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 2, 1);
 
-    world_init(&w, 2, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     w.mesh.delay_ns = 300 * MC_MS;
     w.mesh.spread_ns = 0;
     run(&w, MC_SEC);
@@ -452,11 +446,8 @@ static void
 who_answers_keeps_it(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     for (unsigned i = 0; i < 3; i++) {
         w.mesh.side[i] = (uint8_t)i;
         say_lost(&w, i);
@@ -482,11 +473,8 @@ static void
 who_is_seen_may_answer(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     vip_assign_set_level(w.node[first].v, VIP_RANK_LEAVING, w.mesh.now);
     for (unsigned t = 0; t < 30; t++) {
         for (unsigned i = 0; i < 3; i++)
@@ -502,11 +490,8 @@ static void
 an_heir_goes_on_where_it_was(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     w.longest_none = 0;
     start(&w.node[first]);
     vip_assign_inherit(w.node[first].v, w.mesh.now);
@@ -524,11 +509,8 @@ static void
 who_is_seen_may_announce_it(void **state)
 {
     struct world w;
-    unsigned first;
+    unsigned first = settled(&w, 3, 1);
 
-    world_init(&w, 3, 1);
-    run(&w, 12 * MC_SEC);
-    first = the_carrier(&w);
     for (unsigned i = 0; i < 3; i++)
         if (i != first)
             vip_assign_conflict(w.node[i].v, id_of(first), w.mesh.now);
