@@ -3,7 +3,8 @@
  * ask.c - packets of flows that nobody here knows: whose are they?
  *
  *   its address is not here     it is forgotten: who carries the address will get the next one
- *   kept here, its owner dead   it is adopted at once
+ *   kept here, its owner dead   it is adopted at once, unless another holder comes before us: then
+ *                               that one is asked, too
  *   kept here, its owner alive  packets go to the owner
  *   else                        all live peers are asked: one is its owner, or knows it, or gives
  *                               it away; when all know nothing, the kernel may answer (RST)
@@ -53,7 +54,7 @@ struct question {
     struct buf payload;
     uint64_t waiting; /* members that have not said that they do not know it */
     uint64_t named;   /* members that others took for its owner */
-    bool known;       /* here: whatever others say, it is somebody's */
+    bool lost;        /* one died that had not answered: it may have been all that knew */
     mc_ns begun_ns, next_ns;
     unsigned tries;
 };
@@ -88,6 +89,76 @@ keep_more(struct asking *a, struct question *q, const struct guard_packet *p)
 {
     if (p->seq == q->packet.seq + (uint32_t)q->packet.n_payload)
         keep_payload(a, q, p);
+}
+
+/* --- what can be done with it --------------------------------------------------------------------
+ */
+
+/* This packet and those that follow.  False: we cannot send anything there. */
+static bool
+redirect(struct takeover *t, const struct guard_packet *p, struct life owner)
+{
+    struct member *m = member_of(t, owner.id);
+
+    if (m == NULL || !m->alive || !m->placed || !life_eq(m->life, owner))
+        return false;
+    if (!m->leaving)
+        guard_away_set(t->guard, &p->key, member_place(m));
+    forward_packet(t->forward, m->ifindex, m->own_mac, m->mac, p);
+    takeover_count(&t->stats.redirected);
+    return true;
+}
+
+/* Where one balancer carries the address, packets come by way of the dead one's heir before any
+ * other has it.  A connection cannot live here then, and must not be taken from who could have it.
+ */
+static bool
+is_here(struct takeover *t, const struct flow_key *key)
+{
+    struct addr local, remote;
+    mc_ns now = loop_now(t->loop);
+    struct errbuf e;
+
+    flow_key_addrs(key, &local, &remote);
+    addr_set_port(&local, 0);
+    if (t->here.asked_ns == now && addr_eq(&t->here.addr, &local))
+        return t->here.yes;
+    t->here.addr = local;
+    t->here.asked_ns = now;
+    if (netlink_is_local(&t->nl, &local, &t->here.yes, &e) != MC_OK) {
+        log_debug("takeover: %s", e.text);
+        t->here.yes = true;
+    }
+    t->here.yes = t->here.yes && !guard_address_is_moved(t->guard, &local);
+    return t->here.yes;
+}
+
+/* To one that stays: the heir, where others would look for it first, or any. */
+static bool
+pass_on(struct takeover *t, const struct guard_packet *p)
+{
+    const struct member *heir = member_of(t, peers_heir(t->peers).id);
+
+    if (heir != NULL && !heir->leaving && redirect(t, p, heir->life))
+        return true;
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
+        if (t->member[i].id != 0 && !t->member[i].leaving && redirect(t, p, t->member[i].life))
+            return true;
+    return false;
+}
+
+static void
+take_own(struct takeover *t, const struct replica_found *found, const struct guard_packet *p,
+         mc_ns begun_ns)
+{
+    struct replica *r;
+
+    if (t->leaving && (pass_on(t, p) || t->parting || !is_here(t, &p->key)))
+        return;
+    if (!found->replica->handed_over)
+        takeover_gave(t, found->who);
+    r = replica_take(t->store, found->replica, t->self, loop_now(t->loop));
+    adopt_flow(t, &r, p, begun_ns);
 }
 
 /* --- questions ----------------------------------------------------------------------------------
@@ -146,9 +217,10 @@ may_ask(struct asking *a, mc_ns now)
 static void
 ask(struct takeover *t, const struct question *q, uint64_t members)
 {
+    const bool last = members == q->waiting && (members & (members - 1)) == 0;
     struct wire_frame f = {
         .kind = WIRE_ASK,
-        .u.ask = {.ask = q->number, .key = q->key, .leaving = t->leaving},
+        .u.ask = {.ask = q->number, .key = q->key, .leaving = t->leaving, .last = last},
     };
 
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
@@ -187,16 +259,28 @@ release(struct takeover *t, const struct flow_key *key)
     takeover_count(&t->stats.released);
 }
 
+/* Nobody else has it: it is ours if it may be, or nobody's. */
+static void
+conclude(struct takeover *t, const struct guard_packet *p, bool lost, mc_ns begun_ns)
+{
+    struct replica_found found;
+
+    replica_find(t->store, &p->key, t->self, &found);
+    if (found.whose == REPLICA_FREE)
+        take_own(t, &found, p, begun_ns);
+    else if (found.whose == REPLICA_ALIVE || lost) /* the client asks again */
+        takeover_count(&t->stats.unanswered);
+    else
+        release(t, &p->key);
+}
+
 static void
 none(struct takeover *t, struct question *q, unsigned place)
 {
     q->waiting &= ~bit_of(place);
     if (q->waiting != 0)
         return;
-    if (q->known)
-        takeover_count(&t->stats.unanswered);
-    else
-        release(t, &q->key);
+    conclude(t, &q->packet, q->lost, q->begun_ns);
     finish(t, q);
 }
 
@@ -220,8 +304,11 @@ ask_first(struct takeover *t, struct question *q, mc_ns now)
 static void
 try_again(struct takeover *t, struct question *q, mc_ns now)
 {
-    if (q->tries == TRIES) {
-        takeover_count(&t->stats.unanswered);
+    if (q->waiting == 0 || q->tries == TRIES) {
+        if (q->waiting == 0)
+            conclude(t, &q->packet, q->lost, q->begun_ns);
+        else
+            takeover_count(&t->stats.unanswered);
         finish(t, q);
         return;
     }
@@ -237,6 +324,7 @@ on_timer(struct timer *timer)
     struct takeover *t = container_of(a, struct takeover, asking);
     mc_ns now = loop_now(t->loop);
 
+    pulse_catch_up(t);
     LIST_FOREACH_SAFE (it, next, &a->open) {
         struct question *q = LIST_ENTRY(it, struct question, link);
 
@@ -247,15 +335,14 @@ on_timer(struct timer *timer)
 }
 
 static void
-begin(struct takeover *t, const struct guard_packet *p, bool known)
+begin(struct takeover *t, const struct guard_packet *p)
 {
     mc_ns now = loop_now(t->loop);
     uint64_t waiting = all_alive(t);
     struct question *q;
 
     if (waiting == 0) {
-        if (!known)
-            release(t, &p->key);
+        conclude(t, p, false, now);
         return;
     }
     q = may_ask(&t->asking, now) ? free_question(&t->asking) : NULL;
@@ -267,7 +354,7 @@ begin(struct takeover *t, const struct guard_packet *p, bool known)
     q->key = p->key;
     q->waiting = waiting;
     q->named = 0;
-    q->known = known;
+    q->lost = false;
     q->begun_ns = now;
     q->packet = *p;
     keep_payload(&t->asking, q, p);
@@ -279,21 +366,6 @@ begin(struct takeover *t, const struct guard_packet *p, bool known)
 
 /* --- answers ------------------------------------------------------------------------------------
  */
-
-/* This packet and those that follow.  False: we cannot send anything there. */
-static bool
-redirect(struct takeover *t, const struct guard_packet *p, struct life owner)
-{
-    struct member *m = member_of(t, owner.id);
-
-    if (m == NULL || !m->alive || !m->placed || !life_eq(m->life, owner))
-        return false;
-    if (!m->leaving)
-        guard_away_set(t->guard, &p->key, member_place(m));
-    forward_packet(t->forward, m->ifindex, m->own_mac, m->mac, p);
-    takeover_count(&t->stats.redirected);
-    return true;
-}
 
 /* It may have got the flow since it was asked: once more, and once only. */
 static void
@@ -333,8 +405,10 @@ ask_owner(struct member *m, const struct wire_owner *w)
 void
 ask_none(struct member *m, const struct wire_none *w)
 {
-    struct question *q = question_of(m->takeover, w->ask);
+    struct question *q;
 
+    pulse_catch_up(m->takeover); /* who is dead is looked at before anything is taken */
+    q = question_of(m->takeover, w->ask);
     if (q != NULL)
         none(m->takeover, q, member_place(m));
 }
@@ -355,6 +429,8 @@ ask_give(struct member *m, const struct wire_give *w)
         return;
     }
     adopt_flow(t, &r, &q->packet, q->begun_ns);
+    /* what we may have of it ourselves is as old as what other holders have */
+    replica_taken(t->store, &q->key, w->owner, t->self, loop_now(t->loop));
     finish(t, q);
 }
 
@@ -368,69 +444,25 @@ ask_lost(struct member *m)
     LIST_FOREACH_SAFE (it, next, &t->asking.open) {
         struct question *q = LIST_ENTRY(it, struct question, link);
 
+        q->lost |= q->waiting & bit_of(member_place(m));
         q->waiting &= ~bit_of(member_place(m));
-        if (q->waiting != 0) {
-            ask_first(t, q, loop_now(t->loop));
-        } else { /* the dead one may have been all that knew: the client asks again */
-            takeover_count(&t->stats.unanswered);
-            finish(t, q);
-        }
+        ask_first(t, q, loop_now(t->loop));
+        if (q->waiting == 0) /* not now: peers.h calls us, and has not settled yet who is dead */
+            q->next_ns = loop_now(t->loop);
     }
+    if (!list_empty(&t->asking.open))
+        loop_timer_set(t->loop, &t->asking.timer, loop_now(t->loop));
 }
 
 /* --- the beginning ------------------------------------------------------------------------------
  */
 
-/* Where one balancer carries the address, packets come by way of the dead one's heir before any
- * other has it.  A connection cannot live here then, and must not be taken from who could have it.
- */
+/* Another holder could give it to somebody else, who would serve it as well. */
 static bool
-is_here(struct takeover *t, const struct flow_key *key)
+is_ours(const struct takeover *t, const struct replica_found *found)
 {
-    struct addr local, remote;
-    mc_ns now = loop_now(t->loop);
-    struct errbuf e;
-
-    flow_key_addrs(key, &local, &remote);
-    addr_set_port(&local, 0);
-    if (t->here.asked_ns == now && addr_eq(&t->here.addr, &local))
-        return t->here.yes;
-    t->here.addr = local;
-    t->here.asked_ns = now;
-    if (netlink_is_local(&t->nl, &local, &t->here.yes, &e) != MC_OK) {
-        log_debug("takeover: %s", e.text);
-        t->here.yes = true;
-    }
-    t->here.yes = t->here.yes && !guard_address_is_moved(t->guard, &local);
-    return t->here.yes;
-}
-
-/* To one that stays: the heir, where others would look for it first, or any. */
-static bool
-pass_on(struct takeover *t, const struct guard_packet *p)
-{
-    const struct member *heir = member_of(t, peers_heir(t->peers).id);
-
-    if (heir != NULL && !heir->leaving && redirect(t, p, heir->life))
-        return true;
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].id != 0 && !t->member[i].leaving && redirect(t, p, t->member[i].life))
-            return true;
-    return false;
-}
-
-static void
-take_own(struct takeover *t, const struct replica_found *found, const struct guard_packet *p)
-{
-    struct replica *r;
-    mc_ns now = loop_now(t->loop);
-
-    if (t->leaving && (pass_on(t, p) || t->parting || !is_here(t, &p->key)))
-        return;
-    if (!found->replica->handed_over)
-        takeover_gave(t, found->who);
-    r = replica_take(t->store, found->replica, t->self, now);
-    adopt_flow(t, &r, p, now);
+    return found->whose == REPLICA_FREE &&
+           (found->replica->handed_over || peers_is_first(t->peers, found->who));
 }
 
 void
@@ -452,10 +484,10 @@ ask_packet(void *arg, const struct guard_packet *p)
         return;
     }
     replica_find(t->store, &p->key, t->self, &found);
-    if (found.whose == REPLICA_FREE)
-        take_own(t, &found, p);
+    if (is_ours(t, &found))
+        take_own(t, &found, p, loop_now(t->loop));
     else if (found.whose != REPLICA_ALIVE || p->from_peer || !redirect(t, p, found.who))
-        begin(t, p, found.whose == REPLICA_ALIVE);
+        begin(t, p);
 }
 
 void

@@ -19,7 +19,7 @@ static unsigned n_asked[PEERS];
 static unsigned n_released, n_away, n_forwarded, n_adopted, n_gave;
 static size_t adopted_payload;
 static struct life adopted_of;
-static bool known_here, address_here, lease;
+static bool known_here, address_here, lease, first;
 static struct life the_heir;
 static enum owner_word word;
 
@@ -95,10 +95,21 @@ peers_lease(const struct peers *p)
     return lease ? MC_NEVER_NS : 0;
 }
 
+bool
+peers_is_first(const struct peers *p, struct life who)
+{
+    return first;
+}
+
 struct life
 peers_heir(const struct peers *p)
 {
     return the_heir;
+}
+
+void
+pulse_catch_up(struct takeover *t)
+{
 }
 
 void
@@ -148,7 +159,7 @@ setup(void **state)
     }
     n_released = n_away = n_forwarded = n_adopted = n_gave = 0;
     known_here = false;
-    address_here = lease = true;
+    address_here = lease = first = true;
     the_heir = (struct life){0, 0};
     word = OWNER_ALIVE;
     ask_open(&T);
@@ -196,17 +207,23 @@ says_owner(unsigned peer, struct life who)
     ask_owner(&T.member[peer], &(struct wire_owner){asked[peer].ask, who});
 }
 
-/* The replica of flow i, once of lb9; a number that nobody asked is `more` above. */
 static void
-gives(unsigned peer, unsigned i, uint32_t more)
+gives_as(unsigned peer, unsigned i, struct life whose, uint32_t more)
 {
     const struct wire_frame open = {.kind = WIRE_OPEN,
                                     .u.open = {.key = key(i), .params = {.mss = 1460}}};
     struct buf b = {0};
 
     wire_put(&b, &open);
-    ask_give(&T.member[peer], &(struct wire_give){asked[peer].ask + more, {9, 9}, {b.p, b.n}});
+    ask_give(&T.member[peer], &(struct wire_give){asked[peer].ask + more, whose, {b.p, b.n}});
     buf_free(&b);
+}
+
+/* The replica of flow i, once of lb9; a number that nobody asked is `more` above. */
+static void
+gives(unsigned peer, unsigned i, uint32_t more)
+{
+    gives_as(peer, i, (struct life){9, 9}, more);
 }
 
 #define COUNTED(name) stat_get(&T.stats.name)
@@ -334,7 +351,7 @@ the_dead_may_have_been_all_that_knew(void **state)
     assert_int_equal(COUNTED(unanswered), 0);
     T.member[2].alive = false;
     ask_lost(&T.member[2]);
-    assert_int_equal(COUNTED(unanswered), 1);
+    UNTIL(COUNTED(unanswered) == 1);
     assert_int_equal(n_released, 0);
     comes(packet(2));
     assert_int_equal(n_asked[2], 1); /* not any more */
@@ -507,6 +524,49 @@ what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours(void **state)
     assert_int_equal(n_gave, 1);
 }
 
+/* Two that hold it must not give it to two. */
+static void
+a_second_holder_takes_what_the_first_does_not_have(void **state)
+{
+    hold_flow(1);
+    word = OWNER_DEAD;
+    T.member[1].alive = false;
+    first = false;
+    comes(packet(1));
+    assert_int_equal(n_adopted, 0);
+    assert_false(asked[0].last);
+    says_none(0);
+    UNTIL(n_asked[2] > 1);
+    assert_true(asked[2].last);
+    says_none(2);
+    assert_int_equal(n_adopted, 1);
+    assert_true(life_eq(adopted_of, life_of(1)));
+    hold_flow(2);
+    comes(packet(2));
+    says_none(0);
+    T.member[2].alive = false; /* the first, without a word */
+    ask_lost(&T.member[2]);
+    UNTIL(n_adopted == 2);
+    assert_int_equal(n_released, 0);
+}
+
+static void
+what_is_given_is_not_kept_here_besides(void **state)
+{
+    hold_flow(1);
+    word = OWNER_DEAD;
+    first = false;
+    comes(packet(1));
+    gives_as(0, 1, life_of(1), 0);
+    assert_int_equal(n_adopted, 1);
+    first = true;
+    comes(packet(1)); /* it has ended meanwhile */
+    for (unsigned i = 0; i < PEERS; i++)
+        says_none(i);
+    assert_int_equal(n_adopted, 1);
+    assert_int_equal(n_released, 1);
+}
+
 static void
 what_cannot_live_here_is_forgotten(void **state)
 {
@@ -567,6 +627,8 @@ main(void)
         TEST(what_is_kept_of_the_living_goes_there_and_of_the_dead_is_ours),
         TEST(what_is_known_here_is_reset_by_nobody),
         TEST(who_leaves_passes_on_what_is_free),
+        TEST(a_second_holder_takes_what_the_first_does_not_have),
+        TEST(what_is_given_is_not_kept_here_besides),
         TEST(what_cannot_live_here_is_forgotten),
         TEST(a_flood_is_bounded),
     };

@@ -114,7 +114,17 @@ is_served_here(const struct takeover *t, const struct flow_key *key)
     return guard_flow_known(t->guard, key) || (atomic_load(&t->elder) && repair_is_known(key));
 }
 
-/* Nothing is given to who is not known to live: it would count for lost at once. */
+/* Nothing is given to who is not known to live: it would count for lost at once; nor by one of two
+ * holders as long as the other could give it to somebody else. */
+static bool
+may_give(const struct guest *g, const struct wire_ask *q, const struct replica_found *found)
+{
+    const struct peers *p = g->takeover->peers;
+
+    return peers_is_alive(p, g->who) &&
+           (q->last || found->replica->handed_over || peers_is_first(p, found->who));
+}
+
 static bool
 take_ask(struct guest *g, const struct wire_frame *f)
 {
@@ -131,7 +141,7 @@ take_ask(struct guest *g, const struct wire_frame *f)
     replica_find(t->store, &q->key, leaving ? t->self : g->who, &found);
     if (found.whose == REPLICA_FREE && leaving)
         answer_owner(g, q->ask, t->self); /* it sends us the packet, and we take the flow */
-    else if (found.whose == REPLICA_FREE && peers_is_alive(t->peers, g->who))
+    else if (found.whose == REPLICA_FREE && may_give(g, q, &found))
         answer_give(g, q->ask, &found);
     else if (found.whose == REPLICA_UNKNOWN)
         answer_none(g, q->ask);

@@ -26,8 +26,9 @@ static struct takeover T;
 static struct line_to_us *guest[TUBES_MAX];
 static unsigned n_guests, n_settled, n_asked, n_gave, n_placed;
 static struct addr door;
-static uint64_t alive;  /* ids, by bits */
-static bool known_here; /* the guard's word of any flow */
+static uint64_t alive;   /* ids, by bits */
+static bool known_here;  /* the guard's word of any flow */
+static bool comes_first; /* of the holders of any life */
 static struct member of_2;
 
 /* --- tubes --------------------------------------------------------------------------------------
@@ -98,6 +99,12 @@ bool
 peers_is_alive(const struct peers *p, struct life who)
 {
     return alive >> who.id & 1;
+}
+
+bool
+peers_is_first(const struct peers *p, struct life who)
+{
+    return comes_first;
 }
 
 uint64_t
@@ -186,6 +193,7 @@ setup(void **state)
     list_init(&T.guests);
     n_guests = n_settled = n_asked = n_gave = n_placed = 0;
     known_here = false;
+    comes_first = true;
     alive = 1u << 2 | 1u << 3;
     of_2 = (struct member){.takeover = &T, .id = 2, .life = lb2};
     open_door();
@@ -324,6 +332,26 @@ nothing_is_given_to_who_is_not_known_to_live(void **state)
     assert_int_equal(n_gave, 0);
     alive |= 1u << 9;
     ask(q, 5);
+    assert_int_equal(LAST(q), WIRE_GIVE);
+}
+
+/* Of two holders each could give it to another. */
+static void
+a_second_holder_gives_what_nobody_else_has(void **state)
+{
+    struct line_to_us *w = worker_of(lb2), *q = thread_of(lb3);
+
+    open_flow(w, 5);
+    open_flow(w, 6);
+    HEAR(w, .kind = WIRE_HANDOVER, .flow = 6, .u.handover = {us});
+    comes_first = false;
+    ask(q, 6);
+    assert_int_equal(LAST(q), WIRE_GIVE); /* it is ours alone */
+    die(lb2);
+    ask(q, 5);
+    assert_int_equal(q->n_said, 1);
+    HEAR(q, .kind = WIRE_ASK, .u.ask = {.ask = 7, .key = key(5), .last = true});
+    assert_int_equal(q->n_said, 2);
     assert_int_equal(LAST(q), WIRE_GIVE);
 }
 
@@ -575,6 +603,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(who_asks_is_told_whose_it_is),
         TEST(nothing_is_given_to_who_is_not_known_to_live),
+        TEST(a_second_holder_gives_what_nobody_else_has),
         TEST(who_leaves_is_given_nothing_back),
         TEST(what_a_peer_has_taken_is_not_given_away),
         TEST(what_was_taken_is_told_in_full),

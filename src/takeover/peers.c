@@ -509,6 +509,17 @@ peers_owner(const struct peers *p, struct life owner, uint32_t epoch)
     return OWNER_STALE;
 }
 
+bool
+peers_is_first(const struct peers *p, struct life owner)
+{
+    const struct peer *l = peers_find(p, owner);
+
+    for (unsigned i = 0; l && i < l->n_holders && l->holder[i].id != p->conf.self.id; i++)
+        if (newest_of(p, l->holder[i].id))
+            return false;
+    return true;
+}
+
 void
 peers_gave(struct peers *p, struct life owner, mc_ns now)
 {

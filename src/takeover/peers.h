@@ -182,6 +182,10 @@ unsigned peers_holders(const struct peers *, struct peers_holder out[PEERS_HOLDE
 /* May flows on a line of that owner, with that epoch, be given away? */
 enum owner_word peers_owner(const struct peers *, struct life owner, uint32_t epoch);
 
+/* Of several holders of that life the first that lives gives its flows away.  False: that is not
+ * us; it is to be asked before we do. */
+bool peers_is_first(const struct peers *, struct life owner);
+
 /* For display: every life that is known. */
 struct peers_view {
     struct life who;

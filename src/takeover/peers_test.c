@@ -114,6 +114,32 @@ the_death_of_a_holder_costs_its_owners_nothing(void **state)
     }
 }
 
+/* Each of two could give the same flow away; when the first is lost the second may. */
+static void
+of_two_holders_that_live_one_is_the_first(void **state)
+{
+    struct peers_holder h[PEERS_HOLDERS_MAX];
+    struct life dead;
+    unsigned first, second;
+
+    world_init(&w, 4, 1);
+    w.replicas = 2;
+    world_start(&w);
+    world_for(&w, 300 * MC_MS);
+    assert_int_equal(peers_holders(w.node[0].p, h), 2);
+    first = (unsigned)(h[0].who.id - 100);
+    second = (unsigned)(h[1].who.id - 100);
+    dead = peers_life(w.node[first].p, 100);
+    node_kill(&w.node[0]);
+    world_for(&w, 100 * MC_MS);
+    assert_true(peers_is_first(w.node[first].p, dead));
+    assert_false(peers_is_first(w.node[second].p, dead));
+    node_kill(&w.node[first]);
+    world_for(&w, 110 * MC_MS);
+    assert_true(peers_is_first(w.node[second].p, dead));
+    world_fini(&w);
+}
+
 static void
 the_last_one_goes_on_when_its_witness_answers(void **state)
 {
@@ -687,6 +713,7 @@ main(void)
         cmocka_unit_test(who_is_alone_from_the_start_speaks),
         cmocka_unit_test(an_owner_chooses_the_same_holder_again),
         cmocka_unit_test(the_death_of_a_holder_costs_its_owners_nothing),
+        cmocka_unit_test(of_two_holders_that_live_one_is_the_first),
         cmocka_unit_test(the_last_one_goes_on_when_its_witness_answers),
         cmocka_unit_test(a_dead_owners_flows_may_be_given_after_80_ms),
         cmocka_unit_test(who_comes_back_is_another_life),

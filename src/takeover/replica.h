@@ -18,7 +18,8 @@
  *
  * Peers may be broken: a frame that makes no sense is a fault, and its line is to be closed.  What
  * is kept is bounded for a flow and in all; beyond that flows are bare (known, not to be carried
- * on), which is counted, and told to their owner.
+ * on), which is counted, and told to their owner.  Such a flow is not given away: another holder
+ * may have it.
  */
 #ifndef MC_TAKEOVER_REPLICA_H
 #define MC_TAKEOVER_REPLICA_H
@@ -255,7 +256,8 @@ struct life replica_give(struct replica_store *, struct replica *, struct life t
 struct replica *replica_take(struct replica_store *, struct replica *, struct life self, mc_ns now);
 
 /* `by` has taken over that flow of `owner`: what was kept of it is given to nobody any more, nor to
- * `by` should it have lost the flow since.  Nothing while the owner lives, as far as is known. */
+ * `by` should it have lost the flow since.  While the owner lives, as far as is known, it is the
+ * owner's. */
 void replica_taken(struct replica_store *, const struct flow_key *, struct life owner,
                    struct life by, mc_ns now);
 

@@ -34,6 +34,9 @@ struct held {
     uint64_t serial;      /* counts OPENs */
     struct life given_to; /* none: not given away */
     bool taken;           /* who it was given to has it */
+    bool refused;         /* its owner was told that it is not kept here */
+    struct life
+        claimed; /* who says that it took it over, while its owner lives as far as we know */
     mc_ns given_at;
     struct list of_given; /* in the order of given_at */
     mc_ns waits_since;    /* handed over, and not taken */
@@ -429,6 +432,7 @@ static void
 on_too_long(struct held *h, uint64_t *counter)
 {
     (*counter)++;
+    h->refused = true;
     refuse(h->line, h->flow);
     h->line->s->stats.bare++;
     weigh(h);
@@ -552,6 +556,8 @@ on_handover(struct replica_line *l, const struct wire_frame *f, mc_ns now)
     const bool ours = life_eq(f->u.handover.to, s->conf.self);
 
     l->handed = true;
+    if (h && h->refused)
+        return REPLICA_F_NONE; /* its owner keeps it when it hears that */
     if (h && life_is_none(h->given_to) && !ours) {
         forget(h);
         s->stats.handed_on++;
@@ -627,6 +633,18 @@ owner_word(const struct replica_store *s, struct life owner, uint32_t epoch)
     return s->conf.owner(s->conf.arg, owner, epoch);
 }
 
+/* Of a flow that was given to that life. */
+static enum replica_whose
+whose_since(const struct replica_store *s, struct life has, bool taken, struct life asker,
+            struct life *who)
+{
+    *who = has;
+    if (life_eq(has, asker))
+        return taken ? REPLICA_UNKNOWN : REPLICA_FREE;
+    /* no line of the taker is asked about: any epoch will do */
+    return owner_word(s, has, 0) == OWNER_ALIVE ? REPLICA_ALIVE : REPLICA_UNKNOWN;
+}
+
 /* What this entry alone says of its key. */
 static enum replica_whose
 whose(const struct replica_store *s, const struct held *h, struct life asker, struct life *who)
@@ -634,21 +652,18 @@ whose(const struct replica_store *s, const struct held *h, struct life asker, st
     const struct replica_line *l = h->line;
     enum owner_word word;
 
-    if (!life_is_none(h->given_to)) {
-        *who = h->given_to;
-        if (life_eq(h->given_to, asker))
-            return h->taken ? REPLICA_UNKNOWN : REPLICA_FREE;
-        /* no line of the taker is asked about: any epoch will do */
-        return owner_word(s, h->given_to, 0) == OWNER_ALIVE ? REPLICA_ALIVE : REPLICA_UNKNOWN;
-    }
+    if (!life_is_none(h->given_to))
+        return whose_since(s, h->given_to, h->taken, asker, who);
     *who = l->owner;
     if (h->r->handed_over)
         return REPLICA_FREE;
     word = owner_word(s, l->owner, l->epoch);
     if (word == OWNER_ALIVE)
         return REPLICA_ALIVE;
-    if (life_eq(l->owner, asker))
+    if (life_eq(l->owner, asker) || h->refused)
         return REPLICA_UNKNOWN;
+    if (!life_is_none(h->claimed))
+        return whose_since(s, h->claimed, true, asker, who);
     return word == OWNER_DEAD && l->synced ? REPLICA_FREE : REPLICA_UNKNOWN;
 }
 
@@ -816,8 +831,10 @@ replica_taken(struct replica_store *s, const struct flow_key *key, struct life o
 
         if (!life_eq(l->owner, owner) || (!given && !life_is_none(h->given_to)))
             continue;
-        if (!given && !h->r->handed_over && owner_word(s, owner, l->epoch) == OWNER_ALIVE)
+        if (!given && !h->r->handed_over && owner_word(s, owner, l->epoch) == OWNER_ALIVE) {
+            h->claimed = by; /* who found the death before us */
             continue;
+        }
         h->taken = true;
         h->given_to = by;
         h->given_at = now;

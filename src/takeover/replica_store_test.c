@@ -343,8 +343,6 @@ what_was_taken_is_given_to_nobody(void **state)
     synced(l);
     flow(l, 5);
     flow(l, 6);
-    replica_taken(s, &k, lb2, lb3, now); /* it lives, as far as we know */
-    assert_whose(5, REPLICA_ALIVE, lb2);
     word_of_2 = OWNER_DEAD;
     replica_taken(s, &k, lb3, lb3, now); /* that is another's */
     assert_int_equal(find(5, us).whose, REPLICA_FREE);
@@ -359,6 +357,60 @@ what_was_taken_is_given_to_nobody(void **state)
     assert_null(replica_next(s, lb2, &at));
     replica_tick(s, now + 5 * MC_SEC);
     assert_int_equal(replica_count(s, lb2), 0);
+}
+
+/* Who took it found the death before us. */
+static void
+what_was_taken_from_one_that_seems_to_live_is_given_to_nobody_afterwards(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+    const struct flow_key k = key(5);
+    size_t at = 0;
+
+    synced(l);
+    flow(l, 5);
+    replica_taken(s, &k, lb2, lb3, now);
+    assert_whose(5, REPLICA_ALIVE, lb2);
+    word_of_2 = OWNER_DEAD;
+    assert_int_equal(find(5, us).whose, REPLICA_ALIVE);
+    assert_true(life_eq(find(5, us).who, lb3));
+    assert_int_equal(find(5, lb3).whose, REPLICA_UNKNOWN);
+    assert_null(replica_next(s, lb2, &at));
+    word_of_3 = OWNER_DEAD;
+    assert_int_equal(find(5, us).whose, REPLICA_UNKNOWN);
+    word_of_2 = OWNER_ALIVE;
+    flow(l, 5); /* it has it again, and says so */
+    word_of_2 = OWNER_DEAD;
+    assert_int_equal(find(5, us).whose, REPLICA_FREE);
+}
+
+/* Another holder may have it whole. */
+static void
+what_is_not_kept_is_not_given_away(void **state)
+{
+    char *much = malloc(1 << 20);
+    struct replica_line *l = line(lb2, 7);
+    struct wire_frame handover = {.kind = WIRE_HANDOVER, .flow = 5, .u.handover = {us}};
+    const uint32_t *refused;
+
+    memset(much, 'x', 1 << 20);
+    synced(l);
+    flow(l, 5);
+    for (unsigned i = 0; i < (1 << 20) / 65536; i++)
+        good(l, (struct wire_frame){
+                    .kind = WIRE_IN, .flow = 5, .u.in = {i * 65536, (struct str){much, 65536}}});
+    assert_int_equal(replica_stats(s)->full_total, 1);
+    good(l, handover);
+    assert_int_equal(replica_line_refused(l, &refused), 0);
+    assert_int_equal(replica_stats(s)->waiting, 0);
+    assert_whose(5, REPLICA_ALIVE, lb2);
+    word_of_2 = OWNER_DEAD;
+    assert_whose(5, REPLICA_UNKNOWN, none);
+    word_of_2 = OWNER_ALIVE;
+    flow(l, 5); /* anew */
+    word_of_2 = OWNER_DEAD;
+    assert_whose(5, REPLICA_FREE, lb2);
+    free(much);
 }
 
 static void
@@ -549,7 +601,7 @@ memory_is_bounded(void **state)
     /* the first are kept */
     word_of_2 = OWNER_DEAD;
     assert_int_equal(find(0, lb3).replica->in.n, 40000);
-    assert_true(find(99, lb3).replica->bare);
+    assert_whose(99, REPLICA_UNKNOWN, none);
     word_of_2 = OWNER_ALIVE;
     assert_int_equal(replica_line_refused(l, &refused), 1);
     assert_int_equal(refused[0], 99);
@@ -661,6 +713,8 @@ main(void)
         T(what_was_given_may_be_handed_back_at_once),
         T(who_lost_a_flow_cannot_say_that_it_has_it),
         T(what_was_taken_is_given_to_nobody),
+        T(what_was_taken_from_one_that_seems_to_live_is_given_to_nobody_afterwards),
+        T(what_is_not_kept_is_not_given_away),
         T(who_dropped_a_flow_is_not_given_it_back),
         T(a_key_names_one_flow_of_a_line),
         T(of_two_holders_only_the_one_that_is_meant_gives_it_away),

@@ -18,6 +18,7 @@
 #define IS_ALL        1u
 #define IS_TAKEN      1u
 #define IS_LEAVING    1u
+#define IS_LAST       2u
 
 const char *
 wire_kind_text(unsigned kind)
@@ -275,16 +276,20 @@ put_ask(struct pack_out *o, const struct wire_frame *f)
 {
     pack_u32(o, f->u.ask.ask);
     pack_bytes(o, &f->u.ask.key, sizeof(f->u.ask.key));
-    pack_u8(o, f->u.ask.leaving ? IS_LEAVING : 0);
+    pack_u8(o, (f->u.ask.leaving ? IS_LEAVING : 0) | (f->u.ask.last ? IS_LAST : 0));
     return STR_NONE;
 }
 
 static void
 get_ask(struct pack_in *i, struct wire_frame *f)
 {
+    uint8_t flags;
+
     f->u.ask.ask = unpack_u32(i);
     get_copy(i, &f->u.ask.key, sizeof(f->u.ask.key));
-    f->u.ask.leaving = unpack_u8(i) & IS_LEAVING;
+    flags = unpack_u8(i);
+    f->u.ask.leaving = flags & IS_LEAVING;
+    f->u.ask.last = flags & IS_LAST;
 }
 
 static struct str

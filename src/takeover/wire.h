@@ -217,6 +217,7 @@ struct wire_ask {
     uint32_t ask; /* number of the question, as in the answer */
     struct flow_key key;
     bool leaving; /* the asker does not want it, but to know where the packet is to go */
+    bool last;    /* all others that live know nothing of it */
 };
 
 struct wire_owner {

@@ -164,6 +164,26 @@ every_frame_comes_back_as_it_went(void **state)
 }
 
 static void
+a_question_says_two_things_of_who_asks(void **state)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        const struct wire_frame f = {
+            .kind = WIRE_ASK, .u.ask = {.ask = 1, .key = key, .leaving = i & 1, .last = i & 2}};
+        struct wire_frame back;
+        struct buf b = {0};
+        struct pack_in in;
+        uint64_t unknown = 0;
+
+        wire_put(&b, &f);
+        in = (struct pack_in){.p = (const uint8_t *)b.p, .n = b.n};
+        assert_int_equal(wire_get(&in, &back, &unknown), WIRE_FRAME);
+        assert_int_equal(back.u.ask.leaving, f.u.ask.leaving);
+        assert_int_equal(back.u.ask.last, f.u.ask.last);
+        buf_free(&b);
+    }
+}
+
+static void
 unknown_frames_and_fields_are_passed_over(void **state)
 {
     static const uint8_t bytes[] = {
@@ -415,6 +435,7 @@ main(void)
         cmocka_unit_test(bytes_are_as_they_ever_were),
         cmocka_unit_test(beats_are_as_they_ever_were),
         cmocka_unit_test(every_frame_comes_back_as_it_went),
+        cmocka_unit_test(a_question_says_two_things_of_who_asks),
         cmocka_unit_test(unknown_frames_and_fields_are_passed_over),
         cmocka_unit_test(what_is_cut_off_is_bad),
         cmocka_unit_test(numbers_out_of_range_are_bad),
