@@ -395,25 +395,29 @@ rests(struct flow *f)
 
 /* What comes in from now on is not acknowledged, and comes again where the client is served then.
  */
-static void
-put_handover(struct flow *f, struct life heir)
+static bool
+put_handover(struct flow *f)
 {
+    const struct life heir = link_heir(f->flows->link, f->refused);
     struct wire_frame w = {.kind = WIRE_HANDOVER, .u.handover = {heir}};
 
+    if (life_is_none(heir))
+        return false;
     f->heir = heir;
     flow_wait(f, FLOW_LEAVE, flow_put(f, &w));
     f->leaving = true;
+    return true;
 }
 
 /* One that is bare is protected first; what the kernel has acknowledged meanwhile is told in a turn
  * before the next look. */
 static void
-look(struct flow *f, struct life heir)
+look(struct flow *f)
 {
     if (f->gone || f->leaving || !rests(f))
         return;
     if (!f->bare)
-        put_handover(f, heir);
+        (void)put_handover(f);
     else if (!f->flows->released && may_be_dressed(f))
         dress(f);
 }
@@ -438,35 +442,29 @@ void
 flows_hand_over(struct flows *fs)
 {
     struct loop *l = fs->worker->loop;
-    const struct life heir = link_heir(fs->link);
 
     loop_timer_set(l, &fs->leave_timer, worker_now(fs->worker) + LEAVE_NS);
-    if (life_is_none(heir))
+    if (life_is_none(link_heir(fs->link, 0)))
         return;
     LIST_FOREACH_SAFE (it, next, &fs->all)
-        look(LIST_ENTRY(it, struct flow, link), heir);
+        look(LIST_ENTRY(it, struct flow, link));
 }
 
 /* Nobody waits for an answer any more: what was told before is in the same stream. */
 static void
-leave_at_once(struct flow *f, struct life heir)
+leave_at_once(struct flow *f)
 {
     if (f->gone || f->bare || f->closing || f->broken)
         return;
-    if (!f->leaving)
-        put_handover(f, heir);
-    flow_complete_leave(f);
+    if (f->leaving || put_handover(f))
+        flow_complete_leave(f);
 }
 
 void
 flows_hand_over_rest(struct flows *fs)
 {
-    const struct life heir = link_heir(fs->link);
-
-    if (life_is_none(heir))
-        return;
     LIST_FOREACH_SAFE (it, next, &fs->all)
-        leave_at_once(LIST_ENTRY(it, struct flow, link), heir);
+        leave_at_once(LIST_ENTRY(it, struct flow, link));
 }
 
 void
@@ -534,6 +532,7 @@ flows_new(struct worker *w, struct takeover *t, struct errbuf *e)
                                      .on_acked = flows_on_acked,
                                      .on_snapshot = flows_on_snapshot,
                                      .on_refused = flows_on_refused,
+                                     .on_let_go = flows_on_let_go,
                                      .on_adopted = flow_on_adopted,
                                      .on_claimed = on_claimed};
 

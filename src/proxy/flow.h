@@ -30,7 +30,8 @@ struct takeover;
     X(protected, "connections that others could take over")                                      \
     X(unprotected, "connections that were to be protected and could not")                        \
     X(bared, "times that a connection was protected no more")                                    \
-    X(unkept, "of these, those that another balancer had no room for")                           \
+    X(unkept, "of these, those that no other balancer had room for")                             \
+    X(half_kept, "times that one of two other balancers had no room for a connection")           \
     X(adopted, "connections that went on here")                                                  \
     X(replayed, "requests that were read again here")                                            \
     X(refused, "requests of these that may have been answered already, and may not be repeated") \

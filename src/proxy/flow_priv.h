@@ -68,6 +68,7 @@ struct flow {
     uint64_t gate_pos, next_gate_pos;
     uint64_t bare_ticket; /* before, others may go on from what they knew */
 
+    uint32_t refused; /* places of holders that keep nothing of it, since it was opened */
     struct life heir; /* to whom it was handed over */
     uint8_t looks;    /* while it is to be handed over */
     bool bare, eof, closing, leaving, gone;
@@ -169,7 +170,8 @@ void flow_forget(struct flow *);
 /* What came before the next request is of use no more. */
 void flow_trim(struct flow *);
 bool flows_on_snapshot(void *flows, uint32_t flow);
-void flows_on_refused(void *flows, uint32_t flow);
+void flows_on_refused(void *flows, uint32_t flow, unsigned place);
+void flows_on_let_go(void *flows, unsigned place);
 
 /* --- flow.c -------------------------------------------------------------------------------------
  */

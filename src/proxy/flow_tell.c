@@ -47,6 +47,7 @@ flow_tell_open(struct flow *f, uint64_t in_pos, uint64_t out_pos)
     flow_forget(f);
     f->in_pos = f->kept_at = f->next_start = in_pos;
     f->bare = f->untold = false;
+    f->refused = 0;
     flow_put(f, &w);
 }
 
@@ -158,20 +159,52 @@ flow_bare(struct flow *f)
     f->bare_ticket = flow_put(f, &w);
 }
 
-/* Another holder may keep it, for as long as it is one: whoever is not kept by all is taken for
- * unprotected. */
+static void
+be_unkept(struct flow *f)
+{
+    stat_add(&f->flows->stats.unkept, 1);
+    flow_bare(f);
+}
+
+static bool
+is_kept(const struct flow *f)
+{
+    return (link_keepers(f->flows->link) & ~f->refused) != 0;
+}
+
+/* Another holder may keep it.  Of what is handed over all have forgotten it but the one that is
+ * meant. */
 void
-flows_on_refused(void *arg, uint32_t id)
+flows_on_refused(void *arg, uint32_t id, unsigned place)
 {
     struct flows *fs = arg;
     struct flow *f = id < fs->next_id ? fs->by_id[id] : NULL;
 
     if (f == NULL || f->gone || f->bare)
         return;
-    stat_add(&fs->stats.unkept, 1);
+    f->refused |= UINT32_C(1) << place;
+    if (f->leaving ? !link_is_at(fs->link, f->heir, place) : is_kept(f)) {
+        stat_add(&fs->stats.half_kept, 1);
+        return;
+    }
     if (f->leaving)
         flow_stay(f);
-    flow_bare(f);
+    be_unkept(f);
+}
+
+/* Who keeps a flow may have been the only one. */
+void
+flows_on_let_go(void *arg, unsigned place)
+{
+    struct flows *fs = arg;
+
+    LIST_FOREACH_SAFE (it, next, &fs->all) {
+        struct flow *f = LIST_ENTRY(it, struct flow, link);
+
+        f->refused &= ~(UINT32_C(1) << place);
+        if (f->refused != 0 && !is_kept(f) && !f->gone && !f->bare && !f->leaving)
+            be_unkept(f);
+    }
 }
 
 /* --- a holder that is new ------------------------------------------------------------------------

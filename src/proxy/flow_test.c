@@ -42,6 +42,8 @@ struct link {
     unsigned n[32];   /* frames by kind */
     bool manual;      /* acknowledgements wait for let_through() */
     bool alone;       /* no holder */
+    bool two;         /* beside the store there is one that keeps all */
+    bool one_goes;    /* that one */
     uint32_t refused; /* by the holder, not told yet: 1 + the flow's number */
     uint64_t acks_due;
     struct adopted *adopted;
@@ -52,7 +54,7 @@ struct link {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link links[N_WORKERS];
-static bool manual_acks, no_holder, no_room;
+static bool manual_acks, no_holder, no_room, two_holders;
 static bool no_heir; /* under the lock; there is a holder, but not to hand anything over to */
 
 static struct guard_slot slots[N_SLOTS];
@@ -113,7 +115,7 @@ static void
 on_event(struct watch *w, unsigned revents)
 {
     struct link *l = container_of(w, struct link, watch);
-    bool snapshot, claim, all, acked;
+    bool snapshot, claim, all, acked, one_goes;
     struct adopted *a;
     uint32_t refused;
     uint64_t n;
@@ -128,11 +130,16 @@ on_event(struct watch *w, unsigned revents)
     claim = l->claim_due;
     all = l->claim_all;
     refused = l->refused;
+    one_goes = l->one_goes;
+    l->two &= !one_goes;
+    l->one_goes = false;
     l->adopted = NULL;
     l->refused = 0;
     pthread_mutex_unlock(&lock);
     if (refused != 0)
-        l->hooks.on_refused(l->hooks.arg, refused - 1);
+        l->hooks.on_refused(l->hooks.arg, refused - 1, 0);
+    if (one_goes)
+        l->hooks.on_let_go(l->hooks.arg, 1);
     if (acked)
         l->hooks.on_acked(l->hooks.arg, l->acked);
     if (a != NULL)
@@ -165,6 +172,7 @@ link_new(struct takeover *t, unsigned index, struct loop *loop, const struct lin
 
     *l = (struct link){.index = index, .loop = loop, .hooks = *hooks, .manual = manual_acks};
     l->alone = no_holder;
+    l->two = two_holders;
     l->store = make_store(&l->line, index);
     finish_snapshot(l->line);
     l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -228,14 +236,32 @@ link_tell(struct link *l, const struct wire_frame *w)
 }
 
 struct life
-link_heir(const struct link *l)
+link_heir(const struct link *l, uint32_t but)
 {
     struct life heir;
 
     pthread_mutex_lock(&lock);
-    heir = l->alone || no_heir ? (struct life){0, 0} : adopter_life;
+    heir = l->alone || no_heir || (but & 1) ? (struct life){0, 0} : adopter_life;
     pthread_mutex_unlock(&lock);
     return heir;
+}
+
+/* That of the store has the first place. */
+uint32_t
+link_keepers(const struct link *l)
+{
+    uint32_t places;
+
+    pthread_mutex_lock(&lock);
+    places = l->alone ? 0 : l->two ? 3 : 1;
+    pthread_mutex_unlock(&lock);
+    return places;
+}
+
+bool
+link_is_at(const struct link *l, struct life who, unsigned place)
+{
+    return place == 0 && life_eq(who, adopter_life);
 }
 
 bool
@@ -434,7 +460,7 @@ finish(void)
         assert_false(slot_used[i]);
     free_snapshot(play.snap);
     end_stage(&play.s);
-    manual_acks = no_holder = no_heir = no_room = sends_again = false;
+    manual_acks = no_holder = no_heir = no_room = two_holders = sends_again = false;
 }
 
 static unsigned
@@ -849,6 +875,36 @@ what_a_holder_has_no_room_for_is_bare(void **state)
         AWAIT(COUNT(&play.s, unkept) == i && frames(WIRE_BARE) == i);
         AWAIT(flags_of(0) & GUARD_SLOT_OPEN);
     }
+    close(fd);
+    finish();
+}
+
+/* It is protected as long as the one that keeps it is a holder. */
+static void
+what_one_of_two_holders_keeps_is_protected(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    no_room = two_holders = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    for (unsigned i = 0; i < 2; i++) {
+        say(fd, i == 1 ? POST : GET);
+        hear(fd, buf, sizeof(buf), "hello");
+    }
+    AWAIT(COUNT(&play.s, half_kept) > 0 && frames(WIRE_DONE) == 2);
+    assert_int_equal(frames(WIRE_BARE), 0);
+    assert_int_equal(flags_of(0), 0);
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < N_WORKERS; i++) {
+        links[i].one_goes = true;
+        kick(&links[i]);
+    }
+    pthread_mutex_unlock(&lock);
+    AWAIT(frames(WIRE_BARE) == 1);
+    AWAIT(flags_of(0) & GUARD_SLOT_OPEN);
+    assert_int_equal(COUNT(&play.s, unkept), 1);
     close(fd);
     finish();
 }
@@ -1774,6 +1830,26 @@ answers_end_nothing_while_an_heir_is_looked_for(void **state)
     finish();
 }
 
+/* To who does not have it nothing is handed over. */
+static void
+who_does_not_keep_it_is_no_heir(void **state)
+{
+    char buf[4096];
+    int fd;
+
+    no_room = two_holders = true;
+    begin(HELLO, PROTECT_REQUESTS);
+    fd = dial();
+    say(fd, GET);
+    hear(fd, buf, sizeof(buf), "hello");
+    AWAIT(COUNT(&play.s, half_kept) > 0 && frames(WIRE_DONE) == 1);
+    drain_all(50 * MC_MS);
+    hear_end(fd);
+    assert_int_equal(frames(WIRE_HANDOVER), 0);
+    close(fd);
+    finish();
+}
+
 static void
 what_was_bare_is_protected_to_be_handed_over(void **state)
 {
@@ -1829,6 +1905,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(without_a_holder_nothing_waits),
         cmocka_unit_test(more_than_is_kept_makes_it_bare_until_the_next_request),
         cmocka_unit_test(what_a_holder_has_no_room_for_is_bare),
+        cmocka_unit_test(what_one_of_two_holders_keeps_is_protected),
         cmocka_unit_test(what_is_kept_goes_by_the_present_configuration),
         cmocka_unit_test(an_idle_connection_goes_on),
         cmocka_unit_test(without_its_listener_nothing_of_it_stays),
@@ -1863,6 +1940,7 @@ run_on(enum loop_engine e, const char *name)
         cmocka_unit_test(who_asks_while_it_is_handed_over_is_not_answered_here),
         cmocka_unit_test(what_was_handed_over_is_never_served_again),
         cmocka_unit_test(answers_end_nothing_while_an_heir_is_looked_for),
+        cmocka_unit_test(who_does_not_keep_it_is_no_heir),
         cmocka_unit_test(what_was_bare_is_protected_to_be_handed_over),
         cmocka_unit_test(what_is_under_way_when_time_is_over_is_handed_over),
     };

@@ -71,9 +71,21 @@ link_tell(struct link *l, const struct wire_frame *f)
 }
 
 struct life
-link_heir(const struct link *l)
+link_heir(const struct link *l, uint32_t but)
 {
     return (struct life){0, 0};
+}
+
+uint32_t
+link_keepers(const struct link *l)
+{
+    return 0;
+}
+
+bool
+link_is_at(const struct link *l, struct life who, unsigned place)
+{
+    return false;
 }
 
 bool

@@ -130,11 +130,17 @@ settle(struct link *l)
 /* --- what the thread is told of a holder --------------------------------------------------------
  */
 
+static unsigned
+place_of(const struct holder *h)
+{
+    return (unsigned)(h - h->link->holder);
+}
+
 static void
 say(struct holder *h)
 {
     struct link *l = h->link;
-    unsigned place = (unsigned)(h - l->holder);
+    const unsigned place = place_of(h);
 
     pthread_mutex_lock(&l->roster->lock);
     l->box.said[place].epoch = h->peer.epoch;
@@ -304,7 +310,7 @@ take_answer(struct holder *h, const struct wire_frame *f)
     if (f->kind == WIRE_ACK)
         return take_ack(h, f->u.ack.frames);
     if (f->kind == WIRE_REFUSED)
-        l->hooks.on_refused(l->hooks.arg, f->flow);
+        l->hooks.on_refused(l->hooks.arg, f->flow, place_of(h));
     return true;
 }
 
@@ -373,11 +379,19 @@ free_place(struct link *l)
 }
 
 static void
-set_holders(struct link *l, const struct link_holders *hs)
+let_go_of(struct link *l, const struct link_holders *hs)
 {
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->holder[i].state != HOLDER_NONE && !is_among(hs, l->holder[i].peer.epoch))
+        if (l->holder[i].state != HOLDER_NONE && !is_among(hs, l->holder[i].peer.epoch)) {
             drop_holder(&l->holder[i]);
+            l->hooks.on_let_go(l->hooks.arg, i);
+        }
+}
+
+static void
+set_holders(struct link *l, const struct link_holders *hs)
+{
+    let_go_of(l, hs);
     for (unsigned i = 0; i < hs->n; i++) {
         struct holder *h = with_epoch(l, hs->v[i].epoch);
 
@@ -436,13 +450,37 @@ link_tell(struct link *l, const struct wire_frame *f)
     put(l->telling, f);
 }
 
+static uint32_t
+bit_of(unsigned place)
+{
+    return UINT32_C(1) << place;
+}
+
+uint32_t
+link_keepers(const struct link *l)
+{
+    uint32_t places = 0;
+
+    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
+        if (counts(&l->holder[i]))
+            places |= bit_of(i);
+    return places;
+}
+
 struct life
-link_heir(const struct link *l)
+link_heir(const struct link *l, uint32_t but)
 {
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->holder[i].state == HOLDER_IN_STEP && !l->holder[i].peer.leaving)
+        if (l->holder[i].state == HOLDER_IN_STEP && !l->holder[i].peer.leaving &&
+            !(but & bit_of(i)))
             return l->holder[i].peer.who;
     return (struct life){0, 0};
+}
+
+bool
+link_is_at(const struct link *l, struct life who, unsigned place)
+{
+    return l->holder[place].state != HOLDER_NONE && life_eq(l->holder[place].peer.who, who);
 }
 
 bool

@@ -18,6 +18,9 @@
  * the thread lets it go: when it is dead, or when this worker's connection to it broke or it was
  * silent on it for LINK_SILENT_NS.  Without a holder every ticket is acknowledged at once, and the
  * flows are as good as unprotected until the next one has its snapshot.
+ *
+ * A holder has a place, a small number that is another's when it is let go; sets of them are words
+ * of bits.
  */
 #ifndef MC_TAKEOVER_LINK_H
 #define MC_TAKEOVER_LINK_H
@@ -45,9 +48,11 @@ struct link_hooks {
      * there is one (OPEN, IN, REQ ..., or OPEN and BARE), before returning.  False: neither is
      * there one with a higher number. */
     bool (*on_snapshot)(void *arg, uint32_t flow);
-    /* A holder keeps nothing of the flow of this number, which may have ended: it is not protected
-     * before OPEN.  Before the acknowledgement of what it could not keep. */
-    void (*on_refused)(void *arg, uint32_t flow);
+    /* The holder of that place keeps nothing of the flow of this number, which may have ended: it
+     * does not protect it before OPEN.  Before the acknowledgement of what it could not keep. */
+    void (*on_refused)(void *arg, uint32_t flow, unsigned place);
+    /* Nobody has that place now. */
+    void (*on_let_go)(void *arg, unsigned place);
     /* A connection was rebuilt here, and this worker is to serve it; takes it. */
     void (*on_adopted)(void *arg, struct adopted **);
     /* This process slept, and others have taken over these flows: those that are of this worker are
@@ -90,8 +95,13 @@ uint64_t link_put(struct link *, const struct wire_frame *);
 uint64_t link_acked(const struct link *);
 /* From inside on_snapshot() only: a frame for the new holder alone. */
 void link_tell(struct link *, const struct wire_frame *);
-/* The holder that connections are handed over to; life none: there is none now. */
-struct life link_heir(const struct link *);
+/* The places of those that have their snapshot and are waited for. */
+uint32_t link_keepers(const struct link *);
+/* The holder that connections are handed over to, but none of those places; life none: there is
+ * none now. */
+struct life link_heir(const struct link *, uint32_t but);
+/* It has that place. */
+bool link_is_at(const struct link *, struct life, unsigned place);
 /* There is one, or somebody is becoming one. */
 bool link_expects_heir(const struct link *);
 /* HANDOVER of this flow is acknowledged, or will not be, and its socket is dropped: packets for it

@@ -29,7 +29,8 @@ static uint64_t told; /* by on_acked() */
 static struct flow_key claimed;
 static unsigned n_claimed;
 static bool claimed_all;
-static uint32_t refused;
+static uint32_t refused, let_go;
+static unsigned refused_at;
 static uint64_t told_when_refused;
 static uint32_t n_large; /* flows of a snapshot; 0: the one */
 
@@ -73,10 +74,17 @@ on_snapshot(void *arg, uint32_t flow)
 }
 
 static void
-on_refused(void *arg, uint32_t flow)
+on_refused(void *arg, uint32_t flow, unsigned place)
 {
     refused = flow;
+    refused_at = place;
     told_when_refused = told;
+}
+
+static void
+on_let_go(void *arg, unsigned place)
+{
+    let_go |= 1u << place;
 }
 
 static void
@@ -198,8 +206,12 @@ choose(unsigned n, const uint32_t epoch[])
 static int
 setup(void **state)
 {
-    static const struct link_hooks hooks = {NULL,       on_acked,   on_snapshot,
-                                            on_refused, on_adopted, on_claimed};
+    static const struct link_hooks hooks = {.on_acked = on_acked,
+                                            .on_snapshot = on_snapshot,
+                                            .on_refused = on_refused,
+                                            .on_let_go = on_let_go,
+                                            .on_adopted = on_adopted,
+                                            .on_claimed = on_claimed};
     struct errbuf e;
 
     loop_setup(state);
@@ -207,6 +219,7 @@ setup(void **state)
     memset(&roster, 0, sizeof(roster));
     n_tubes = n_snapshots = n_adopted = n_news = n_claimed = n_large = 0;
     told = 0;
+    let_go = 0;
     claimed_all = false;
     keys = keyring_new_null();
     for (unsigned i = 0; i < HOLDERS; i++) {
@@ -249,7 +262,7 @@ without_a_holder_nobody_is_waited_for(void **state)
     assert_int_equal(say(WIRE_CLOSE), 1);
     assert_int_equal(say(WIRE_CLOSE), 2);
     assert_int_equal(link_acked(L1), 2);
-    assert_true(life_is_none(link_heir(L1)));
+    assert_true(life_is_none(link_heir(L1, 0)));
     assert_false(link_expects_heir(L1));
     settle();
     assert_int_equal(told, 0);
@@ -262,7 +275,7 @@ a_new_holder_is_told_all_flows_and_then_every_frame(void **state)
     CHOOSE(5);
     UNTIL(link_is_synced(&roster, 5));
     assert_int_equal(n_snapshots, 1);
-    assert_false(life_is_none(link_heir(L1)));
+    assert_false(life_is_none(link_heir(L1, 0)));
     say(WIRE_SENT);
     say(WIRE_CLOSE);
     UNTIL(told == 3);
@@ -291,7 +304,7 @@ a_large_snapshot_goes_as_it_is_taken(void **state)
     assert_int_equal(holder[0].n, piece);
     link_put(L1, &first);
     UNTIL(holder[0].n == piece + 1);
-    assert_true(life_is_none(link_heir(L1)));
+    assert_true(life_is_none(link_heir(L1, 0)));
     holder[0].mute = false;
     acknowledge(&holder[0], holder[0].n);
     UNTIL(link_is_synced(&roster, 5) || link_is_lost(&roster, 5));
@@ -335,6 +348,28 @@ what_is_not_kept_is_known_before_it_is_acknowledged(void **state)
     UNTIL(told == 1);
     assert_int_equal(refused, 12);
     assert_int_equal(told_when_refused, 0);
+}
+
+static void
+a_refusal_says_whose_it_is(void **state)
+{
+    const struct wire_frame f = {.kind = WIRE_REFUSED, .flow = 12};
+    struct life other = {.id = 1, .boot = 9};
+
+    CHOOSE(5, 6);
+    UNTIL(link_is_synced(&roster, 5) && link_is_synced(&roster, 6));
+    refused = 0;
+    wire_put(tube_put_begin(holder[1].tube), &f);
+    tube_put_end(holder[1].tube);
+    UNTIL(refused == 12);
+    assert_int_equal(link_keepers(L1), 3);
+    assert_true(link_is_at(L1, (struct life){.id = 2, .boot = 9}, refused_at));
+    assert_true(life_eq(link_heir(L1, 1u << refused_at), other));
+    assert_true(life_is_none(link_heir(L1, 3)));
+    CHOOSE(5);
+    UNTIL(let_go != 0);
+    assert_int_equal(let_go, 1u << refused_at);
+    assert_int_equal(link_keepers(L1), 3 & ~let_go);
 }
 
 static void
@@ -388,12 +423,12 @@ who_leaves_is_waited_for_and_handed_nothing_over(void **state)
     CHOOSE(5);
     UNTIL(link_expects_heir(L1));
     UNTIL(link_is_synced(&roster, 5));
-    assert_int_equal(link_heir(L1).id, 1);
+    assert_int_equal(link_heir(L1, 0).id, 1);
     hs.v[0] = roster.holders.v[0];
     hs.v[0].leaving = true;
     link_post_holders(&roster, &hs);
     UNTIL(!link_expects_heir(L1));
-    assert_true(life_is_none(link_heir(L1)));
+    assert_true(life_is_none(link_heir(L1, 0)));
     holder[0].mute = true;
     say(WIRE_SENT);
     assert_int_equal(link_acked(L1), 0);
@@ -442,7 +477,7 @@ who_cannot_be_connected_to_is_lost(void **state)
     sock_accept(&holder[0].door.s, false); /* the kernel answers, and nobody behind it */
     CHOOSE(5);
     UNTIL(link_is_lost(&roster, 5));
-    assert_true(life_is_none(link_heir(L1)));
+    assert_true(life_is_none(link_heir(L1, 0)));
     say(WIRE_CLOSE);
     assert_int_equal(link_acked(L1), 1);
 }
@@ -496,6 +531,7 @@ main(void)
         TEST(a_large_snapshot_goes_as_it_is_taken),
         TEST(a_ticket_waits_for_its_acknowledgement),
         TEST(what_is_not_kept_is_known_before_it_is_acknowledged),
+        TEST(a_refusal_says_whose_it_is),
         TEST(all_holders_are_waited_for),
         TEST(who_was_let_go_is_waited_for_no_longer),
         TEST(who_is_chosen_again_is_told_again),
