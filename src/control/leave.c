@@ -18,7 +18,8 @@
 #define WITHDRAW_NS  (800 * MC_MS)
 /* Until a withdrawn address has gone for everybody; SYNs are dropped meanwhile. */
 #define GONE_NS      (100 * MC_MS)
-/* For packets of connections that have gone to other balancers; takeover.c ends it sooner. */
+/* For packets of connections that have gone to other balancers; takeover.c ends it sooner.  And for
+ * another member to ask for our addresses, which takes it some 60 ms (vip_assign.h). */
 #define LINGER_NS    MC_SEC
 /* Beyond the time limit, which workers keep themselves, for their last answers to go out. */
 #define END_GRACE_NS (2 * MC_SEC)
@@ -165,16 +166,23 @@ leave_to_heir(struct node *n, int heir)
         worker_hand_over(n->workers[i], heir, loop_now(n->loop) + bound);
 }
 
-/* The cluster is told behind it: who has left hears no peer any more. */
+/* The cluster is told behind it: who has left hears no peer any more, and the host of one who is no
+ * member, but takes in packets to an address for a moment more, seems to carry it still. */
 static void
 linger(struct node *n)
 {
     log_info("all requests have ended");
     withdraw(n);
-    if (takeover_node_part(n))
+    if (takeover_node_part(n) || vip_is_handing_over(n))
         enter(n, LEAVE_LINGER, LINGER_NS);
     else
         say_goodbye(n);
+}
+
+static bool
+has_parted(const struct node *n)
+{
+    return (n->takeover == NULL || takeover_node_has_parted(n)) && !vip_is_handing_over(n);
 }
 
 void
@@ -186,6 +194,6 @@ leave_look(struct node *n)
         loop_stop(n->loop);
     if (n->leave.step == LEAVE_DRAIN)
         linger(n);
-    else if (n->leave.step == LEAVE_LINGER && takeover_node_has_parted(n))
+    else if (n->leave.step == LEAVE_LINGER && has_parted(n))
         say_goodbye(n);
 }

@@ -6,7 +6,8 @@
  *            told with each answer to come back by another connection.  For leave-grace, so that
  *            whoever sends clients here has heard of it.
  *   DRAIN    nobody new is let in; requests under way, and one more of each idle connection, end
- *   LINGER   with takeover: what still comes is passed on to who has it now
+ *   LINGER   addresses of the cluster go to other members; with takeover what still comes is passed
+ *            on to who has it now
  *   GOODBYE  the cluster is told
  *
  * Addresses (vip.h) go at once; but they take connections with them.  So with a leave-grace they go

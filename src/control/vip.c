@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "control/heritage.h"
+#include "control/member_priv.h"
 #include "control/view.h"
 #include "control/vip_priv.h"
 
@@ -272,7 +273,10 @@ on_share_timer(struct timer *t)
 static void
 on_settle_task(struct task *t)
 {
-    vip_settle(container_of(t, struct vip, settle_task)->node);
+    struct node *n = container_of(t, struct vip, settle_task)->node;
+
+    vip_settle(n);
+    leave_look(n); /* it may wait for another member to have an address */
 }
 
 static void
@@ -423,6 +427,20 @@ vip_reloaded(struct node *n)
     follow_conf(n->vip, n->conf);
     vip_share_open(n->vip);
     vip_settle(n);
+}
+
+bool
+vip_is_handing_over(const struct node *n)
+{
+    const struct vip *v = n->vip;
+    unsigned n_others = 0;
+
+    if (n->member != NULL)
+        (void)cluster_others(n->member->cluster, &n_others);
+    for (unsigned i = 0; v != NULL && n_others > 0 && i < v->n; i++)
+        if (v->v[i]->share.assign != NULL && !vip_share_is_elsewhere(v->v[i]))
+            return true;
+    return false;
 }
 
 void

@@ -54,6 +54,9 @@ void vip_busy(struct node *, bool);
  * over.  It calls vip_open() and vip_start() as any does, finds them with our mark, and removes
  * what its configuration has not (vip_left.c). */
 void vip_hand_over(struct node *);
+/* No other member has said that it has an address of the cluster, although there are others;
+ * leave_look() when one says so. */
+bool vip_is_handing_over(const struct node *);
 /* Removes what is carried; the keeper ends. */
 void vip_stop(struct node *);
 

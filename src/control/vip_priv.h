@@ -111,6 +111,8 @@ void vip_share_open(struct vip *);
 void vip_share_close(struct vip_addr *);
 /* Should it be carried?  *due: when to ask again at the latest. */
 bool vip_share_wants(struct vip_addr *, mc_ns *due);
+/* Another member has said that it carries it. */
+bool vip_share_is_elsewhere(const struct vip_addr *);
 /* What was made of that: tells the others and the network. */
 void vip_share_settled(struct vip_addr *);
 /* The keeper took it: this process did not run. */

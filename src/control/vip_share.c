@@ -492,6 +492,15 @@ vip_share_wants(struct vip_addr *a, mc_ns *due)
     return false;
 }
 
+bool
+vip_share_is_elsewhere(const struct vip_addr *a)
+{
+    for (unsigned i = 0; i < a->share.n_said; i++)
+        if (a->share.said[i].claim == VIP_HOLD)
+            return true;
+    return false;
+}
+
 void
 vip_share_settled(struct vip_addr *a)
 {
