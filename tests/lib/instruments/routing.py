@@ -68,6 +68,8 @@ class Probe:
     def __init__(self, to):
         self.to, self.bad, self.n_good, self.done_at = to, [], 0, 0.0
         self._selector, self._stopping = selectors.DefaultSelector(), threading.Event()
+        self._waiting = {}  # socket: when it began; looked at from outside, too
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
@@ -88,9 +90,16 @@ class Probe:
             self._end(s, now, False)
         else:
             self._selector.register(s, selectors.EVENT_WRITE, [now, b""])
+            with self._lock:
+                self._waiting[s] = now
 
     def _end(self, s, began, good):
+        with self._lock:
+            self._waiting.pop(s, None)
+            self._note(began, good)
         s.close()
+
+    def _note(self, began, good):
         now = time.monotonic()
         if good and now - began < self.SLOW_S:
             self.n_good += 1
@@ -135,10 +144,10 @@ class Probe:
 
     def settled(self, since, quiet_s=1.0):
         """For so long, none that began after that moment went wrong, and those before it are known."""
-        now = time.monotonic()
-        waiting = [k.data[0] for k in list(self._selector.get_map().values())]
-        pending = [b for b in waiting if b < now - self.SLOW_S]
-        return not pending and now - max([since, *self.bad]) > quiet_s
+        with self._lock:
+            now = time.monotonic()
+            pending = [b for b in self._waiting.values() if b < now - self.SLOW_S]
+            return not pending and now - max([since, *self.bad]) > quiet_s
 
     def gap(self, since, timeout=30, quiet_s=1.0):
         """Seconds from that moment to the begin of the last attempt that went wrong; how many did."""
