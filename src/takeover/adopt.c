@@ -6,9 +6,13 @@
  * Clients that wait for a response say nothing by themselves; so each client of a dead balancer is
  * sent a keep-alive, and its answer lands at whichever balancer its packets go to now.  First those
  * with a request under way, then the idle ones, which would be forgotten here otherwise before they
- * speak, and may be without an answer that was said and lost; then all that are left, since packets
- * are lost: at first so often that the answer finds the address soon after it has come to another
- * balancer.
+ * speak, and may be without an answer that was said and lost; then all that are left, again and
+ * again, since packets are lost, and since the network brings them nowhere before it has found out
+ * who is dead: so often that an answer arrives soon after it has.
+ *
+ * A client that had sent something meanwhile has waited longer each time, and would not send it
+ * again soon: its answer tells so, for it names the byte that comes next, and then it is nudged
+ * (probe.h).
  *
  * So are those whose connections were handed over to us and who do not speak by themselves: the
  * connection is nobody's until then, and who has handed it over will be gone.
@@ -23,13 +27,14 @@
 #define PROBE_TICK_NS (5 * MC_MS)
 #define WAIT_TICK_NS  (10 * MC_MS) /* for those that were handed over */
 #define PROBES_A_TICK 100          /* 20,000 a second: as many as can be rebuilt */
+#define LOOKS_A_TICK  8192         /* at flows, of which most may be somebody else's */
 
-/* X(wait before it, requests only) */
-static const struct {
-    mc_ns wait_ns;
-    bool busy_only;
-} passes[] = {{0, true},           {50 * MC_MS, false},  {30 * MC_MS, false},
-              {60 * MC_MS, false}, {200 * MC_MS, false}, {2 * MC_SEC, false}};
+/* Networks that find out by BFD or ARP do so within 0.2 s, BGP alone within 3 s. */
+#define GAP_MIN_NS    (30 * MC_MS)
+#define GAP_MAX_NS    (250 * MC_MS)
+#define GAP_PART      8 /* of the time since the death */
+#define PROBING_NS    (10 * MC_SEC)
+#define JUST_DEAD_NS  (2 * MC_SEC)
 
 /* --- rebuilding ---------------------------------------------------------------------------------
  */
@@ -58,6 +63,20 @@ take_payload(struct repair *to, const struct guard_packet *p)
     to->n_payload = p->n_payload - known;
 }
 
+/* Where reception goes on. */
+static uint32_t
+recv_next(const struct adopted *a)
+{
+    return a->replica->rcv_base + (uint32_t)a->plan.in_pos;
+}
+
+/* Bytes that the client has sent before the packet came, and that never came themselves. */
+static bool
+lacks_bytes(const struct adopted *a, const struct guard_packet *p)
+{
+    return (int32_t)(p->seq - recv_next(a)) > 0;
+}
+
 static enum mc_err
 rebuild(struct adopted *a, const struct guard_packet *p, struct errbuf *e)
 {
@@ -65,7 +84,7 @@ rebuild(struct adopted *a, const struct guard_packet *p, struct errbuf *e)
     struct repair conf = {
         .key = r->key,
         .params = r->params,
-        .recv_next = r->rcv_base + (uint32_t)a->plan.in_pos,
+        .recv_next = recv_next(a),
         .send_next = r->snd_base + (uint32_t)a->plan.out_pos,
         .window = p->window,
         .ts = p->ts,
@@ -94,8 +113,7 @@ carry_on(struct takeover *t, struct adopted *a, const struct guard_packet *p, st
         err_set(why, "%s", replica_broken_text(a->plan.broken));
         return false;
     }
-    if (guard_flow_add(t->guard, &a->key, a->replica->rcv_base + (uint32_t)a->plan.in_pos,
-                       &a->slot) != MC_OK) {
+    if (guard_flow_add(t->guard, &a->key, recv_next(a), &a->slot) != MC_OK) {
         err_set(why, "the guard has no place for it");
         takeover_count(&t->stats.rebuild_failed);
         return false;
@@ -105,6 +123,17 @@ carry_on(struct takeover *t, struct adopted *a, const struct guard_packet *p, st
     guard_flow_del(t->guard, &a->key, a->slot);
     takeover_count(&t->stats.rebuild_failed);
     return false;
+}
+
+/* They are sent again a round trip later, not when the client would by itself.  What was replicated
+ * and not acknowledged yet comes first there: the client is told of it as well. */
+static void
+ask_for_bytes(struct takeover *t, struct adopted *a)
+{
+    a->ack_due = true;
+    for (unsigned i = 0; i < PROBE_NUDGES; i++)
+        probe_nudge(t->probe, &a->key, recv_next(a));
+    takeover_count(&t->stats.nudged);
 }
 
 void
@@ -131,6 +160,8 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
     slot = a->slot;
     takeover_count(&t->stats.adopted);
     stat_hist_add(&t->stats.rebuild, loop_now_exact(t->loop) - begun_ns);
+    if (lacks_bytes(a, p))
+        ask_for_bytes(t, a);
     if (link_post_adopted(&t->roster, &a))
         return;
     adopted_free(&a); /* all workers have ended */
@@ -149,41 +180,57 @@ probe(struct takeover *t, const struct replica *r)
         takeover_count(&t->stats.probes);
 }
 
-static bool
-is_wanted(const struct replica *r, unsigned pass)
+mc_ns
+adopt_probe_gap(mc_ns since)
 {
-    return !r->bare && (!passes[pass].busy_only || r->n_requests > 0);
+    mc_ns gap = since / GAP_PART;
+
+    if (gap < GAP_MIN_NS)
+        return GAP_MIN_NS;
+    return gap < GAP_MAX_NS ? gap : GAP_MAX_NS;
 }
+
+static bool
+is_wanted(const struct probing *p, const struct replica *r)
+{
+    return !r->bare && (p->busy_done || r->n_requests > 0);
+}
+
+/* Until the last one has been adopted, somewhere.  That none was free proves nothing: we may have
+ * had no right to give any away for a moment (peers_owner()). */
+static void
+next_pass(struct takeover *t, struct probing *p, mc_ns now)
+{
+    if (replica_count(t->store, p->of) == 0 || now >= p->begun_ns + PROBING_NS) {
+        *p = (struct probing){0};
+        return;
+    }
+    p->busy_done = true;
+    p->at = 0;
+    p->next_ns = now + adopt_probe_gap(now - p->begun_ns);
+}
+
+/* What may still be done in this tick. */
+struct allowance {
+    unsigned probes, looks;
+};
 
 static void
-next_pass(struct probing *p, mc_ns now)
+probe_some(struct takeover *t, struct probing *p, struct allowance *left, mc_ns now)
 {
-    p->at = 0;
-    if (++p->pass == MC_COUNT(passes))
-        p->of = (struct life){0};
-    else
-        p->next_ns = now + passes[p->pass].wait_ns;
-}
-
-/* Returns how many it sent. */
-static unsigned
-probe_some(struct takeover *t, struct probing *p, unsigned max, mc_ns now)
-{
-    unsigned n = 0;
-
-    while (n < max) {
-        const struct replica *r = replica_next(t->store, p->of, &p->at);
+    while (left->probes > 0) {
+        const struct replica *r = replica_next(t->store, p->of, &p->at, &left->looks);
 
         if (r == NULL) {
-            next_pass(p, now);
-            break;
+            if (left->looks > 0)
+                next_pass(t, p, now);
+            return;
         }
-        if (is_wanted(r, p->pass)) {
-            probe(t, r);
-            n++;
-        }
+        if (!is_wanted(p, r))
+            continue;
+        probe(t, r);
+        left->probes--;
     }
-    return n;
 }
 
 static void
@@ -191,7 +238,7 @@ on_probe_timer(struct timer *timer)
 {
     struct takeover *t = container_of(timer, struct takeover, probe_timer);
     mc_ns now = loop_now(t->loop);
-    unsigned left = PROBES_A_TICK;
+    struct allowance left = {PROBES_A_TICK, LOOKS_A_TICK};
     bool more = false;
 
     pulse_catch_up(t);
@@ -201,7 +248,7 @@ on_probe_timer(struct timer *timer)
         if (life_is_none(p->of))
             continue;
         if (p->next_ns <= now)
-            left -= probe_some(t, p, left, now);
+            probe_some(t, p, &left, now);
         more |= !life_is_none(p->of);
     }
     if (more)
@@ -214,7 +261,8 @@ adopt_probe(struct takeover *t, struct life who)
     adopt_forget(t, who);
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
         if (life_is_none(t->probing[i].of)) {
-            t->probing[i] = (struct probing){.of = who, .next_ns = loop_now(t->loop)};
+            t->probing[i] = (struct probing){
+                .of = who, .begun_ns = loop_now(t->loop), .next_ns = loop_now(t->loop)};
             /* not now: peers.h calls us, and has not settled yet who is dead */
             loop_timer_set(t->loop, &t->probe_timer, loop_now(t->loop));
             return;
@@ -232,8 +280,10 @@ adopt_forget(struct takeover *t, struct life who)
 bool
 adopt_is_busy(const struct takeover *t)
 {
+    mc_ns now = loop_now(t->loop);
+
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (!life_is_none(t->probing[i].of))
+        if (!life_is_none(t->probing[i].of) && now < t->probing[i].begun_ns + JUST_DEAD_NS)
             return true;
     return false;
 }

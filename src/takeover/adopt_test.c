@@ -19,6 +19,8 @@ static struct takeover T;
 static struct repair built;
 static struct adopted *posted;
 static unsigned n_added, n_deleted, n_released, n_reset, n_built, n_taken, n_probes, n_catch_up;
+static unsigned n_nudges;
+static uint32_t nudged_for;
 static enum mc_err add_result, build_result;
 static bool no_workers;
 static uint8_t built_payload[16];
@@ -83,6 +85,14 @@ probe_alive(struct probe *p, const struct flow_key *k, const struct tcp_params *
 }
 
 bool
+probe_nudge(struct probe *p, const struct flow_key *k, uint32_t unacked)
+{
+    n_nudges++;
+    nudged_for = unacked;
+    return true;
+}
+
+bool
 link_post_adopted(struct link_roster *r, struct adopted **a)
 {
     if (no_workers)
@@ -125,6 +135,7 @@ setup(void **state)
     T = (struct takeover){.magic = TAKEOVER_MAGIC, .self = {1, 10}, .loop = L};
     T.store = replica_store_new(&conf);
     n_added = n_deleted = n_released = n_reset = n_built = n_taken = n_probes = n_catch_up = 0;
+    n_nudges = 0;
     add_result = build_result = MC_OK;
     no_workers = false;
     adopt_open(&T);
@@ -270,6 +281,23 @@ without_workers_nothing_of_it_stays(void **state)
     assert_int_equal(n_reset, 0); /* it goes without a word: a peer may still have it */
 }
 
+/* Its answer to a probe begins behind what it has sent. */
+static void
+a_client_whose_bytes_were_lost_is_nudged(void **state)
+{
+    adopt(RCV_BASE + 14, SND_BASE, "");
+    assert_false(posted->ack_due);
+    adopted_free(&posted);
+    adopt(RCV_BASE + 4, SND_BASE, "/ HTTP/1.1\r\n"); /* it sends again already */
+    adopted_free(&posted);
+    assert_int_equal(n_nudges, 0);
+    adopt(RCV_BASE + 30, SND_BASE, "");
+    assert_int_equal(n_nudges, PROBE_NUDGES);
+    assert_int_equal(nudged_for, RCV_BASE + 14);
+    assert_true(posted->ack_due); /* should it not know of the 14 */
+    assert_int_equal(COUNTED(nudged), 1);
+}
+
 /* --- tests: probing -----------------------------------------------------------------------------
  */
 
@@ -306,12 +334,55 @@ clients_of_the_dead_are_asked_again_and_again(void **state)
     adopt_probe(&T, dead);
     adopt_probe(&T, dead);         /* once is enough */
     assert_int_equal(n_probes, 0); /* not from inside the call */
-    UNTIL(n_probes >= 150 && T.probing[0].pass > 0);
+    UNTIL(T.probing[0].busy_done);
     assert_int_equal(n_probes, 150); /* those first that wait for an answer */
-    UNTIL(life_is_none(T.probing[0].of));
-    assert_int_equal(n_probes, 150 + 5 * 300);
-    assert_int_equal(COUNTED(probes), 150 + 5 * 300);
+    UNTIL(n_probes == 150 + 300);
+    UNTIL(n_probes >= 150 + 3 * 300);
+    assert_int_equal(COUNTED(probes), n_probes);
+    assert_true(adopt_is_busy(&T));
     assert_true(n_catch_up > 0);
+}
+
+static void
+who_has_been_found_is_not_asked_again(void **state)
+{
+    struct replica_found found;
+
+    hold(dead, 31);
+    adopt_probe(&T, dead);
+    UNTIL(n_probes >= 15 + 30);
+    for (unsigned i = 0; i < 31; i++) {
+        struct flow_key k = key(i);
+        struct replica *r;
+
+        replica_find(T.store, &k, T.self, &found);
+        r = replica_take(T.store, found.replica, T.self, loop_now(L));
+        replica_free(&r);
+    }
+    replica_tick(T.store, loop_now(L) + 60 * MC_SEC);
+    UNTIL(life_is_none(T.probing[0].of));
+    assert_false(adopt_is_busy(&T));
+}
+
+/* At first so often that the way is found as soon as it is there, and bounded in all. */
+static void
+probes_grow_rare(void **state)
+{
+    mc_ns at = 0, last = 0;
+    unsigned n = 0;
+
+    for (; at < 10 * MC_SEC; n++) {
+        mc_ns gap = adopt_probe_gap(at);
+
+        assert_true(gap >= last);
+        assert_in_range(gap, 30 * MC_MS, 250 * MC_MS);
+        at += last = gap;
+    }
+    assert_int_equal(adopt_probe_gap(0), 30 * MC_MS);
+    assert_int_equal(adopt_probe_gap(200 * MC_MS), 30 * MC_MS);
+    assert_int_equal(adopt_probe_gap(800 * MC_MS), 100 * MC_MS);
+    assert_int_equal(last, 250 * MC_MS);
+    assert_true(n <= 60);
 }
 
 static void
@@ -350,7 +421,10 @@ main(void)
         TEST(without_room_in_the_guard_it_is_given_up),
         TEST(what_the_kernel_refuses_leaves_nothing_behind),
         TEST(without_workers_nothing_of_it_stays),
+        TEST(a_client_whose_bytes_were_lost_is_nudged),
         TEST(clients_of_the_dead_are_asked_again_and_again),
+        TEST(who_has_been_found_is_not_asked_again),
+        TEST(probes_grow_rare),
         TEST(who_is_back_is_left_alone),
         TEST(so_many_deaths_are_taken_note_of),
     };

@@ -83,11 +83,28 @@ keep_payload(struct asking *a, struct question *q, const struct guard_packet *p)
     q->packet.n_payload = q->payload.n;
 }
 
+static void
+keep_packet(struct asking *a, struct question *q, const struct guard_packet *p)
+{
+    q->packet = *p;
+    keep_payload(a, q, p);
+}
+
+/* A probe's answer says what the client sends next; what it has sent and nobody acknowledged comes
+ * behind it, and begins before. */
+static bool
+says_more(const struct guard_packet *p, const struct guard_packet *kept)
+{
+    return kept->n_payload == 0 && p->n_payload > 0 && (int32_t)(p->ack - kept->ack) >= 0;
+}
+
 /* What follows it at once is kept with it; else the client will send it again. */
 static void
 keep_more(struct asking *a, struct question *q, const struct guard_packet *p)
 {
-    if (p->seq == q->packet.seq + (uint32_t)q->packet.n_payload)
+    if (says_more(p, &q->packet))
+        keep_packet(a, q, p);
+    else if (p->seq == q->packet.seq + (uint32_t)q->packet.n_payload)
         keep_payload(a, q, p);
 }
 
@@ -356,8 +373,7 @@ begin(struct takeover *t, const struct guard_packet *p)
     q->named = 0;
     q->lost = false;
     q->begun_ns = now;
-    q->packet = *p;
-    keep_payload(&t->asking, q, p);
+    keep_packet(&t->asking, q, p);
     list_push_back(&t->asking.open, &q->link);
     map_put(&t->asking.by_key, key_text(&q->key), q);
     ask_first(t, q, now);
@@ -477,8 +493,10 @@ ask_packet(void *arg, const struct guard_packet *p)
         keep_more(&t->asking, q, p);
         return;
     }
-    if (guard_flow_known(t->guard, &p->key))
-        return; /* it became known meanwhile; the client sends it again */
+    if (guard_flow_known(t->guard, &p->key)) { /* since it was held: adopted, most likely */
+        forward_home(t->forward, p);
+        return;
+    }
     if (!t->leaving && !is_here(t, &p->key)) {
         takeover_count(&t->stats.elsewhere);
         return;

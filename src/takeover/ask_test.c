@@ -16,8 +16,9 @@ static const struct life us = {100, 1};
 static struct takeover T;
 static struct wire_ask asked[PEERS]; /* last */
 static unsigned n_asked[PEERS];
-static unsigned n_released, n_away, n_forwarded, n_adopted, n_gave;
+static unsigned n_released, n_away, n_forwarded, n_home, n_adopted, n_gave;
 static size_t adopted_payload;
+static uint32_t adopted_seq;
 static struct life adopted_of;
 static bool known_here, address_here, lease, first;
 static struct life the_heir;
@@ -82,6 +83,13 @@ forward_packet(struct forward *f, unsigned ifindex, const uint8_t from[6], const
     return true;
 }
 
+bool
+forward_home(struct forward *f, const struct guard_packet *p)
+{
+    n_home++;
+    return true;
+}
+
 enum mc_err
 netlink_is_local(struct netlink *n, const struct addr *a, bool *yes, struct errbuf *e)
 {
@@ -124,6 +132,7 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
     n_adopted++;
     adopted_of = (*r)->owner;
     adopted_payload = p->n_payload;
+    adopted_seq = p->seq;
     replica_free(r);
 }
 
@@ -157,7 +166,7 @@ setup(void **state)
             .takeover = &T, .id = i + 1, .life = life_of(i), .alive = true, .placed = true};
         n_asked[i] = 0;
     }
-    n_released = n_away = n_forwarded = n_adopted = n_gave = 0;
+    n_released = n_away = n_forwarded = n_home = n_adopted = n_gave = 0;
     known_here = false;
     address_here = lease = first = true;
     the_heir = (struct life){0, 0};
@@ -301,6 +310,29 @@ what_is_given_is_adopted_once(void **state)
     gives(1, 1, 0);
     assert_int_equal(n_adopted, 1);
     assert_int_equal(COUNTED(held), 3);
+}
+
+/* It says what comes next, and behind it comes what was lost. */
+static void
+an_answer_to_a_probe_gives_way_to_what_is_sent_again(void **state)
+{
+    struct guard_packet answer = packet(1), again = packet(1), old, next;
+
+    answer.ack = again.ack = 500;
+    again.payload = (const uint8_t *)"GET / HTTP/1.1";
+    again.n_payload = 10;
+    again.seq -= 10;
+    next = old = again;
+    next.seq += 10;
+    old.ack--;
+    comes(answer);
+    comes(old); /* it was on its way for longer: the client has more by now */
+    comes(again);
+    comes(next);
+    gives(2, 1, 0);
+    assert_int_equal(n_adopted, 1);
+    assert_int_equal(adopted_seq, again.seq);
+    assert_int_equal(adopted_payload, 20);
 }
 
 static void
@@ -576,8 +608,17 @@ what_cannot_live_here_is_forgotten(void **state)
     comes(packet(1));
     assert_int_equal(n_adopted, 0);
     assert_int_equal(COUNTED(elsewhere), 1);
-    address_here = known_here = true;
+}
+
+/* It was held before it became known, and would not come again for 0.2 s. */
+static void
+what_is_known_by_now_is_the_kernels(void **state)
+{
+    hold_flow(1);
+    word = OWNER_DEAD;
+    known_here = true;
     comes(packet(1));
+    assert_int_equal(n_home, 1);
     assert_int_equal(n_adopted + n_asked[0], 0);
 }
 
@@ -616,6 +657,7 @@ main(void)
         TEST(its_owner_gets_it),
         TEST(the_life_before_is_no_owner),
         TEST(what_is_given_is_adopted_once),
+        TEST(an_answer_to_a_probe_gives_way_to_what_is_sent_again),
         TEST(what_was_not_asked_for_is_not_adopted),
         TEST(who_is_silent_is_asked_again_and_then_it_is_forgotten),
         TEST(the_dead_may_have_been_all_that_knew),
@@ -630,6 +672,7 @@ main(void)
         TEST(a_second_holder_takes_what_the_first_does_not_have),
         TEST(what_is_given_is_not_kept_here_besides),
         TEST(what_cannot_live_here_is_forgotten),
+        TEST(what_is_known_by_now_is_the_kernels),
         TEST(a_flood_is_bounded),
     };
 

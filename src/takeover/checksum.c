@@ -31,10 +31,10 @@ checksum_add(uint32_t sum, const void *bytes, size_t n)
 /* IPv4's (RFC 9293 3.1) and IPv6's (RFC 8200 8.1) differ in the widths of length and protocol,
  * which the sum does not see. */
 uint32_t
-checksum_pseudo(const uint8_t from[16], const uint8_t to[16], size_t n)
+checksum_pseudo(const uint8_t from[16], const uint8_t to[16], uint8_t protocol, size_t n)
 {
     size_t skip = flow_key_ip4(from) ? 12 : 0;
-    uint32_t rest[2] = {htonl((uint32_t)n), htonl(IPPROTO_TCP)}, sum;
+    uint32_t rest[2] = {htonl((uint32_t)n), htonl(protocol)}, sum;
 
     sum = checksum_add(0, from + skip, 16 - skip);
     sum = checksum_add(sum, to + skip, 16 - skip);

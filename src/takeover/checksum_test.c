@@ -48,8 +48,9 @@ the_pseudo_header_has_addresses_protocol_and_length(void **state)
     static const uint8_t b[16] = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 2};
     static const uint8_t c[16] = {[0] = 0xfd, [15] = 3};
 
-    assert_int_equal(ntohs(checksum_fold(checksum_pseudo(a, b, 20))), 0x141d);
-    assert_int_equal(ntohs(checksum_fold(checksum_pseudo(c, c, 20))), 0xfa00 + 0x1 + 6 + 6 + 0x14);
+    assert_int_equal(ntohs(checksum_fold(checksum_pseudo(a, b, IPPROTO_TCP, 20))), 0x141d);
+    assert_int_equal(ntohs(checksum_fold(checksum_pseudo(c, c, IPPROTO_TCP, 20))),
+                     0xfa00 + 0x1 + 6 + 6 + 0x14);
 }
 
 int

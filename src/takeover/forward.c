@@ -24,34 +24,53 @@
 #define TS_BYTES 12 /* two NOPs, kind, length, two numbers */
 
 struct forward {
-    int fd;
+    int fd;           /* Ethernet */
+    int home4, home6; /* IP; home6 -1: a host without */
 };
+
+static int
+open_raw(int family, int protocol)
+{
+    return socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+}
 
 struct forward *
 forward_open(struct errbuf *e)
 {
-    struct forward *f;
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct forward *f = mc_alloc(sizeof(*f));
 
-    if (fd < 0) {
-        if (errno == EPERM)
-            err_set(e, "CAP_NET_RAW is missing, for packet sockets");
-        else
-            err_sys(e, "packet socket");
-        return NULL;
-    }
-    f = mc_alloc(sizeof(*f));
-    f->fd = fd;
-    return f;
+    f->fd = open_raw(AF_PACKET, 0);
+    f->home4 = open_raw(AF_INET, IPPROTO_RAW);
+    f->home6 = open_raw(AF_INET6, IPPROTO_RAW);
+    if (f->fd >= 0 && f->home4 >= 0)
+        return f;
+    if (errno == EPERM)
+        err_set(e, "CAP_NET_RAW is missing, for packet sockets");
+    else
+        err_sys(e, "packet socket");
+    forward_close(&f);
+    return NULL;
+}
+
+static void
+close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
 }
 
 void
 forward_close(struct forward **fp)
 {
-    if (*fp != NULL)
-        close((*fp)->fd);
-    free(*fp);
+    struct forward *f = *fp;
+
     *fp = NULL;
+    if (f == NULL)
+        return;
+    close_if_open(f->fd);
+    close_if_open(f->home4);
+    close_if_open(f->home6);
+    free(f);
 }
 
 static size_t
@@ -126,8 +145,8 @@ put_tcp(const struct guard_packet *p, size_t at, size_t n, uint8_t *out)
         memcpy(out + n_head, p->payload + at, n);
     memcpy(out, &h, sizeof(h));
     n_head += n;
-    h.th_sum = (uint16_t)~checksum_fold(
-        checksum_add(checksum_pseudo(p->key.remote, p->key.local, n_head), out, n_head));
+    h.th_sum = (uint16_t)~checksum_fold(checksum_add(
+        checksum_pseudo(p->key.remote, p->key.local, IPPROTO_TCP, n_head), out, n_head));
     memcpy(out, &h, sizeof(h));
     return n_head;
 }
@@ -167,6 +186,32 @@ forward_packet(struct forward *f, unsigned ifindex, const uint8_t from[6], const
         size_t n = forward_frame(p, done, from, to, frame);
 
         if (sendto(f->fd, frame, n, 0, (struct sockaddr *)&at, sizeof(at)) != (ssize_t)n)
+            return false;
+        done += FORWARD_PAYLOAD;
+    } while (done < p->n_payload);
+    return true;
+}
+
+/* What comes from a raw socket has its route already: the kernel does not ask where a client's
+ * address may come in by. */
+bool
+forward_home(struct forward *f, const struct guard_packet *p)
+{
+    static const uint8_t nobody[6];
+    struct addr local, remote;
+    uint8_t frame[FORWARD_FRAME_MAX];
+    const uint8_t *ip = frame + sizeof(struct ether_header);
+    int fd = flow_key_is_ip4(&p->key) ? f->home4 : f->home6;
+    size_t done = 0;
+
+    flow_key_addrs(&p->key, &local, &remote);
+    addr_set_port(&local, 0); /* else IPv6 takes it for a protocol */
+    if (local.u.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&local.u.in6.sin6_addr))
+        local.u.in6.sin6_scope_id = p->ifindex;
+    do {
+        size_t n = forward_frame(p, done, nobody, nobody, frame) - sizeof(struct ether_header);
+
+        if (sendto(fd, ip, n, 0, &local.u.sa, local.len) != (ssize_t)n)
             return false;
         done += FORWARD_PAYLOAD;
     } while (done < p->n_payload);

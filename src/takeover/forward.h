@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * forward.h - a packet that was held here and is another balancer's, sent on to it as the guard
- * sends on those that follow: by its MAC address.  Without this the client would have to send it
- * again, which it does after 200 ms at the soonest.
+ * forward.h - a packet that was held here, sent on: to the balancer whose it is, as the guard sends
+ * on those that follow, by its MAC address; or to this host's kernel, where the connection is by
+ * now.  Without this the client would have to send it again, which it does after 200 ms at the
+ * soonest.
  *
  * The packet is made anew from what was understood of it; options but timestamps are left out.
- * A packet socket: opened with CAP_NET_RAW, used without.  One thread at a time.
+ * Packet and raw sockets: opened with CAP_NET_RAW, used without.  One thread at a time.
  */
 #ifndef MC_TAKEOVER_FORWARD_H
 #define MC_TAKEOVER_FORWARD_H
@@ -25,6 +26,8 @@ void forward_close(struct forward **);         /* NULL'ed */
 /* False: the kernel did not take it. */
 bool forward_packet(struct forward *, unsigned ifindex, const uint8_t from[6], const uint8_t to[6],
                     const struct guard_packet *);
+/* By way of the loopback interface.  False: the kernel did not take it. */
+bool forward_home(struct forward *, const struct guard_packet *);
 
 /* What the client sent as one may be longer than the network takes. */
 #define FORWARD_PAYLOAD   1400

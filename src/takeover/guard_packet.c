@@ -17,7 +17,7 @@
 static bool
 checksum_is_good(const struct flow_key *k, const uint8_t *segment, size_t n, size_t n_segment)
 {
-    uint32_t pseudo = checksum_pseudo(k->remote, k->local, n_segment);
+    uint32_t pseudo = checksum_pseudo(k->remote, k->local, IPPROTO_TCP, n_segment);
     uint16_t stands;
 
     memcpy(&stands, segment + offsetof(struct tcphdr, th_sum), sizeof(stands));

@@ -53,7 +53,8 @@ client_says(const struct flow_key *ours, const char *payload, uint8_t *out)
     memcpy(out + n, payload, n_payload);
     n += n_payload;
     memcpy(out + offsetof(struct tcphdr, th_sum), &sum, sizeof(sum));
-    sum = (uint16_t)~checksum_fold(checksum_add(checksum_pseudo(k.local, k.remote, n), out, n));
+    sum = (uint16_t)~checksum_fold(
+        checksum_add(checksum_pseudo(k.local, k.remote, IPPROTO_TCP, n), out, n));
     memcpy(out + offsetof(struct tcphdr, th_sum), &sum, sizeof(sum));
     return n;
 }
@@ -126,7 +127,7 @@ a_checksum_that_is_yet_to_be_made_is_taken(void **state)
     uint8_t bytes[128];
     struct guard_packet p;
     size_t n = client_says(&k, "a segment of which we shall have", bytes);
-    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, n));
+    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, IPPROTO_TCP, n));
 
     assert_false(reads(&k, bytes, n - 10, n, &p)); /* a sum over what we do not have */
     memcpy(bytes + offsetof(struct tcphdr, th_sum), &sum, sizeof(sum));
@@ -146,7 +147,7 @@ what_is_cut_off_or_nonsense_is_refused(void **state)
     uint8_t bytes[128];
     struct guard_packet p;
     size_t n = client_says(&k, "", bytes);
-    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, n));
+    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, IPPROTO_TCP, n));
 
     assert_false(reads(&other, bytes, n, n, &p));
     assert_false(reads(&k, bytes, n, n - 1, &p));
@@ -181,7 +182,7 @@ options_are_walked_within_their_bounds(void **state)
     uint8_t bytes[128];
     struct guard_packet p;
     size_t n = client_says(&k, "", bytes);
-    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, n));
+    uint16_t sum = checksum_fold(checksum_pseudo(k.remote, k.local, IPPROTO_TCP, n));
 
     memcpy(bytes + offsetof(struct tcphdr, th_sum), &sum, sizeof(sum));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -261,9 +261,11 @@ struct replica *replica_take(struct replica_store *, struct replica *, struct li
 void replica_taken(struct replica_store *, const struct flow_key *, struct life owner,
                    struct life by, mc_ns now);
 
-/* The flows of that life that are FREE, for probing: zero-initialise *at; NULL at the end.  Calls
- * that are not const may come between, flows may then be left out or come again. */
-const struct replica *replica_next(const struct replica_store *, struct life owner, size_t *at);
+/* The flows of that life that are FREE, for probing: zero-initialise *at; NULL at the end, or when
+ * *looks is 0: that many flows are looked at, and it is counted down.  Calls that are not const may
+ * come between, flows may then be left out or come again. */
+const struct replica *replica_next(const struct replica_store *, struct life owner, size_t *at,
+                                   unsigned *looks);
 /* Of those that were handed over to us, one that nobody has taken though some time has passed: its
  * client is to be asked to speak.  NULL: there is none now.  Each comes again some times, later and
  * later. */

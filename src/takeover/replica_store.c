@@ -853,12 +853,13 @@ replica_take(struct replica_store *s, struct replica *r, struct life self, mc_ns
 }
 
 const struct replica *
-replica_next(const struct replica_store *s, struct life owner, size_t *at)
+replica_next(const struct replica_store *s, struct life owner, size_t *at, unsigned *looks)
 {
-    while (*at < s->n_all) {
+    while (*looks > 0 && *at < s->n_all) {
         const struct held *h = s->all[(*at)++];
         struct life who;
 
+        --*looks;
         if (life_eq(h->line->owner, owner) && life_is_none(h->given_to) &&
             whose(s, h, (struct life){0}, &who) == REPLICA_FREE)
             return h->r;

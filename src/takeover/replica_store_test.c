@@ -339,6 +339,7 @@ what_was_taken_is_given_to_nobody(void **state)
     struct replica_line *l = line(lb2, 7);
     const struct flow_key k = key(5), k6 = key(6);
     size_t at = 0;
+    unsigned looks = 10;
 
     synced(l);
     flow(l, 5);
@@ -354,7 +355,7 @@ what_was_taken_is_given_to_nobody(void **state)
     assert_int_equal(find(6, lb3).whose, REPLICA_FREE); /* the answer may have been lost */
     replica_taken(s, &k6, lb2, lb3, now);
     assert_int_equal(find(6, lb3).whose, REPLICA_UNKNOWN);
-    assert_null(replica_next(s, lb2, &at));
+    assert_null(replica_next(s, lb2, &at, &looks));
     replica_tick(s, now + 5 * MC_SEC);
     assert_int_equal(replica_count(s, lb2), 0);
 }
@@ -366,6 +367,7 @@ what_was_taken_from_one_that_seems_to_live_is_given_to_nobody_afterwards(void **
     struct replica_line *l = line(lb2, 7);
     const struct flow_key k = key(5);
     size_t at = 0;
+    unsigned looks = 10;
 
     synced(l);
     flow(l, 5);
@@ -375,7 +377,7 @@ what_was_taken_from_one_that_seems_to_live_is_given_to_nobody_afterwards(void **
     assert_int_equal(find(5, us).whose, REPLICA_ALIVE);
     assert_true(life_eq(find(5, us).who, lb3));
     assert_int_equal(find(5, lb3).whose, REPLICA_UNKNOWN);
-    assert_null(replica_next(s, lb2, &at));
+    assert_null(replica_next(s, lb2, &at, &looks));
     word_of_3 = OWNER_DEAD;
     assert_int_equal(find(5, us).whose, REPLICA_UNKNOWN);
     word_of_2 = OWNER_ALIVE;
@@ -545,17 +547,22 @@ the_flows_of_the_dead_can_be_walked(void **state)
     struct replica_line *of_2 = line(lb2, 7), *of_3 = line(lb3, 1);
     const struct replica *r;
     size_t at = 0;
-    unsigned n = 0;
+    unsigned n = 0, looks = 600;
 
     synced(of_2);
     synced(of_3);
     for (unsigned i = 0; i < 600; i++)
         flow(i % 2 ? of_2 : of_3, i);
-    assert_null(replica_next(s, lb2, &at));
+    assert_null(replica_next(s, lb2, &at, &looks));
+    assert_int_equal(looks, 0);
     word_of_2 = OWNER_DEAD;
     replica_give(s, find(7, lb3).replica, lb3, now);
-    for (at = 0; (r = replica_next(s, lb2, &at)); n++)
+    for (at = 0, looks = 300; (r = replica_next(s, lb2, &at, &looks)); n++)
         assert_true(life_eq(r->owner, lb2));
+    assert_int_equal(looks, 0); /* it is not the end */
+    for (looks = 301; (r = replica_next(s, lb2, &at, &looks)); n++)
+        assert_true(life_eq(r->owner, lb2));
+    assert_int_equal(looks, 1);
     assert_int_equal(n, 299);
     assert_int_equal(replica_count(s, lb2), 300);
 }

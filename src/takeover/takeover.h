@@ -102,6 +102,7 @@ struct takeover_conf {
     X(broken, "connections that could not be carried on, and were reset")               \
     X(rebuild_failed, "of these, those that the kernel refused")                        \
     X(probes, "clients of dead balancers that were asked to speak")                     \
+    X(nudged, "clients that were asked to send again what was lost on its way")         \
     X(claimed, "flows that others had taken over while this process slept")
 
 struct takeover_stats {

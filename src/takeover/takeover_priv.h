@@ -82,10 +82,10 @@ struct asking {
 
 /* Clients of the dead that are to be made to speak. */
 struct probing {
-    struct life of;
-    unsigned pass; /* 0: there is none */
+    struct life of; /* none: this place is free */
+    bool busy_done; /* those with a request under way were asked */
     size_t at;
-    mc_ns next_ns; /* the next pass begins then */
+    mc_ns begun_ns, next_ns; /* next_ns: this pass begins then */
 };
 
 struct takeover {
@@ -240,8 +240,11 @@ void adopt_flow(struct takeover *, struct replica **, const struct guard_packet 
 /* Its clients are to speak: it is dead. */
 void adopt_probe(struct takeover *, struct life);
 void adopt_forget(struct takeover *, struct life);
-/* Clients of somebody dead are still being looked for. */
+/* Somebody has just died, and clients of his are still being looked for. */
 bool adopt_is_busy(const struct takeover *);
+/* Pure: from the end of a pass over a dead balancer's clients to the begin of the next, when he was
+ * found dead so long ago. */
+mc_ns adopt_probe_gap(mc_ns since);
 /* Flows were handed over to us: who of their clients is silent is to speak. */
 void adopt_wait(struct takeover *);
 void adopt_open(struct takeover *);

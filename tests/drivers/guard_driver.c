@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "takeover/forward.h"
 #include "takeover/guard.h"
 #include "takeover/probe.h"
 #include "takeover/repair.h"
@@ -36,6 +37,7 @@ struct conn {
 
 static struct guard *guard;
 static struct probe *probe;
+static struct forward *forward;
 static struct conn conns[CONNS_MAX];
 static unsigned n_conns;
 static int listener = -1;
@@ -175,7 +177,9 @@ do_open(void)
     err = guard_open(&conf, &guard, &eb);
     if (err == MC_OK && probe == NULL)
         probe = probe_open(&eb);
-    answer(err == MC_OK && probe == NULL ? MC_ENOTSUP : err);
+    if (err == MC_OK && probe != NULL && forward == NULL)
+        forward = forward_open(&eb);
+    answer(err == MC_OK && forward == NULL ? MC_ENOTSUP : err);
 }
 
 /* close keep | remove */
@@ -267,6 +271,21 @@ do_held(void)
     if (!is_ready(guard_fd(guard), POLLIN, (int)number(1)) ||
         guard_poll(guard, say_packet, NULL, 1) == 0)
         answer(MC_OK);
+}
+
+static void
+send_home(void *arg, const struct guard_packet *p)
+{
+    answer_sys(forward_home(forward, p));
+}
+
+/* home MS: one packet, to the kernel here */
+static void
+do_home(void)
+{
+    if (!is_ready(guard_fd(guard), POLLIN, (int)number(1)) ||
+        guard_poll(guard, send_home, NULL, 1) == 0)
+        say("no packet");
 }
 
 /* stats: NAME=VALUE ... */
@@ -510,6 +529,15 @@ do_alive(void)
     answer_sys(probe_alive(probe, &k, &p, number(4), number(5), number(6)));
 }
 
+/* nudge CLIENT ADDRESS SEQ */
+static void
+do_nudge(void)
+{
+    struct flow_key k = flow(1);
+
+    answer_sys(probe_nudge(probe, &k, number(3)));
+}
+
 /* reset CLIENT ADDRESS SEND_NEXT ACK */
 static void
 do_reset(void)
@@ -539,6 +567,7 @@ do_clear(void)
     X(away)         \
     X(release)      \
     X(held)         \
+    X(home)         \
     X(stats)        \
     X(interfaces)   \
     X(listen)       \
@@ -556,6 +585,7 @@ do_clear(void)
     X(rebuild)      \
     X(orphans)      \
     X(alive)        \
+    X(nudge)        \
     X(reset)        \
     X(clear)
 
@@ -602,6 +632,7 @@ main(void)
         }
     free(line);
     probe_close(&probe);
+    forward_close(&forward);
     guard_close(&guard, false);
     return 0;
 }

@@ -32,7 +32,7 @@ key_of(const uint8_t *segment, size_t n)
 static void
 put_sum(const struct flow_key *k, uint8_t *segment, size_t n, size_t n_segment)
 {
-    uint16_t sum = checksum_fold(checksum_pseudo(k->remote, k->local, n_segment));
+    uint16_t sum = checksum_fold(checksum_pseudo(k->remote, k->local, IPPROTO_TCP, n_segment));
 
     if (n >= sizeof(struct tcphdr))
         memcpy(segment + offsetof(struct tcphdr, th_sum), &sum, sizeof(sum));

@@ -3,10 +3,12 @@
 
 import array
 import contextlib
+import dataclasses
 import fcntl
 import os
 import re
 import socket
+import struct
 import subprocess
 import termios
 import threading
@@ -607,6 +609,59 @@ def test_a_silent_client_is_made_to_speak(guarded, v6):
     b.send(conn, b"unasked")
     assert read(sock, 7) == b"unasked"
     both_ways(b, conn, sock)
+
+
+@BOTH
+def test_what_was_held_too_long_finds_the_connection(guarded, v6):
+    """The answer to a probe and what the client sends again come at once: from the first the connection is
+    rebuilt, and the other has been held by then."""
+    g = guarded(v6=v6)
+    a, b, sock, acc = g.begin("a", "b")
+    exchange(a, sock, acc)
+    a.kill()
+    if not v6:
+        sysctl(b.host, **{"conf/all/rp_filter": 1, "conf/lo/rp_filter": 1})
+    g.client.ip(f"route replace blackhole {g.ip}")
+    blob = os.urandom(3000)  # longer than what the network takes at once
+    sock.sendall(blob)
+    b.call("alive", acc.client, acc.vip, acc.options, acc.send_base, past(acc, 7)[0], acc.ts + 1000)
+    g.client.ip(f"route del blackhole {g.ip}")
+    g.route(b)
+    p = b.held()
+    if p.payload:  # it has sent again already; its answer says no more
+        assert p.seq == past(acc, 7)[0]
+    conn, taken = b.rebuild(acc, dataclasses.replace(p, payload=b""), 7)
+    b.call("flags", conn, OPEN)
+    while unacked(sock) > 0:
+        with contextlib.suppress(Refused):
+            b.call("home", 100)
+    assert taken == 0 and b.recv(conn, len(blob)) == blob
+
+
+def tcp_info(sock):
+    """Retransmissions of what is not acknowledged by timeouts, and steps of back-off; of all, how many."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return info[2], info[4], struct.unpack_from("I", info, 100)[0]
+
+
+@BOTH
+def test_a_client_that_is_nudged_sends_again(guarded, v6):
+    """It had doubled its time twice; each nudge takes back a step, and what is due is sent at once."""
+    g = guarded(v6=v6)
+    a, b, sock, acc = g.begin("a", "b")
+    exchange(a, sock, acc)
+    a.kill()
+    sock.sendall(b"request")
+    wait_until(lambda: tcp_info(sock)[1] >= 3, TLIMIT, "it waits for long")
+    steps = tcp_info(sock)[1]
+    b.call("nudge", acc.client, acc.vip, (past(acc, 7)[0] + 1) % 2**32)  # not of what it has sent
+    b.call("nudge", acc.client, acc.vip, past(acc, 7)[0])
+    wait_until(lambda: tcp_info(sock)[1] == steps - 1, TLIMIT, "it takes back a step")
+    g.route(b)
+    for _ in range(steps - 1):
+        b.call("nudge", acc.client, acc.vip, past(acc, 7)[0])
+    p = b.held()
+    assert (p.seq, p.payload) == (past(acc, 7)[0], b"request")
 
 
 @BOTH

@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
@@ -47,6 +48,12 @@ class Client:
             if any(r[1:3] == [local, remote] and r[3] == "01" for r in rows):
                 owners.append(i)
         return owners
+
+    def back_off(self, less_than=99):
+        """How often it has doubled the time after which it sends again, and whether anything is not acknowledged;
+        None: not less often than that."""
+        info = self.s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+        return (info[4], struct.unpack_from("I", info, 24)[0] > 0) if info[4] < less_than else None
 
     def send(self, text):
         self.s.sendall(text.encode() if isinstance(text, str) else text)
@@ -201,6 +208,28 @@ def test_a_request_of_many_segments_waits_for_one_timeout(stage, net, probed):
     assert client.answer()[0] == 200
     assert time.monotonic() - begun < 2 * timeout  # the next would come at 3 times
     assert stage.count("/post") == 1
+
+
+def test_who_waits_for_long_is_nudged(stage, net):
+    """Where the network finds another way late, a client has doubled its time by then; it takes that back."""
+    c = stage.c
+
+    def send_by(i):
+        c.client.ip(f"route replace {VIP}/32 via {c.hosts[i].address} rto_min 1s")
+    send_by(0)
+    client = stage.connect()
+    net.deafen(c.hosts[0], to=c.client)
+    client.post("/post", b"y" * 100)
+    c.kill(0)
+    wait_until(lambda: client.back_off() == (2, True), 30, "it has doubled its time twice")
+    send_by(1)
+    backed_off, waits = wait_until(lambda: client.back_off(less_than=2), 30, "it has taken that back")
+    assert client.answer()[0] == 200
+    assert stage.count("/post") == 1
+    assert c.counted("nudged", (1,)) == 1
+    if not waits:
+        raise Starved("too slow to see it wait")
+    assert backed_off == 0
 
 
 def test_pipelined_requests_are_all_answered(stage):
