@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.alone]
 
 SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
 HANGS_MS = 5000
-ABRUPT = ("kill", "cut", "freeze", "second", "return", "upgrade-kill")
+ABRUPT = ("kill", "cut", "freeze", "second", "both", "return", "upgrade-kill")
 
 
 def played(measured, event, **kw):
@@ -80,6 +80,11 @@ def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, eve
 
 def test_nothing_fails_when_all_leave_in_turn_and_come_back(allowed, measured):
     lossless(played(measured, "roll", takeover="requests", way="bgp", seconds=20))
+
+
+@pytest.mark.parametrize("event", ["kill", "both", "leave"])
+def test_nothing_fails_with_two_holders(allowed, measured, event):
+    lossless(played(measured, event, takeover="requests", way="bgp", replicas=2, balancers=4), event in ABRUPT)
 
 
 @pytest.mark.parametrize("event", ["kill", "cut"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What becomes of requests while balancers are lost: three balancers in a laboratory, a steady client,
+"""What becomes of requests while balancers are lost: three balancers or four in a laboratory, a steady client,
 servers that keep a ledger, and one thing that goes wrong.
 
     r = play("kill", way="bgp", takeover="requests", seed=7)
@@ -33,7 +33,6 @@ from .tools import tools
 from .wait import wait_until
 
 VIP = "192.0.2.10"
-LBS = ["lb1", "lb2", "lb3"]
 SERVERS = ["s1", "s2", "s3", "s4"]
 TOLD_MS = 300           # a longer wait is told with its connection
 DETECTION_S = 0.15      # what BFD takes with 50 ms x 3
@@ -95,7 +94,7 @@ leave-grace = "500ms"
 
 cluster {
   bind = "{host.cluster}:7707"
-  join = {"{lb1.cluster}:7707", "{lb2.cluster}:7707", "{lb3.cluster}:7707"}
+  join = {@JOIN@}
   key-file = "{lab}/cluster.key"
 }
 @TAKEOVER@
@@ -115,7 +114,7 @@ pool "app" {
 route "rest" { pool = "app" }
 """
 
-TAKEOVER = 'takeover { interface = {"front"}  witness = {"{router.front}"} }'
+TAKEOVER = 'takeover { interface = {"front"}  witness = {"{router.front}"}  replicas = @REPLICAS@ }'
 GROUP = "type resilient buckets 128 idle_timer 1"
 
 BIRD = """
@@ -127,9 +126,11 @@ BIRD = """
   }
 """
 BIRD_ROUTER = """
-  prepare = "sed -e 's/10[.]0[.]0[.]\\\\([0-9]*\\\\)/10.1.0.\\\\1/; %s' @ROOT@/packaging/bird/router.conf >{dir}/bird.conf"
+  prepare = "cat @ROOT@/packaging/bird/router.conf @LISTS@/more.conf | sed -e 's/10[.]0[.]0[.]\\\\([0-9]*\\\\)/10.1.0.\\\\1/; %s' >{dir}/bird.conf"
   start "bird" { command = "mkdir -p /run/bird && exec bird -f -c {dir}/bird.conf"  ready = "birdc show status" }
 """
+# Those that are not in the file that users are given.
+BIRD_MORE = "protocol bgp @LB@ from balancer { neighbor 10.0.0.@N@ as BALANCERS; }\n"
 BIRD_SED = "s/log syslog/log stderr/; s/retry time 1;/& connect delay time 1;/"
 
 
@@ -145,10 +146,7 @@ class Way:
 
 WAYS = {
     "static": Way(address=f'address = "{VIP}/32"', bird=None, by_hand=True, routes=f"""
-  nexthop = {{
-    "id 1 via {{lb1.front}} dev front", "id 2 via {{lb2.front}} dev front", "id 3 via {{lb3.front}} dev front",
-    "id 10 group 1/2/3 {GROUP}"
-  }}
+  nexthop = {{ @HOPS@, "id 10 group @ALL@ {GROUP}" }}
   route = "{VIP}/32 nhid 10\""""),
     "bgp": Way(vip=f'vip "web" {{ address = "{VIP}" }}'),
     "bgp-slow": Way(vip=f'vip "web" {{ address = "{VIP}" }}', bird="s/bfd on;//"),
@@ -157,19 +155,23 @@ WAYS = {
 }
 
 
-def write_topology(directory, way, takeover, engine, workers):
+def write_topology(directory, lbs, way, takeover, engine, workers, replicas):
     w = WAYS[way]
+    numbers = range(1, len(lbs) + 1)
     words = {
         "TOOLS": tools(), "LISTS": directory, "ADDRESS": w.address, "VIP": w.vip, "ROUTES": w.routes, "ROOT": ROOT,
         "BIRD": "" if w.bird is None else BIRD % "; ".join(filter(None, (BIRD_SED, w.bird))),
         "ROUTER": "" if w.bird is None else BIRD_ROUTER % "; ".join(filter(None, (BIRD_SED, w.bird))),
         "WORKERS": str(workers), "ENGINE": f"--engine {engine}" if engine else "", "TAKEOVER": TAKEOVER if takeover else "",
-        "PROTECT": f"takeover {{ replicate = {takeover} }}" if takeover else "",
+        "PROTECT": f"takeover {{ replicate = {takeover} }}" if takeover else "", "REPLICAS": str(replicas),
+        "JOIN": ", ".join(f'"{{{lb}.cluster}}:7707"' for lb in lbs), "ALL": "/".join(map(str, numbers)),
+        "HOPS": ", ".join(f'"id {i} via {{lb{i}.front}} dev front"' for i in numbers),
     }
-    site = SITE + "".join(HOST.replace("@N@", str(i + 1)) for i in range(len(LBS)))
+    site = SITE + "".join(HOST.replace("@N@", str(i)) for i in numbers)
+    more = "".join(BIRD_MORE.replace("@LB@", lb).replace("@N@", lb[2:]) for lb in lbs[3:])
     site += "".join(f'host "{s}" {{ role = "server"  link "back" {{ address = "10.3.0.{11 + i}/24" }} }}\n'
                     for i, s in enumerate(SERVERS))
-    for name, text in (("site.conf", site), ("balancer.conf", BALANCER)):
+    for name, text in (("site.conf", site), ("balancer.conf", BALANCER), ("more.conf", more)):
         for _ in range(2):
             for key, value in words.items():
                 text = text.replace(f"@{key}@", value)
@@ -181,10 +183,12 @@ def write_topology(directory, way, takeover, engine, workers):
 class Stage:
     """A laboratory that serves."""
 
-    def __init__(self, way, takeover=None, engine=None, workers=2):
+    def __init__(self, way, takeover=None, engine=None, workers=2, balancers=3, replicas=1):
         self.way, self.takeover = WAYS[way], takeover
+        self.lbs = [f"lb{i + 1}" for i in range(balancers)]
         self.dir = tempfile.mkdtemp(prefix="chaos-", dir=os.environ.get("TMPDIR", "/tmp"))
-        self.lab = MeercatLab(write_topology(self.dir, way, takeover, engine, workers), dir=os.path.join(self.dir, "lab"))
+        site = write_topology(self.dir, self.lbs, way, takeover, engine, workers, replicas)
+        self.lab = MeercatLab(site, dir=os.path.join(self.dir, "lab"))
         self.out, self.notes, self.began = set(), [], None
         try:
             self.lab.up()
@@ -213,22 +217,22 @@ class Stage:
 
     def is_ready(self, lb):
         p = self.lab.meercat(lb, "members", check=False)
-        others = len(LBS) - 1 - sum(1 for x in self.out if x != lb)
+        others = len(self.lbs) - 1 - sum(1 for x in self.out if x != lb)
         return p.stdout.count(" alive") >= others + 1 and self.lab.exec(
             "client", "curl", "-sf", "-m", "1", f"http://{VIP}/", check=False).returncode == 0
 
     def settle(self):
-        for lb in LBS:
+        for lb in self.lbs:
             if lb not in self.out:
                 wait_until(lambda: self.is_ready(lb), 30, f"{lb} is ready", interval=0.1)
 
     def pids(self):
         """{balancer: its process}, where takeover is on."""
-        return {lb: p for lb in LBS for p in self.lab.program(lb, "meercat")["pids"] if beater(p)}
+        return {lb: p for lb in self.lbs for p in self.lab.program(lb, "meercat")["pids"] if beater(p)}
 
     def slept(self, but=()):
         """{balancer: how often it did not run for two beats and more}, without those of which a note tells."""
-        there = [lb for lb in LBS if not any(lb in note for note in but)]
+        there = [lb for lb in self.lbs if not any(lb in note for note in but)]
         return {lb: t["beats"]["slept"] for lb in there if (t := self.status(lb).get("takeover"))}
 
     def log(self, lb):
@@ -238,10 +242,13 @@ class Stage:
 
     def victim(self, rng):
         """One that has traffic: any of those that are there, or the one that has the address."""
-        there = [lb for lb in LBS if lb not in self.out]
+        there = self.there()
         if self.way.one_owner:
             there = [lb for lb in there if VIP in self.lab.exec(lb, "ip", "addr", "show", "dev", "front").stdout]
         return rng.choice(there)
+
+    def there(self):
+        return [lb for lb in self.lbs if lb not in self.out]
 
     # --- what is done to it ----------------------------------------------------------------
     def note(self, text):
@@ -249,20 +256,20 @@ class Stage:
 
     def _tell_router(self):
         if self.way.by_hand:
-            there = "/".join(str(i + 1) for i, lb in enumerate(LBS) if lb not in self.out)
+            there = "/".join(lb[2:] for lb in self.there())
             self.lab.exec("router", "ip", "nexthop", "replace", "id", "10", "group", there, *GROUP.split())
             self.note(f"the router sends to {there}")
 
-    def lose(self, lb):
+    def lose(self, *lbs):
         """The router finds out, where that is our business."""
-        self.out.add(lb)
+        self.out.update(lbs)
         if self.way.by_hand:
             time.sleep(DETECTION_S)
             self._tell_router()
 
     def only(self, lb):
         """The router sends everything to this one; the others stay."""
-        self.out = set(LBS) - {lb}
+        self.out = set(self.lbs) - {lb}
         self._tell_router()
 
     def regain(self, lb):
@@ -273,6 +280,16 @@ class Stage:
         self.note(f"kill -9 {lb}")
         self.lab.kill(lb, "meercat")
         self.lose(lb)
+
+    def kill_at_once(self, *lbs):
+        """Within some milliseconds."""
+        self.note(f"kill -9 {' and '.join(lbs)}")
+        kills = [threading.Thread(target=self.lab.kill, args=(lb, "meercat")) for lb in lbs]
+        for k in kills:
+            k.start()
+        for k in kills:
+            k.join()
+        self.lose(*lbs)
 
     def cut(self, lb):
         self.note(f"cut {lb}")
@@ -328,6 +345,12 @@ def _second(stage, rng):
         time.sleep(1.5)
 
 
+def _both(stage, rng):
+    """A balancer and another, which may hold its connections."""
+    lb = stage.victim(rng)
+    stage.kill_at_once(lb, rng.choice([x for x in stage.there() if x != lb]))
+
+
 def _partition(stage, rng):
     stage.partition()
 
@@ -340,7 +363,7 @@ def _return(stage, rng):
 
 
 def _upgrade(stage, rng):
-    for lb in rng.sample(LBS, len(LBS)):
+    for lb in rng.sample(stage.lbs, len(stage.lbs)):
         stage.upgrade(lb)
 
 
@@ -363,7 +386,7 @@ def _leave(stage, rng):
 
 def _roll(stage, rng):
     """All leave and start again, one after the other."""
-    for lb in rng.sample(LBS, len(LBS)):
+    for lb in rng.sample(stage.lbs, len(stage.lbs)):
         stage.leave(lb)
         stage.restart(lb)
         stage.settle()
@@ -374,7 +397,7 @@ def _nothing(stage, rng):
 
 
 EVENTS = {"nothing": _nothing, "kill": _kill, "cut": _cut, "freeze": _freeze, "second": _second,
-          "partition": _partition, "return": _return, "upgrade": _upgrade, "upgrades": _upgrades,
+          "both": _both, "partition": _partition, "return": _return, "upgrade": _upgrade, "upgrades": _upgrades,
           "upgrade-kill": _upgrade_kill, "leave": _leave, "roll": _roll}
 
 
@@ -429,10 +452,11 @@ def traffic(stage, connections, per_s, seconds, fresh=False, sizes=SIZES, delay_
     return stage.lab.popen("client", os.path.join(tools(), "steady"), *map(str, args), stdout=-1, stderr=-1, text=True)
 
 
-def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000, seconds=10, engine=None, **kw):
+def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000, seconds=10, engine=None, balancers=3,
+         replicas=1, **kw):
     """One thing goes wrong a fifth of the time after the begin, or a little later."""
     rng = random.Random(f"{seed} {event}")
-    with Stage(way, takeover, engine) as stage:
+    with Stage(way, takeover, engine, balancers=balancers, replicas=replicas) as stage:
         watch = Watch(stage.pids(), stage.slept()) if takeover else None
         client = traffic(stage, connections, per_s, seconds, **kw)
         stage.began = time.monotonic()
@@ -448,8 +472,8 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
         t.start()
         out, told = client.communicate(timeout=seconds * 4 + 60)
         t.join()
-        logs = {lb: stage.log(lb) for lb in LBS}
-        views = {lb: stage.status(lb).get("takeover") for lb in LBS}
+        logs = {lb: stage.log(lb) for lb in stage.lbs}
+        views = {lb: stage.status(lb).get("takeover") for lb in stage.lbs}
         excuse = None
         if watch:
             watch.stop()
@@ -463,4 +487,4 @@ def play(event, way="static", takeover=None, seed=0, connections=600, per_s=4000
                       [i for i in answered if i not in posts], gets_repeated, excuse)
 
 
-__all__ = ["EVENTS", "LBS", "WAYS", "Result", "Stage", "play", "traffic"]
+__all__ = ["EVENTS", "WAYS", "Result", "Stage", "play", "traffic"]
