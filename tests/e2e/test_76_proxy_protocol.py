@@ -591,12 +591,14 @@ def test_haproxy_before(lab, pki, how, version):
     origin = lab.origin(ok("hello"))
     lb = before(lab, origin)
     secure = "ssl" in how
+    # checks that wait for an answer: the others reset the connection behind the header, which may undo that
     front = lab.haproxy("front", backend=f"127.0.0.1:{lb.port} {how} check inter 100ms",
-                        bind=f"ssl crt {pki.a}" if secure else "")
+                        bind=f"ssl crt {pki.a}" if secure else "", extra="option httpchk GET /check")
     url = f"a.test:{front.port}"
     args = ["--resolve", f"{url}:127.0.0.1", "--cacert", pki.pem, "-H", "X-Forwarded-For: 198.51.100.1"]
     assert curl(*args, f"{'https' if secure else 'http'}://{url}/") == b"hello"
-    line, r = lb.log_json(1)[0], origin.requests[0]
+    line = wait_until(lambda: next((x for x in lb.log_json() if x["target"] == "/"), None), 5, "it is in the log")
+    r = next(r for r in origin.requests if r.target == "/")
     assert line["client"] == "127.0.0.1" and line["proxy"].startswith("127.0.0.1:")
     assert r.fields.get("x-forwarded-for") == "127.0.0.1", "it is not trusted"
     assert r.fields.get("x-forwarded-port") == str(front.port), "the port that the client asked"
