@@ -26,8 +26,8 @@ struct str file_read(struct file *);
 /* The same for a file that is read once. */
 struct str file_read_path(const char *path);
 
-/* --- words and numbers in it
- * ---------------------------------------------------------------------- */
+/* --- words and numbers in it --------------------------------------------------------------------
+ */
 
 /* Cuts the next word off; blanks, tabs and line ends separate.  Empty at the end. */
 struct str file_word(struct str *rest);
@@ -39,8 +39,8 @@ bool file_number(struct file *, uint64_t *out);
 /* "0-3,8": how many there are; 0 when it is no such list. */
 unsigned file_list_count(struct str);
 
-/* --- what is dear is done seldom
- * ------------------------------------------------------------------ */
+/* --- what is dear is done seldom ----------------------------------------------------------------
+ */
 
 /* Zero-initialise. */
 struct pace {

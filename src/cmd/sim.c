@@ -31,8 +31,8 @@ fault(const char *what, const char *value)
     return 2;
 }
 
-/* --- reading the command line
- * ------------------------------------------------------------------------ */
+/* --- reading the command line -------------------------------------------------------------------
+ */
 
 static bool
 number(const char *text, double least, double most, double *out)
@@ -209,8 +209,8 @@ take(struct options *o, int option, const char *value)
     }
 }
 
-/* --- running
- * --------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------
+ */
 
 static void
 run_all(const struct options *o)

@@ -30,8 +30,8 @@ struct admin {
     unsigned n_at;
 };
 
-/* --- reading
- * -------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 /* Dumps and releases j. */
 static void
@@ -146,8 +146,8 @@ get_server(void *arg, const struct httpd_request *q, struct httpd_response *r)
         reply_json(r, j);
 }
 
-/* --- orders
- * --------------------------------------------------------------------------------------- */
+/* --- orders -------------------------------------------------------------------------------------
+ */
 
 /* What a browser on this machine can be made to send must change nothing, so the address for
  * reading takes no orders, not even from loopback. */
@@ -367,8 +367,8 @@ post_upgrade(void *arg, const struct httpd_request *q, struct httpd_response *r)
         httpd_fail(r, 409, "%s", e.text);
 }
 
-/* --- listening
- * ------------------------------------------------------------------------------------ */
+/* --- listening ----------------------------------------------------------------------------------
+ */
 
 static const struct httpd_route routes[] = {
     {HTTP_M_GET, "/healthz", get_healthz},    {HTTP_M_GET, "/metrics", get_metrics},

@@ -190,8 +190,8 @@ build_routes(struct build *b, struct conf *c, struct snapshot *s)
             bind_routes(s, &s->listeners[i]);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------ */
+/* --- the whole ----------------------------------------------------------------------------------
+ */
 
 enum mc_err
 build_snapshot(struct build *b, struct conf *c, struct snapshot **out, struct errbuf *e)

@@ -43,8 +43,8 @@ static const struct counter server_counters[] = {
 #undef X
 };
 
-/* --- lines
- * ---------------------------------------------------------------------------------------- */
+/* --- lines --------------------------------------------------------------------------------------
+ */
 
 static void
 family(struct buf *b, const char *name, const char *type, const char *help)
@@ -86,8 +86,8 @@ histogram(struct buf *b, const char *name, const char *labels, const struct stat
                labels[0] ? "}" : "", below);
 }
 
-/* --- names of counters
- * ---------------------------------------------------------------------------- */
+/* --- names of counters --------------------------------------------------------------------------
+ */
 
 /* "2xx" for responses_2xx, NULL for others: those are one family with a label. */
 static const char *
@@ -130,8 +130,8 @@ opens_family(const struct counter *list, size_t i)
     return code_of(&list[i]) == NULL || i == 0 || code_of(&list[i - 1]) == NULL;
 }
 
-/* --- process
- * --------------------------------------------------------------------------------------- */
+/* --- process ------------------------------------------------------------------------------------
+ */
 
 static void
 simple(struct buf *b, const char *name, const char *type, const char *help, double value)
@@ -213,8 +213,8 @@ process_times(const struct node *n, struct buf *b)
     histogram(b, "meercat_process_request_time_seconds", "", &times);
 }
 
-/* --- TLS
- * ---------------------------------------------------------------------------------------- */
+/* --- TLS ----------------------------------------------------------------------------------------
+ */
 
 /* The two roles of a worker. */
 static const struct tls_role {
@@ -285,8 +285,8 @@ tls(const struct node *n, const struct tls_role *r, struct buf *b)
            (double)sum_tls(n, r, offsetof(struct tls_stats, truncated)));
 }
 
-/* --- PROXY headers
- * ---------------------------------------------------------------------------------------- */
+/* --- PROXY headers ------------------------------------------------------------------------------
+ */
 
 static void
 proxy_headers(const struct node *n, struct buf *b)
@@ -308,8 +308,8 @@ proxy_headers(const struct node *n, struct buf *b)
                    view_sum_workers(n, offsetof(struct worker_stats, proxy_faults[i])));
 }
 
-/* --- listeners and pools
- * ---------------------------------------------------------------------------- */
+/* --- listeners and pools ------------------------------------------------------------------------
+ */
 
 static void
 listeners(const struct node *n, struct buf *b)
@@ -350,8 +350,8 @@ pools(const struct node *n, struct buf *b)
 #undef X
 }
 
-/* --- servers
- * ---------------------------------------------------------------------------------------- */
+/* --- servers ------------------------------------------------------------------------------------
+ */
 
 typedef void server_f(const struct node *, const struct pool *, unsigned index, struct buf *,
                       const void *arg);

@@ -39,8 +39,8 @@
 #define ADOPTION_NS    (1 * MC_SEC)
 #define STATUS_NS      (5 * MC_SEC)
 
-/* --- snapshots
- * ------------------------------------------------------------------------------------ */
+/* --- snapshots ----------------------------------------------------------------------------------
+ */
 
 /* Frees what no worker uses any more. */
 static void
@@ -102,8 +102,8 @@ node_put_in_force(struct node *n, struct snapshot *s)
     let_go(n);
 }
 
-/* --- signals
- * ---------------------------------------------------------------------------------------- */
+/* --- signals ------------------------------------------------------------------------------------
+ */
 
 static void
 reopen_log(struct node *n)
@@ -181,8 +181,8 @@ watch_signals(struct node *n, const sigset_t *set, struct errbuf *e)
     return MC_OK;
 }
 
-/* --- what workers tell
- * ------------------------------------------------------------------------------- */
+/* --- what workers tell --------------------------------------------------------------------------
+ */
 
 /* On a worker's thread. */
 static void
@@ -236,8 +236,8 @@ on_wake(void *arg)
     leave_look(n);
 }
 
-/* --- periodic
- * ----------------------------------------------------------------------------------------- */
+/* --- periodic -----------------------------------------------------------------------------------
+ */
 
 static void
 on_alive_timer(struct timer *t)
@@ -285,8 +285,8 @@ node_stop_timers(struct node *n)
     loop_timer_clear(n->loop, &n->fit.timer);
 }
 
-/* --- birth
- * --------------------------------------------------------------------------------------------- */
+/* --- birth --------------------------------------------------------------------------------------
+ */
 
 static unsigned
 worker_count(const struct conf *c)
@@ -577,8 +577,8 @@ node_stop(struct node *n)
     pthread_mutex_destroy(&n->wake_lock);
 }
 
-/* --- the run
- * -------------------------------------------------------------------------------------------- */
+/* --- the run ------------------------------------------------------------------------------------
+ */
 
 static void
 say_serving(const struct node *n)

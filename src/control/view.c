@@ -63,8 +63,8 @@ view_sum_server_times(const struct node *n, const struct server *s, struct stat_
         stat_hist_merge(out, &s->counters[i].response_time);
 }
 
-/* --- pieces
- * --------------------------------------------------------------------------------------- */
+/* --- pieces -------------------------------------------------------------------------------------
+ */
 
 /* What comes from a file or a server may be no UTF-8, which JSON cannot say. */
 json_t *
@@ -109,8 +109,8 @@ quantiles(const struct stat_hist *h)
                      "p99_ms", ms(stat_hist_quantile(h, 0.99)));
 }
 
-/* --- servers
- * -------------------------------------------------------------------------------------- */
+/* --- servers ------------------------------------------------------------------------------------
+ */
 
 static json_t *
 server_counts(const struct node *n, const struct server *s)
@@ -184,8 +184,8 @@ view_servers(const struct node *n)
     return json_pack("{s:o, s:o}", "time", time, "servers", list);
 }
 
-/* --- pools, listeners, routes
- * ---------------------------------------------------------------------- */
+/* --- pools, listeners, routes -------------------------------------------------------------------
+ */
 
 static json_t *
 one_pool(const struct pool *p)
@@ -258,8 +258,8 @@ view_routes(const struct node *n)
     return json_pack("{s:o}", "routes", list);
 }
 
-/* --- the node
- * --------------------------------------------------------------------------------------- */
+/* --- the node -----------------------------------------------------------------------------------
+ */
 
 json_t *
 view_config(const struct node *n)

@@ -176,8 +176,8 @@ care_addr_changed(struct entry *e)
     tick(e);
 }
 
-/* --- start and stop
- * ------------------------------------------------------------------------------- */
+/* --- start and stop -----------------------------------------------------------------------------
+ */
 
 static void
 start_resolve(struct entry *e)

@@ -234,8 +234,8 @@ fleet_build(struct fleet *f, struct pool_conf *confs, unsigned n, struct pool **
     return rv;
 }
 
-/* --- putting in force
- * ----------------------------------------------------------------------------- */
+/* --- putting in force ---------------------------------------------------------------------------
+ */
 
 /* The operator's words on state and weight stay until the configuration says something new itself.
  */
@@ -372,8 +372,8 @@ fleet_brains(struct fleet *f)
     return f->brains;
 }
 
-/* --- the operator's word
- * ---------------------------------------------------------------------------- */
+/* --- the operator's word ------------------------------------------------------------------------
+ */
 
 static enum mc_err
 find_member(const struct fleet *f, const char *pool, const char *server, struct entry **out,
@@ -462,8 +462,8 @@ fleet_find(struct fleet *f, const char *pool, const char *server, struct errbuf 
     return find_member(f, pool, server, &e, err) == MC_OK ? &e->s : NULL;
 }
 
-/* --- death
- * ------------------------------------------------------------------------------------------ */
+/* --- death --------------------------------------------------------------------------------------
+ */
 
 static void
 drop_events(struct fleet *f)

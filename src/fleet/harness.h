@@ -94,8 +94,8 @@ adopt(struct pool_conf *c)
     return p;
 }
 
-/* --- what can be seen
- * ------------------------------------------------------------------------------ */
+/* --- what can be seen ---------------------------------------------------------------------------
+ */
 
 static bool UNUSED
 is_open(const struct pool *p, unsigned i)

@@ -149,8 +149,8 @@ without_panic_nobody_healthy_is_nobody_open(void **state)
     pool_free(&p);
 }
 
-/* --- ejection
- * -------------------------------------------------------------------------------------- */
+/* --- ejection -----------------------------------------------------------------------------------
+ */
 
 static struct pool *
 pool_that_ejects(unsigned n, mc_ns eject_ns)
@@ -311,8 +311,8 @@ a_server_outside_the_configuration_is_not_ejected(void **state)
     pool_free(&q);
 }
 
-/* --- slow start
- * ------------------------------------------------------------------------------------ */
+/* --- slow start ---------------------------------------------------------------------------------
+ */
 
 static void
 a_returning_server_grows_to_its_weight(void **state)

@@ -129,8 +129,8 @@ a_conf_is_emptied_and_may_be_freed_twice(void **state)
     pool_conf_free(&c);
 }
 
-/* --- many threads
- * ---------------------------------------------------------------------------------- */
+/* --- many threads -------------------------------------------------------------------------------
+ */
 
 struct hammer {
     pthread_t thread;

@@ -377,8 +377,8 @@ on_timer(struct timer *t)
         on_timeout(p);
 }
 
-/* --- birth and death
- * ------------------------------------------------------------------------------ */
+/* --- birth and death ----------------------------------------------------------------------------
+ */
 
 static const char *
 path_or_default(const struct pool_check_conf *c)

@@ -10,8 +10,8 @@
 #include "fleet/harness.h"
 #include "io/sock.h"
 
-/* --- a little server
- * -------------------------------------------------------------------------------- */
+/* --- a little server ----------------------------------------------------------------------------
+ */
 
 struct peer {
     struct sock sock;
@@ -144,8 +144,8 @@ end(void **state)
     return 0;
 }
 
-/* --- pools of one server that is checked
- * -------------------------------------------------------------- */
+/* --- pools of one server that is checked --------------------------------------------------------
+ */
 
 static struct pool_conf
 checked_pool(enum pool_check_kind kind)
@@ -170,8 +170,8 @@ adopt_checked(enum pool_check_kind kind)
 
 #define OK_ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
-/* --- the tests
- * ---------------------------------------------------------------------------------------- */
+/* --- the tests ----------------------------------------------------------------------------------
+ */
 
 static void
 a_good_answer_keeps_a_server_up(void **state)

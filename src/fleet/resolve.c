@@ -157,8 +157,8 @@ on_answer(void *arg, const struct dns_answer *a)
     server_unref(&s);
 }
 
-/* --- birth and death
- * ------------------------------------------------------------------------------ */
+/* --- birth and death ----------------------------------------------------------------------------
+ */
 
 struct resolve *
 resolve_new(struct entry *e, struct str host, uint16_t port)

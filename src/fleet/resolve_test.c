@@ -9,8 +9,8 @@
 #include "fleet/harness.h"
 #include "io/dns.h"
 
-/* --- a resolver
- * -------------------------------------------------------------------------------------- */
+/* --- a resolver ---------------------------------------------------------------------------------
+ */
 
 static dns_f *asked_fn;
 static void *asked_arg;
@@ -58,8 +58,8 @@ say_failed(void)
     tell(&(struct dns_answer){.status = 4, .text = "domain name not found", .ttl_s = 1});
 }
 
-/* --- a pool of one server with a name
- * ------------------------------------------------------------------ */
+/* --- a pool of one server with a name -----------------------------------------------------------
+ */
 
 static int
 begin(void **state)
@@ -205,8 +205,8 @@ a_question_that_is_never_answered_harms_nobody(void **state)
     pool_free(&p);
 }
 
-/* --- readers and the end of addresses
- * -------------------------------------------------------------------- */
+/* --- readers and the end of addresses -----------------------------------------------------------
+ */
 
 static _Atomic bool stop, wrong;
 

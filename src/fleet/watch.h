@@ -55,8 +55,8 @@ const struct watch_stats *watcher_stats(const struct watcher *);
 /* Age of what is known; MC_NEVER_NS: nothing is. */
 mc_ns watcher_age(const struct watcher *, mc_ns now);
 
-/* --- several servers, one host
- * -------------------------------------------------------------------- */
+/* --- several servers, one host ------------------------------------------------------------------
+ */
 
 struct watches;
 struct watch_sub; /* a server's share of a watcher */

@@ -28,8 +28,8 @@ unsigned class_fold(struct str method, struct str path, char out[CLASS_NAME_MAX]
 /* What the shape is called in maps and messages; never 0 nor 1 (1 is class 0). */
 uint64_t class_hash(struct str shape);
 
-/* --- rules: the operator knows better
- * ------------------------------------------------------------- */
+/* --- rules: the operator knows better -----------------------------------------------------------
+ */
 
 /* A request is of class `name` when all that is set here fits; NULL: whatever it is. */
 struct class_rule {
@@ -62,8 +62,8 @@ struct class_ask {
 /* The first rule that fits; NULL: none. */
 const struct class_rule *class_rule_find(const struct class_rules *, const struct class_ask *);
 
-/* --- the map: hash to class
- * ------------------------------------------------------------------------- */
+/* --- the map: hash to class ---------------------------------------------------------------------
+ */
 
 struct class_map_slot {
     uint64_t hash; /* 0: free */
@@ -87,8 +87,8 @@ class_map_find(const struct class_map *m, uint64_t hash)
     }
 }
 
-/* --- the set: which shapes matter; control thread
- * -------------------------------------------------- */
+/* --- the set: which shapes matter; control thread -----------------------------------------------
+ */
 
 /* The heaviest of many shapes in bounded memory: space-saving (Metwally, Agrawal, El Abbadi 2005).
  * A shape's weight is too high by at most `error`, which is at most the total over the counters. */

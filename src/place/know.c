@@ -221,8 +221,8 @@ know_in_home(const struct know *k, unsigned member, uint32_t server)
     return k->table->pos[server] - span->first < span->n;
 }
 
-/* --- publishing
- * ----------------------------------------------------------------------------------- */
+/* --- publishing ---------------------------------------------------------------------------------
+ */
 
 void
 know_publish_peers(struct know *k, uint32_t server)
@@ -338,8 +338,8 @@ know_publish_costs(struct know *k)
     }
 }
 
-/* --- events
- * ---------------------------------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------------------------------
+ */
 
 static void
 count(struct know *k, uint32_t server, const struct place_cost *c, int sign, mc_ns now)
@@ -471,8 +471,8 @@ know_event(struct know *k, const struct place_event *e)
         note_ok(k, e);
 }
 
-/* --- reports from agents
- * ---------------------------------------------------------------------------- */
+/* --- reports from agents ------------------------------------------------------------------------
+ */
 
 static double
 said(const struct place_report *r, enum report_field f, double value)
@@ -531,8 +531,8 @@ know_word(struct know *k, const struct place_word *w)
         lean_note(&k->lean[w->server], lean_busy(w), w->at_ns);
 }
 
-/* --- time
- * -------------------------------------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------------------------------
+ */
 
 static void
 end_window(struct know *k, mc_ns now)

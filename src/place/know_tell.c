@@ -189,8 +189,8 @@ know_tell_late(struct know *k, mc_ns now)
     send(k, SHARE_TO_ALL, &(struct share_msg){.kind = SHARE_HEAVY, .n = n, .load = out});
 }
 
-/* --- FAST
- * ------------------------------------------------------------------------------------------- */
+/* --- FAST ---------------------------------------------------------------------------------------
+ */
 
 static uint32_t
 distance(int32_t a, int32_t b)
@@ -292,8 +292,8 @@ know_tell_fast(struct know *k, mc_ns now)
     forget_dirty(k, n_told);
 }
 
-/* --- SLOW
- * ------------------------------------------------------------------------------------------- */
+/* --- SLOW ---------------------------------------------------------------------------------------
+ */
 
 /* Light requests in flight, mean since the last time.  By what was counted at their begins, as are
  * `now` and `heavy`: a class that becomes heavy must not be counted twice. */
@@ -414,8 +414,8 @@ know_tell_slow(struct know *k, mc_ns now)
     send(k, SHARE_TO_ALL, &m);
 }
 
-/* --- the window
- * --------------------------------------------------------------------------------------- */
+/* --- the window ---------------------------------------------------------------------------------
+ */
 
 static unsigned
 tell_rows(const struct know *k, uint32_t server, const struct presence_row *row, unsigned n,
@@ -491,8 +491,7 @@ know_tell_window(struct know *k)
         at = tell_owner(k, m, at);
 }
 
-/* --- SUMS
- * -----------------------------------------------------------------------------------------------
+/* --- SUMS ---------------------------------------------------------------------------------------
  */
 
 struct class_place {

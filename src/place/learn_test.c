@@ -10,8 +10,8 @@
 
 #define WINDOW (100 * MC_MS)
 
-/* --- presence
- * ------------------------------------------------------------------------------------------ */
+/* --- presence -----------------------------------------------------------------------------------
+ */
 
 static void
 presence_is_time_in_flight_by_window(void **state)
@@ -61,8 +61,8 @@ the_order_of_events_does_not_matter(void **state)
     presence_fini(&q);
 }
 
-/* --- regression
- * ------------------------------------------------------------------------------------------ */
+/* --- regression ---------------------------------------------------------------------------------
+ */
 
 static void
 regression_finds_what_rows_were_made_of(void **state)
@@ -148,8 +148,8 @@ sums_of_two_say_what_one_would_have_said(void **state)
     regress_fini(&half[1]);
 }
 
-/* --- costs from windows
- * ------------------------------------------------------------------------------------ */
+/* --- costs from windows -------------------------------------------------------------------------
+ */
 
 struct world {
     struct learn l;
@@ -416,8 +416,7 @@ remembered_costs_are_believed_until_there_is_better(void **state)
     learn_fini(&w.l);
 }
 
-/* --- the servers' own word
- * -------------------------------------------------------------------------------------------------
+/* --- the servers' own word ----------------------------------------------------------------------
  */
 
 static void
@@ -486,8 +485,7 @@ what_is_told_is_of_the_average_server(void **state)
     learn_fini(&l);
 }
 
-/* --- factors
- * -------------------------------------------------------------------------------------------------
+/* --- factors ------------------------------------------------------------------------------------
  */
 
 static void

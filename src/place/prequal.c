@@ -60,8 +60,8 @@ state_free(void *state)
     free(st);
 }
 
-/* --- the pool of answers
- * --------------------------------------------------------------------------- */
+/* --- the pool of answers ------------------------------------------------------------------------
+ */
 
 static void
 drop(struct state *st, unsigned i)
@@ -156,8 +156,8 @@ probe_want(void *state, const struct place_view *v, struct rng *rng, uint32_t *o
     return n;
 }
 
-/* --- the policy
- * -------------------------------------------------------------------------------------- */
+/* --- the policy ---------------------------------------------------------------------------------
+ */
 
 static int
 best_answer(const struct state *st, const struct place_view *v, const struct place_ask *ask)

@@ -163,8 +163,8 @@ enum report_fault report_cost_cpu(const struct place_report *, double *out);
 /* One line an HAProxy agent replied, without its end: "75% drain up # reason". */
 enum report_fault report_parse_agent_check(struct str line, struct place_report *out);
 
-/* --- node_exporter: counters, of which two scrapes make a report
- * ---------------------------------- */
+/* --- node_exporter: counters, of which two scrapes make a report --------------------------------
+ */
 
 struct report_node {
     double cpu_seconds, idle_seconds; /* of all cores together; idle with iowait */
@@ -182,16 +182,16 @@ enum report_fault report_parse_node(struct str text, struct report_node *out);
 enum report_fault report_of_node(const struct report_node *before, const struct report_node *now,
                                  mc_ns elapsed, struct place_report *out);
 
-/* --- writing
- * -------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------
+ */
 
 /* What report_write_text() needs at most, with its NUL. */
 #define REPORT_TEXT_MAX ((REPORT_N_FIELDS + REPORT_MAPS_MAX) * (REPORT_NAME_MAX + 40))
 /* The report as TEXT without a line end; request costs have no place in it.  Returns the length. */
 size_t report_write_text(const struct place_report *, char out[REPORT_TEXT_MAX]);
 
-/* --- order
- * ---------------------------------------------------------------------------------------- */
+/* --- order --------------------------------------------------------------------------------------
+ */
 
 /* What is remembered of one agent to put its reports in order.  Zero-initialise. */
 struct report_order {

@@ -46,8 +46,8 @@ struct search {
     unsigned n_skip;
 };
 
-/* --- one candidate
- * -------------------------------------------------------------------------------- */
+/* --- one candidate ------------------------------------------------------------------------------
+ */
 
 static bool __attribute__((noinline)) was_passed_over(const struct search *s, uint32_t pos)
 {
@@ -77,8 +77,8 @@ consider(struct search *s, uint32_t pos, float price, bool away)
     s->found = true;
 }
 
-/* --- where to look
- * --------------------------------------------------------------------------------- */
+/* --- where to look ------------------------------------------------------------------------------
+ */
 
 /* A run of the home from a place drawn, and round at its end.  Ties go to the first, so balancers
  * and workers that share a home do not all begin at the same idle server. */
@@ -132,8 +132,8 @@ look(struct search *s, struct rng *rng)
         look_on(s, rng);
 }
 
-/* --- the policy
- * -------------------------------------------------------------------------------------- */
+/* --- the policy ---------------------------------------------------------------------------------
+ */
 
 static void *
 state_new(const struct place_view *v, struct rng *rng)

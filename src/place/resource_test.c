@@ -227,8 +227,8 @@ the_same_question_has_the_same_answer(void **state)
     }
 }
 
-/* --- what control makes of events
- * ------------------------------------------------------------------------ */
+/* --- what control makes of events ---------------------------------------------------------------
+ */
 
 static void
 event(struct bench *b, enum place_event_kind kind, uint32_t server)

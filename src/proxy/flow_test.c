@@ -354,8 +354,7 @@ repair_ack(int fd)
     pthread_mutex_unlock(&lock);
 }
 
-/* --- the stage
- * ------------------------------------------------------------------------------------
+/* --- the stage ----------------------------------------------------------------------------------
  */
 
 static enum loop_engine engine = LOOP_EPOLL;
@@ -562,8 +561,7 @@ hear_reset(int fd)
     assert_int_equal(errno, ECONNRESET);
 }
 
-/* --- death and adoption
- * ----------------------------------------------------------------------------
+/* --- death and adoption -------------------------------------------------------------------------
  */
 
 static struct flow_key
@@ -1504,8 +1502,8 @@ a_half_closed_connection_ends_as_ever(void **state)
     finish();
 }
 
-/* --- tests: giving up
- * ----------------------------------------------------------------------------- */
+/* --- tests: giving up ---------------------------------------------------------------------------
+ */
 
 /* all: nobody knows any more which. */
 static void

@@ -45,8 +45,8 @@ sim_policy_at(unsigned i)
     return i < MC_COUNT(policies) ? policies[i].name : NULL;
 }
 
-/* --- messages
- * ------------------------------------------------------------------------------------- */
+/* --- messages -----------------------------------------------------------------------------------
+ */
 
 static uint32_t
 message_new(struct sim_world *w, unsigned from, const uint8_t *bytes, size_t n)
@@ -160,8 +160,8 @@ sim_balancer_message(struct sim_world *w, uint32_t message, uint32_t to)
     message_unref(w, message);
 }
 
-/* --- making
- * ----------------------------------------------------------------------------------------- */
+/* --- making -------------------------------------------------------------------------------------
+ */
 
 static void
 make_view(struct sim_world *w, struct sim_balancer *b)
@@ -293,8 +293,8 @@ sim_balancers_meet(struct sim_world *w)
     }
 }
 
-/* --- placing
- * ------------------------------------------------------------------------------------------- */
+/* --- placing ------------------------------------------------------------------------------------
+ */
 
 /* Knows all at once, of every balancer and server, and looks at every server. */
 static struct place_answer
@@ -529,8 +529,8 @@ sim_balancer_tick(struct sim_world *w, struct sim_balancer *b)
     sim_heap_push(&w->heap, w->now + TICK_NS, EV_TICK, b->id, 0);
 }
 
-/* --- reports
- * --------------------------------------------------------------------------------------------- */
+/* --- reports ------------------------------------------------------------------------------------
+ */
 
 static void
 report_to(struct sim_world *w, struct sim_balancer *b, uint32_t s)

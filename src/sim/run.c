@@ -22,8 +22,8 @@ sim_hop(struct sim_world *w)
     return HOP_NS - HOP_NS / 10 + (mc_ns)rng_below(&w->net, HOP_NS / 5);
 }
 
-/* --- jobs
- * --------------------------------------------------------------------------------------------- */
+/* --- jobs ---------------------------------------------------------------------------------------
+ */
 
 static uint32_t
 job_new(struct sim_world *w)
@@ -74,8 +74,8 @@ sim_job_fail(struct sim_world *w, uint32_t job, mc_ns after)
     sim_heap_push(&w->heap, w->now + after + sim_hop(w), EV_ANSWER, job, 0);
 }
 
-/* --- arrivals
- * ------------------------------------------------------------------------------------------ */
+/* --- arrivals -----------------------------------------------------------------------------------
+ */
 
 static double
 normal(struct rng *r)
@@ -155,8 +155,8 @@ arrive_by_log(struct sim_world *w)
         sim_heap_push(&w->heap, round + next->at, EV_ARRIVE, 0, 0);
 }
 
-/* --- agents
- * ---------------------------------------------------------------------------------------------- */
+/* --- agents -------------------------------------------------------------------------------------
+ */
 
 static void
 read_agents(struct sim_world *w)
@@ -184,8 +184,8 @@ read_agents(struct sim_world *w)
         sim_heap_push(&w->heap, w->now + WINDOW_NS, EV_AGENTS, 0, 0);
 }
 
-/* --- the world
- * ---------------------------------------------------------------------------------------------- */
+/* --- the world ----------------------------------------------------------------------------------
+ */
 
 static void
 make_servers(struct sim_world *w)
