@@ -60,22 +60,6 @@ struct holder {
     uint64_t bytes_seen, records_seen; /* of the tube, in the counters already */
 };
 
-/* What passes between the thread and a worker; under the roster's lock. */
-struct box {
-    bool holders_new, keys_new;
-    struct adopted **adopted;
-    unsigned n_adopted;
-    struct flow_key *claimed;
-    unsigned n_claimed;
-    bool claimed_all;
-    bool claims; /* some are not let go of yet */
-    /* the worker's answers, by place */
-    struct {
-        uint32_t epoch;
-        bool synced, lost;
-    } said[PEERS_HOLDERS_MAX];
-};
-
 struct link {
     unsigned magic;
     struct link_roster *roster;
@@ -83,9 +67,8 @@ struct link {
     struct loop *loop;
     struct link_hooks hooks;
     struct keyring *keys;
-    int event_fd;
     struct watch event;
-    struct box box;
+    struct link_box box;
     struct holder holder[PEERS_HOLDERS_MAX];
     struct holder *telling; /* while on_snapshot() runs */
     unsigned n_tubes;
@@ -140,14 +123,11 @@ static void
 say(struct holder *h)
 {
     struct link *l = h->link;
-    const unsigned place = place_of(h);
+    const struct link_said said = {.epoch = h->peer.epoch,
+                                   .synced = h->state == HOLDER_IN_STEP,
+                                   .lost = h->state == HOLDER_LOST || h->state == HOLDER_STUCK};
 
-    pthread_mutex_lock(&l->roster->lock);
-    l->box.said[place].epoch = h->peer.epoch;
-    l->box.said[place].synced = h->state == HOLDER_IN_STEP;
-    l->box.said[place].lost = h->state == HOLDER_LOST || h->state == HOLDER_STUCK;
-    l->roster->on_news(l->roster->arg);
-    pthread_mutex_unlock(&l->roster->lock);
+    link_say(l->roster, &l->box, place_of(h), said);
 }
 
 static void
@@ -503,58 +483,27 @@ link_handed_over(struct link *l, const struct flow_key *key, struct life heir)
     }
 }
 
-/* --- the box ------------------------------------------------------------------------------------
+/* --- what the thread says -----------------------------------------------------------------------
  */
-
-static void
-wake(struct link *l)
-{
-    uint64_t one = 1;
-
-    /* full only when it has been woken very often already */
-    if (write(l->event_fd, &one, sizeof(one)) < 0)
-        MC_ASSERT(errno == EAGAIN);
-}
-
-static struct box
-empty_box(struct link *l, struct link_holders *holders)
-{
-    struct box b;
-
-    pthread_mutex_lock(&l->roster->lock);
-    b = l->box;
-    *holders = l->roster->holders;
-    l->box.holders_new = l->box.keys_new = l->box.claimed_all = false;
-    l->box.adopted = NULL;
-    l->box.claimed = NULL;
-    l->box.n_adopted = l->box.n_claimed = 0;
-    pthread_mutex_unlock(&l->roster->lock);
-    return b;
-}
 
 static void
 take_keys(struct link *l)
 {
     struct keyfile keys;
 
-    pthread_mutex_lock(&l->roster->lock);
-    keys = l->roster->keys;
-    pthread_mutex_unlock(&l->roster->lock);
+    link_keys(l->roster, &keys);
     keyring_replace(l->keys, &keys);
     keyfile_wipe(&keys);
 }
 
 static void
-let_go(struct link *l, const struct box *b)
+let_go(struct link *l, const struct link_box *b)
 {
     if (b->claimed_all)
         l->hooks.on_claimed(l->hooks.arg, NULL, 0);
     else
         l->hooks.on_claimed(l->hooks.arg, b->claimed, b->n_claimed);
-    pthread_mutex_lock(&l->roster->lock);
-    l->box.claims = l->box.claimed_all || l->box.n_claimed > 0; /* more came meanwhile */
-    l->roster->on_news(l->roster->arg);
-    pthread_mutex_unlock(&l->roster->lock);
+    link_say_let_go(l->roster, &l->box);
 }
 
 static void
@@ -563,12 +512,12 @@ on_event(struct watch *w, unsigned revents)
     struct link *l = container_of(w, struct link, event);
     struct link_holders holders;
     uint64_t count;
-    struct box b;
+    struct link_box b;
 
-    if (read(l->event_fd, &count, sizeof(count)) < 0)
+    if (read(l->box.event_fd, &count, sizeof(count)) < 0)
         MC_ASSERT(errno == EAGAIN);
     watch_arm(w, POLLIN);
-    b = empty_box(l, &holders);
+    b = link_box_empty(l->roster, &l->box, &holders);
     if (b.keys_new)
         take_keys(l);
     if (b.claimed_all || b.n_claimed > 0)
@@ -583,194 +532,6 @@ on_event(struct watch *w, unsigned revents)
     free(b.adopted);
 }
 
-/* --- the roster ---------------------------------------------------------------------------------
- */
-
-#define FOREACH_LINK(l, r)                                \
-    for (unsigned at_ = 0; at_ < LINK_WORKERS_MAX; at_++) \
-        for (struct link *l = (r)->link[at_]; l != NULL; l = NULL)
-
-void
-link_roster_init(struct link_roster *r)
-{
-    r->silent_ns = LINK_SILENT_NS;
-    pthread_mutex_init(&r->lock, NULL);
-}
-
-void
-link_roster_fini(struct link_roster *r)
-{
-    FOREACH_LINK(l, r)
-    MC_NEVER("a link outlives the takeover");
-    pthread_mutex_destroy(&r->lock);
-}
-
-void
-link_post_holders(struct link_roster *r, const struct link_holders *hs)
-{
-    pthread_mutex_lock(&r->lock);
-    r->holders = *hs;
-    FOREACH_LINK(l, r)
-    {
-        l->box.holders_new = true;
-        wake(l);
-    }
-    pthread_mutex_unlock(&r->lock);
-}
-
-static struct link *
-next_link(struct link_roster *r)
-{
-    for (unsigned i = 0; i < LINK_WORKERS_MAX; i++) {
-        struct link *l = r->link[r->next++ % LINK_WORKERS_MAX];
-
-        if (l != NULL)
-            return l;
-    }
-    return NULL;
-}
-
-bool
-link_post_adopted(struct link_roster *r, struct adopted **a)
-{
-    struct link *l;
-
-    pthread_mutex_lock(&r->lock);
-    l = next_link(r);
-    if (l != NULL) {
-        struct box *b = &l->box;
-
-        b->adopted = mc_realloc(b->adopted, (b->n_adopted + 1) * sizeof(*b->adopted));
-        b->adopted[b->n_adopted++] = *a;
-        *a = NULL;
-        wake(l);
-    }
-    pthread_mutex_unlock(&r->lock);
-    return l != NULL;
-}
-
-static void
-claim(struct box *b, const struct flow_key *keys, unsigned n)
-{
-    b->claims = true;
-    if (keys == NULL) {
-        b->claimed_all = true;
-        return;
-    }
-    b->claimed = mc_realloc(b->claimed, (b->n_claimed + n) * sizeof(*keys));
-    memcpy(b->claimed + b->n_claimed, keys, n * sizeof(*keys));
-    b->n_claimed += n;
-}
-
-void
-link_post_claimed(struct link_roster *r, const struct flow_key *keys, unsigned n)
-{
-    if (keys != NULL && n == 0)
-        return;
-    pthread_mutex_lock(&r->lock);
-    FOREACH_LINK(l, r)
-    {
-        claim(&l->box, keys, n);
-        wake(l);
-    }
-    pthread_mutex_unlock(&r->lock);
-}
-
-bool
-link_claims_done(struct link_roster *r)
-{
-    bool done = true;
-
-    pthread_mutex_lock(&r->lock);
-    FOREACH_LINK(l, r)
-    done = done && !l->box.claims;
-    pthread_mutex_unlock(&r->lock);
-    return done;
-}
-
-void
-link_post_keys(struct link_roster *r, const struct keyfile *keys)
-{
-    pthread_mutex_lock(&r->lock);
-    r->keys = *keys;
-    FOREACH_LINK(l, r)
-    {
-        l->box.keys_new = true;
-        wake(l);
-    }
-    pthread_mutex_unlock(&r->lock);
-}
-
-static bool
-said_synced(const struct link *l, uint32_t epoch)
-{
-    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->box.said[i].epoch == epoch && l->box.said[i].synced)
-            return true;
-    return false;
-}
-
-static bool
-said_lost(const struct link *l, uint32_t epoch)
-{
-    for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
-        if (l->box.said[i].epoch == epoch && l->box.said[i].lost)
-            return true;
-    return false;
-}
-
-bool
-link_is_synced(struct link_roster *r, uint32_t epoch)
-{
-    unsigned n = 0;
-    bool all = true;
-
-    pthread_mutex_lock(&r->lock);
-    FOREACH_LINK(l, r)
-    {
-        n++;
-        all = all && said_synced(l, epoch);
-    }
-    pthread_mutex_unlock(&r->lock);
-    return n > 0 && all;
-}
-
-bool
-link_is_lost(struct link_roster *r, uint32_t epoch)
-{
-    bool lost = false;
-
-    pthread_mutex_lock(&r->lock);
-    FOREACH_LINK(l, r)
-    lost = lost || said_lost(l, epoch);
-    pthread_mutex_unlock(&r->lock);
-    return lost;
-}
-
-static void
-enlist(struct link *l)
-{
-    struct link_roster *r = l->roster;
-
-    pthread_mutex_lock(&r->lock);
-    MC_ASSERT(l->index < LINK_WORKERS_MAX && r->link[l->index] == NULL);
-    r->link[l->index] = l;
-    l->box.holders_new = true;
-    wake(l);
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void
-delist(struct link *l)
-{
-    struct link_roster *r = l->roster;
-
-    pthread_mutex_lock(&r->lock);
-    r->link[l->index] = NULL;
-    r->on_news(r->arg); /* nobody waits for us */
-    pthread_mutex_unlock(&r->lock);
-}
-
 /* --- life ---------------------------------------------------------------------------------------
  */
 
@@ -779,12 +540,13 @@ static struct keyring *
 own_keyring(struct link_roster *r)
 {
     uint8_t boot[KEYRING_BOOT_BYTES];
+    struct keyfile keys;
     struct keyring *k;
 
     MC_ASSERT(RAND_bytes(boot, sizeof(boot)) == 1);
-    pthread_mutex_lock(&r->lock);
-    k = r->keys.n > 0 ? keyring_new(&r->keys, boot) : keyring_new_null();
-    pthread_mutex_unlock(&r->lock);
+    link_keys(r, &keys);
+    k = keys.n > 0 ? keyring_new(&keys, boot) : keyring_new_null();
+    keyfile_wipe(&keys);
     return k;
 }
 
@@ -799,8 +561,8 @@ link_new(struct takeover *t, unsigned index, struct loop *loop, const struct lin
                        .index = index,
                        .loop = loop,
                        .hooks = *hooks};
-    l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (l->event_fd < 0) {
+    l->box.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->box.event_fd < 0) {
         err_sys(e, "eventfd");
         free(l);
         return NULL;
@@ -808,9 +570,9 @@ link_new(struct takeover *t, unsigned index, struct loop *loop, const struct lin
     l->keys = own_keyring(l->roster);
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
         l->holder[i].link = l;
-    watch_init(&l->event, loop, l->event_fd, on_event);
+    watch_init(&l->event, loop, l->box.event_fd, on_event);
     watch_arm(&l->event, POLLIN);
-    enlist(l);
+    link_enlist(l->roster, l->index, &l->box);
     return l;
 }
 
@@ -818,19 +580,19 @@ void
 link_close(struct link *l)
 {
     struct link_holders unused;
-    struct box b;
+    struct link_box b;
 
     MC_CHECK(l, LINK_MAGIC);
     if (l->closed)
         return;
     l->closed = true;
-    delist(l);
+    link_delist(l->roster, l->index);
     watch_drop(&l->event);
     for (unsigned i = 0; i < PEERS_HOLDERS_MAX; i++)
         if (l->holder[i].state != HOLDER_NONE)
             drop_holder(&l->holder[i]);
     l->acked = l->put;
-    b = empty_box(l, &unused);
+    b = link_box_empty(l->roster, &l->box, &unused);
     for (unsigned i = 0; i < b.n_adopted; i++)
         adopted_free(&b.adopted[i]);
     free(b.adopted);
@@ -853,7 +615,7 @@ link_free(struct link **lp)
         return;
     MC_CHECK(l, LINK_MAGIC);
     MC_ASSERT(link_is_gone(l));
-    close(l->event_fd);
+    close(l->box.event_fd);
     keyring_free(&l->keys);
     l->magic = 0;
     free(l);

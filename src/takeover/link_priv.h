@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * link_priv.h - between the takeover thread and the workers' links: who holds, which connections
- * were rebuilt for a worker, which flows are others' now; and which holders have their snapshots.
+ * link_priv.h - between the takeover thread and the workers' links (link_roster.c): who holds,
+ * which connections were rebuilt for a worker, which flows are others' now; and which holders have
+ * their snapshots.
  *
  * The thread posts, under the roster's lock, and wakes the worker by its eventfd; the link looks
  * into its box in a turn of its own loop, and answers the same way.
@@ -34,6 +35,25 @@ struct link_holders {
     unsigned n;
 };
 
+/* Of a holder, by the worker. */
+struct link_said {
+    uint32_t epoch;
+    bool synced, lost;
+};
+
+/* What passes between the thread and a worker; all but event_fd under the roster's lock. */
+struct link_box {
+    int event_fd; /* wakes the worker */
+    bool holders_new, keys_new;
+    struct adopted **adopted;
+    unsigned n_adopted;
+    struct flow_key *claimed;
+    unsigned n_claimed;
+    bool claimed_all;
+    bool claims;                              /* some are not let go of yet */
+    struct link_said said[PEERS_HOLDERS_MAX]; /* the worker's answers, by place */
+};
+
 /* All workers' links; part of struct takeover.  What is below the lock is under it. */
 struct link_roster {
     struct life self;
@@ -45,7 +65,7 @@ struct link_roster {
     void *arg;
     pthread_mutex_t lock;
     struct keyfile keys; /* as of the thread's keyring; n 0: none, all sockets are on loopback */
-    struct link *link[LINK_WORKERS_MAX]; /* NULL: there is none, or it has been closed */
+    struct link_box *box[LINK_WORKERS_MAX]; /* NULL: there is no link, or it has been closed */
     struct link_holders holders;
     unsigned next; /* whose turn it is to be given a connection */
 };
@@ -68,5 +88,18 @@ void link_post_keys(struct link_roster *, const struct keyfile *);
 bool link_is_synced(struct link_roster *, uint32_t epoch);
 /* Some worker cannot talk to it any more. */
 bool link_is_lost(struct link_roster *, uint32_t epoch);
+
+/* --- a link's calls --- */
+
+/* From here on it is posted to, and holders wait for it; it is told of the present ones first. */
+void link_enlist(struct link_roster *, unsigned worker, struct link_box *);
+void link_delist(struct link_roster *, unsigned worker);
+/* What was posted since the last call; its arrays are the caller's to free. */
+struct link_box link_box_empty(struct link_roster *, struct link_box *, struct link_holders *);
+void link_say(struct link_roster *, struct link_box *, unsigned place, struct link_said);
+/* What the last box claimed has been let go of. */
+void link_say_let_go(struct link_roster *, struct link_box *);
+/* The present keys, to be wiped; n 0: there are none. */
+void link_keys(struct link_roster *, struct keyfile *out);
 
 #endif
