@@ -147,6 +147,17 @@ keyring_new(const struct keyfile *f, const uint8_t boot[KEYRING_BOOT_BYTES])
     return k;
 }
 
+void
+keyring_separate(struct keyfile *f, const char *protocol)
+{
+    static const uint8_t no_boot[KEYRING_BOOT_BYTES];
+    struct keyring *k = keyring_new(f, no_boot);
+
+    for (unsigned i = 0; i < f->n; i++)
+        keyring_derive(k, i, protocol, STR_NONE, f->key[i], KEYFILE_KEY_BYTES);
+    keyring_free(&k);
+}
+
 static struct keyring *
 new_boot(const struct keyfile *f)
 {

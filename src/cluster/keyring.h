@@ -31,6 +31,9 @@ enum mc_err keyring_load(const char *path, struct keyring **, struct errbuf *);
 /* For who has not been given a key: one that everybody knows (all zero).  It keeps accidents out
  * and nobody else; the caller allows it on loopback only. */
 struct keyring *keyring_new_null(void);
+/* Makes of the cluster's keys, in place, those of another protocol: what is sealed for one opens in
+ * no other, whoever sends it there.  The protocol is up to 64 characters. */
+void keyring_separate(struct keyfile *, const char *protocol);
 /* Pure: the keys are copied.  A boot id must never be used twice with the same keys. */
 struct keyring *keyring_new(const struct keyfile *, const uint8_t boot[KEYRING_BOOT_BYTES]);
 /* NULL'ed; whatever was made from it must be gone. */

@@ -336,6 +336,33 @@ all_sizes_go_through(void **state)
     keyring_free(&b);
 }
 
+/* A neighbour sends it where it was not sent. */
+static void
+what_is_sealed_for_one_protocol_opens_in_no_other(void **state)
+{
+    static const uint8_t boots[3][KEYRING_BOOT_BYTES] = {{1}, {2}, {3}};
+    struct keyfile shared = keys_of("x"), own = shared;
+    struct keyring *cluster, *from, *to;
+    uint8_t sealed[SEAL_DATAGRAM_MAX], copy[SEAL_DATAGRAM_MAX], boot[KEYRING_BOOT_BYTES];
+    struct str plain;
+    size_t n;
+
+    keyring_separate(&own, "another protocol");
+    cluster = keyring_new(&shared, boots[0]);
+    from = keyring_new(&own, boots[1]);
+    to = keyring_new(&own, boots[2]);
+    n = seal_datagram(cluster, "gossip", 6, sealed);
+    assert_int_equal(seal_open_datagram(to, 0, sealed, n, &plain, boot), SEAL_F_KEY);
+    n = seal_datagram(from, "a beat", 6, sealed);
+    memcpy(copy, sealed, n);
+    assert_int_equal(seal_open_datagram(cluster, 0, copy, n, &plain, boot), SEAL_F_KEY);
+    assert_int_equal(seal_open_datagram(to, 0, sealed, n, &plain, boot), SEAL_F_NONE);
+    assert_true(str_eq(plain, STR("a beat")));
+    keyring_free(&cluster);
+    keyring_free(&from);
+    keyring_free(&to);
+}
+
 int
 main(void)
 {
@@ -352,6 +379,7 @@ main(void)
         cmocka_unit_test(a_datagram_is_these_bytes),
         cmocka_unit_test(flags_of_a_later_release_are_ignored),
         cmocka_unit_test(all_sizes_go_through),
+        cmocka_unit_test(what_is_sealed_for_one_protocol_opens_in_no_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
