@@ -307,6 +307,21 @@ make_place(struct takeover *t, struct life who)
     return n < THREADS_MAX || over != NULL;
 }
 
+/* Once a life: it comes again and again. */
+static void
+tell_version(const struct guest *g, const struct wire_hello *hello)
+{
+    struct member *m = member_of(g->takeover, hello->owner.id);
+    char at[ADDR_TEXT];
+
+    if (m == NULL || m->strange_boot == hello->owner.boot)
+        return;
+    m->strange_boot = hello->owner.boot;
+    log_warn("takeover: peer %s speaks version %u of the protocol, and we speak %d: neither of us "
+             "protects the other's connections",
+             addr_text(&m->addr, at), hello->version, WIRE_VERSION);
+}
+
 static void
 take_first(struct guest *g, const uint8_t *p, size_t n)
 {
@@ -320,6 +335,7 @@ take_first(struct guest *g, const uint8_t *p, size_t n)
         return;
     }
     if (f.u.hello.version != WIRE_VERSION) {
+        tell_version(g, &f.u.hello);
         guest_end(g, "it speaks a version that is not spoken here");
         return;
     }

@@ -60,7 +60,8 @@ struct member {
     unsigned ifindex;
     uint8_t mac[6], own_mac[6]; /* its, and ours towards it */
     struct resync resync;
-    mc_ns claims_told_ns; /* what was taken from it; 0: nothing to forget */
+    mc_ns claims_told_ns;  /* what was taken from it; 0: nothing to forget */
+    uint64_t strange_boot; /* of its life that speaks another version, as was told; 0: none */
 };
 
 struct takeover_holder {
