@@ -416,6 +416,11 @@ takeover_line(const json_t *j)
     if (!json_is_object(j))
         return;
     printf("takeover     ");
+    if (json_object_get(j, "off") != NULL) {
+        printf("%soff: %s%s\n", table_colour(stdout, TABLE_BAD), answer_word(j, "off"),
+               table_colour(stdout, TABLE_PLAIN));
+        return;
+    }
     if (!lease)
         printf("%ssilent: %s%s; ", table_colour(stdout, TABLE_BAD), answer_word(j, "why_not"),
                table_colour(stdout, TABLE_PLAIN));

@@ -77,6 +77,8 @@ struct node {
     struct vip_news vip_news;
     struct takeover *takeover;                 /* NULL: its connections are lost with it */
     struct takeover_heritage *inherited_peers; /* of the process before; NULL: none */
+    struct timer mend_timer;                   /* when to look at the takeover's guard again */
+    struct errbuf no_takeover;                 /* why there is none though it is wanted; or empty */
 };
 
 /* Serves until it is told to end; returns the exit status. */

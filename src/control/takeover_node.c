@@ -17,6 +17,9 @@
 #include "control/vip.h"
 #include "takeover/takeover.h"
 
+/* A guard that is missing leaves connections unprotected, and unnoticed. */
+#define MEND_NS MC_SEC
+
 /* --- what the configuration wants ---------------------------------------------------------------
  */
 
@@ -113,6 +116,23 @@ begin_with_peers(struct node *n, const struct takeover_heritage *before)
 }
 
 static void
+on_mend_timer(struct timer *t)
+{
+    struct node *n = container_of(t, struct node, mend_timer);
+
+    takeover_mend(n->takeover);
+    loop_timer_set(n->loop, t, loop_now(n->loop) + MEND_NS);
+}
+
+/* Its guard stands, or will. */
+static void
+begin_to_mend(struct node *n)
+{
+    n->mend_timer.fn = on_mend_timer;
+    loop_timer_set(n->loop, &n->mend_timer, loop_now(n->loop) + MEND_NS);
+}
+
+static void
 open_with(struct node *n, const struct ports *ports)
 {
     const struct conf_takeover *c = &n->conf->takeover;
@@ -143,6 +163,7 @@ open_with(struct node *n, const struct ports *ports)
     }
     if (takeover_new(&conf, &n->takeover, &e) != MC_OK) {
         n->takeover = NULL;
+        n->no_takeover = e;
         log_error("takeover: %s; connections are lost with this balancer", e.text);
         return;
     }
@@ -151,7 +172,10 @@ open_with(struct node *n, const struct ports *ports)
     log_info("takeover: at %s", addr_text(&conf.bind, at));
     if (conf.before != NULL)
         begin_with_peers(n, &before);
+    else /* before the thread can say so: no traffic is attracted for a moment */
+        fit_say(n, FIT_FENCED, false, "it looks for its peers");
     member_tell_card(n);
+    begin_to_mend(n);
 }
 
 void
@@ -242,6 +266,8 @@ takeover_node_has_parted(const struct node *n)
 void
 takeover_node_stop(struct node *n)
 {
+    if (n->takeover != NULL)
+        loop_timer_clear(n->loop, &n->mend_timer);
     takeover_stop(&n->takeover);
     free(n->inherited_peers);
     n->inherited_peers = NULL;
@@ -391,7 +417,8 @@ takeover_node_view(const struct node *n)
 
     if (n->takeover == NULL) {
         json_decref(peers);
-        return json_null();
+        return n->no_takeover.text[0] != '\0' ? json_pack("{s:s}", "off", n->no_takeover.text)
+                                              : json_null();
     }
     takeover_view(n->takeover, &v);
     for (unsigned i = 0; i < v.n_peers; i++)

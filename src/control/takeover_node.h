@@ -51,7 +51,7 @@ void takeover_node_stop(struct node *);
 /* What our card says, "10.0.0.1:7711"; empty without a takeover.  Returns out. */
 const char *takeover_node_card(const struct node *, char out[TAKEOVER_NODE_TEXT]);
 
-/* For the status; null without. */
+/* For the status; null where none is wanted. */
 json_t *takeover_node_view(const struct node *);
 
 #endif

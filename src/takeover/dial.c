@@ -63,6 +63,18 @@ say_where(struct member *m)
     tube_put_end(m->call);
 }
 
+/* Where we are is new to it; and how it is reached may be new to us. */
+static void
+tell_and_look(struct member *m)
+{
+    const struct wire_where *where = guest_where(m->takeover, m->life);
+
+    if (m->call != NULL && m->call->ready)
+        say_where(m);
+    if (where != NULL)
+        dial_placed(m, where);
+}
+
 void
 dial_tell_where(struct takeover *t)
 {
@@ -73,8 +85,8 @@ dial_tell_where(struct takeover *t)
         return;
     t->where = now;
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].call != NULL && t->member[i].call->ready)
-            say_where(&t->member[i]);
+        if (t->member[i].alive)
+            tell_and_look(&t->member[i]);
 }
 
 static struct addr

@@ -89,6 +89,7 @@ find_interfaces(struct guard_inner *in, const struct guard_conf *conf, struct er
         return MC_EINVAL;
     }
     for (unsigned i = 0; i < conf->n_interfaces; i++) {
+        snprintf(in->name[i], sizeof(in->name[i]), "%s", conf->interfaces[i]);
         in->ifindex[i] = if_nametoindex(conf->interfaces[i]);
         if (in->ifindex[i] == 0) {
             err_set(eb, "there is no interface \"%s\"", conf->interfaces[i]);
@@ -229,15 +230,22 @@ bury(const struct guard_inner *in, const struct guard_conf *conf)
 }
 
 static enum mc_err
-attach_all(struct guard_inner *in, struct errbuf *eb)
+attach_to(const struct guard_inner *in, unsigned ifindex, struct errbuf *eb)
 {
     int in_fd = bpf_program__fd(bpf_object__find_program_by_name(in->object, "guard_ingress"));
     int out_fd = bpf_program__fd(bpf_object__find_program_by_name(in->object, "guard_egress"));
+
+    return guard_tc_attach(ifindex, in_fd, out_fd, eb);
+}
+
+static enum mc_err
+attach_all(struct guard_inner *in, struct errbuf *eb)
+{
     enum mc_err err = MC_OK;
     unsigned i;
 
     for (i = 0; i < in->n_interfaces && err == MC_OK; i++)
-        err = guard_tc_attach(in->ifindex[i], in_fd, out_fd, eb);
+        err = attach_to(in, in->ifindex[i], eb);
     while (err != MC_OK && i > 0)
         guard_tc_detach(in->ifindex[--i]);
     return err;
@@ -311,6 +319,35 @@ guard_attach(struct guard *g, const struct addr *ports, unsigned n_ports, bool o
     err = attach_all(g->inner, eb);
     g->inner->attached = err == MC_OK;
     return err;
+}
+
+/* What hangs in one direction only is not whole.  Another process's is not ours to replace. */
+static bool
+hangs(unsigned ifindex)
+{
+    struct guard_seen seen = guard_tc_look(ifindex);
+
+    return seen.in != 0 && seen.out != 0;
+}
+
+unsigned
+guard_mend(struct guard *g, struct errbuf *eb)
+{
+    struct guard_inner *in = g->inner;
+    unsigned n = 0;
+
+    MC_CHECK(g, GUARD_MAGIC);
+    eb->text[0] = '\0';
+    for (unsigned i = 0; in->attached && i < in->n_interfaces; i++) {
+        unsigned now = if_nametoindex(in->name[i]);
+
+        in->ifindex[i] = now;
+        if (now == 0)
+            err_set(eb, "%s has gone", in->name[i]);
+        else if (!hangs(now))
+            n += attach_to(in, now, eb) == MC_OK;
+    }
+    return n;
 }
 
 void

@@ -69,6 +69,10 @@ enum mc_err guard_open(const struct guard_conf *, struct guard **, struct errbuf
  * has died meanwhile, and what the kernel keeps of it on these ports is destroyed first. */
 enum mc_err guard_attach(struct guard *, const struct addr *ports, unsigned n_ports, bool orphaned,
                          struct errbuf *);
+/* Hangs it up again where somebody has taken it away (tc(8)), or where an interface of that name
+ * was made anew.  Returns at how many; eb says where it cannot be, and is empty when it stands
+ * everywhere.  For whoever attaches it, from time to time. */
+unsigned guard_mend(struct guard *, struct errbuf *);
 /* Another process is about to do so on these interfaces; elsewhere the guard goes.  Until then, and
  * not longer than the lease, packets are judged as they are now.  guard_close() follows. */
 void guard_yield(struct guard *, mc_ns lease_until, const unsigned *ifindex, unsigned n);
@@ -231,7 +235,8 @@ const char *guard_counter_text(enum guard_counter);
 
 /* --- by hand --- */
 
-/* Removes the guard from an interface, whoever's it is; *was: there was one. */
+/* Removes the guard of the dead from an interface; *was: there was one.  MC_EEXIST: its process
+ * lives. */
 enum mc_err guard_clear(const char *interface, bool *was, struct errbuf *);
 /* Tells people about the guard of an interface: state, peers, counters.  MC_ENOENT: none. */
 enum mc_err guard_show(const char *interface, FILE *, struct errbuf *);

@@ -5,7 +5,9 @@
 #ifndef MC_TAKEOVER_GUARD_PRIV_H
 #define MC_TAKEOVER_GUARD_PRIV_H
 
+#include <net/if.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "takeover/guard.h"
 
@@ -43,7 +45,9 @@ struct guard_inner {
     struct ring_buffer *ring;
     uint64_t *port_bits; /* shared memory, as are state and slots */
     int fd[GUARD_N_MAPS];
-    unsigned ifindex[GUARD_INTERFACES_MAX], n_interfaces;
+    char name[GUARD_INTERFACES_MAX][IF_NAMESIZE];
+    atomic_uint ifindex[GUARD_INTERFACES_MAX]; /* by whoever attaches; 0: it is not there now */
+    unsigned n_interfaces;
     bool attached;        /* its programs hang there, and are ours to remove */
     pthread_mutex_t lock; /* of what is behind it */
     struct guard_peer peer[GUARD_PEERS_MAX];

@@ -178,7 +178,7 @@ show_counters(FILE *f, int fd)
 
     guard_counters_read(fd, &s);
     for (unsigned i = 0; i < GUARD_N_COUNTERS; i++)
-        fprintf(f, "  %-14s %12" PRIu64 "  %s\n", guard_counter_name(i), s.n[i],
+        fprintf(f, "  %-15s %12" PRIu64 "  %s\n", guard_counter_name(i), s.n[i],
                 guard_counter_text(i));
 }
 
@@ -234,19 +234,41 @@ guard_show(const char *interface, FILE *f, struct errbuf *eb)
     return err;
 }
 
+static bool
+is_in_use(const struct guard_seen *seen, unsigned *pid)
+{
+    struct guard_state s;
+    int fd[GUARD_N_MAPS];
+    bool known;
+
+    guard_maps_open(seen, fd);
+    known = guard_state_read(fd, &s);
+    guard_maps_close(fd);
+    *pid = s.pid;
+    return known && !guard_is_orphan(&s);
+}
+
 enum mc_err
 guard_clear(const char *interface, bool *was, struct errbuf *eb)
 {
     struct guard_seen seen;
-    unsigned ifindex;
+    unsigned ifindex, pid;
     enum mc_err err = interface_index(interface, &ifindex, eb);
 
     if (err != MC_OK)
         return err;
     seen = guard_tc_look(ifindex);
     *was = seen.in != 0 || seen.out != 0;
-    if (*was && !guard_tc_detach(ifindex)) {
-        err_set(eb, "%s: the guard cannot be removed: %s", interface, guard_hushed());
+    if (!*was)
+        return MC_OK;
+    if (is_in_use(&seen, &pid)) {
+        err_set(eb, "%s has the guard of process %u, which lives and would put it back: end it",
+                interface, pid);
+        return MC_EEXIST;
+    }
+    if (!guard_tc_detach(ifindex)) {
+        err_set(eb, "%s: the guard cannot be removed: %s", interface,
+                geteuid() != 0 ? "only root may" : guard_hushed());
         return MC_ESYS;
     }
     return MC_OK;

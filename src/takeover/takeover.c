@@ -498,6 +498,23 @@ takeover_bequeath(struct takeover *t, struct takeover_heritage *h)
     pthread_mutex_unlock(&t->lock);
 }
 
+void
+takeover_mend(struct takeover *t)
+{
+    struct errbuf e;
+    unsigned n = guard_mend(t->guard, &e);
+
+    if (n > 0) {
+        takeover_count(&t->stats.mended);
+        log_warn("takeover: somebody has removed the guard from %u of its interfaces, where "
+                 "connections were not protected: it is back",
+                 n);
+    }
+    if (e.text[0] != '\0' && strcmp(e.text, t->unguarded.text) != 0)
+        log_error("takeover: %s; connections are not protected there", e.text);
+    t->unguarded = e;
+}
+
 unsigned
 takeover_interfaces(const struct takeover *t, unsigned *ifindex)
 {

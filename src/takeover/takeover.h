@@ -84,7 +84,7 @@ struct takeover_conf {
     void (*on_parted)(void *arg);
 };
 
-/* Writer: the thread; any thread may read. */
+/* Writer: the thread, and of `mended` control; any thread may read. */
 #define TAKEOVER_COUNTERS(X)                                                            \
     X(refused, "datagrams and records that could not be opened or read")                \
     X(frames_in, "frames of peers' workers")                                            \
@@ -103,7 +103,8 @@ struct takeover_conf {
     X(rebuild_failed, "of these, those that the kernel refused")                        \
     X(probes, "clients of dead balancers that were asked to speak")                     \
     X(nudged, "clients that were asked to send again what was lost on its way")         \
-    X(claimed, "flows that others had taken over while this process slept")
+    X(claimed, "flows that others had taken over while this process slept")             \
+    X(mended, "times that the guard was put back, since somebody had removed it")
 
 struct takeover_stats {
 #define X(name, text) stat_u64 name;
@@ -168,6 +169,8 @@ void takeover_pass(struct takeover *, enum peers_pass);
 enum peers_pass takeover_has_passed(struct takeover *);
 /* For the next process; descriptors stay ours. */
 void takeover_bequeath(struct takeover *, struct takeover_heritage *);
+/* From time to time: the guard is put back where somebody has removed it. */
+void takeover_mend(struct takeover *);
 /* Interfaces that the guard is for; returns how many, at most GUARD_INTERFACES_MAX. */
 unsigned takeover_interfaces(const struct takeover *, unsigned *ifindex);
 /* The thread ends.  The guard stays on these interfaces for the next process, which has

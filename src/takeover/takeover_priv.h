@@ -94,6 +94,7 @@ struct takeover {
     struct life self;
     char *key_file;
     char *interfaces[GUARD_INTERFACES_MAX];
+    struct errbuf unguarded; /* control: where the guard is not, as was said last; or empty */
     unsigned n_interfaces;
     void *arg;
     void (*on_fit)(void *arg, bool fit, const char *why);

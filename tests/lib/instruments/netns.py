@@ -143,10 +143,19 @@ class Network:
         n = len(self.hosts) + 1
         h = Host(name, f"10.77.0.{n}", f"p{n}")
         self.hosts.append(h)
-        h.ip("link set lo up", f"link add eth0 type veth peer name {h.port} netns {self.switch.path}",
+        h.ip("link set lo up")
+        self._plug(h)
+        return h
+
+    def _plug(self, h):
+        h.ip(f"link add eth0 type veth peer name {h.port} netns {self.switch.path}",
              f"addr add {h.address}/24 dev eth0", "link set eth0 up")
         self.switch.ip(f"link set {h.port} master br0 up")
-        return h
+
+    def replace_card(self, host):
+        """Its interface is another one of the same name and address."""
+        host.ip("link del eth0")
+        self._plug(host)
 
     # --- faults ----------------------------------------------------------------------------
     def cut(self, a, b):
