@@ -72,6 +72,16 @@ complain(const char *text)
     return 1;
 }
 
+/* Others see none of them: none is up, as far as they know. */
+static bool
+is_root(void)
+{
+    if (geteuid() == 0)
+        return true;
+    complain("laboratories are root's: run as root");
+    return false;
+}
+
 /* Whom a command is for: who is named, or else the only one that is up. */
 static char *
 find_lab(const struct options *o)
@@ -80,6 +90,8 @@ find_lab(const struct options *o)
     char **names, *found = NULL;
     unsigned n;
 
+    if (!is_root())
+        return NULL;
     if (name != NULL && !lab_name_is_good(name)) {
         fprintf(stderr, "meercat lab: \"%s\" is no name, expected letters and digits\n", name);
         return NULL;
@@ -268,6 +280,8 @@ lab_down_one(const struct options *o, int n, char **words)
         free(name);
         return rv;
     }
+    if (!is_root())
+        return 1;
     n_names = lab_list(&names);
     for (unsigned i = 0; i < n_names; i++)
         if (lab_down(names[i], &e) != MC_OK)
@@ -281,8 +295,11 @@ static int
 lab_names(const struct options *o, int n, char **words)
 {
     char **names;
-    unsigned n_names = lab_list(&names);
+    unsigned n_names;
 
+    if (!is_root())
+        return 1;
+    n_names = lab_list(&names);
     for (unsigned i = 0; i < n_names; i++)
         printf("%s\n", names[i]);
     lab_list_free(names, n_names);
