@@ -24,17 +24,20 @@
 #include "base/log.h"
 #include "takeover/takeover_priv.h"
 
-#define PROBE_TICK_NS (5 * MC_MS)
-#define WAIT_TICK_NS  (10 * MC_MS) /* for those that were handed over */
-#define PROBES_A_TICK 100          /* 20,000 a second: as many as can be rebuilt */
-#define LOOKS_A_TICK  8192         /* at flows, of which most may be somebody else's */
+#define PROBE_TICK_NS  (5 * MC_MS)
+#define WAIT_TICK_NS   (10 * MC_MS) /* for those that were handed over */
+#define PROBES_A_TICK  100          /* 20,000 a second: as many as can be rebuilt */
+#define LOOKS_A_TICK   8192         /* at flows, of which most may be somebody else's */
 
 /* Networks that find out by BFD or ARP do so within 0.2 s, BGP alone within 3 s. */
-#define GAP_MIN_NS    (30 * MC_MS)
-#define GAP_MAX_NS    (250 * MC_MS)
-#define GAP_PART      8 /* of the time since the death */
-#define PROBING_NS    (10 * MC_SEC)
-#define JUST_DEAD_NS  (2 * MC_SEC)
+#define GAP_MIN_NS     (30 * MC_MS)
+#define GAP_MAX_NS     (250 * MC_MS)
+#define GAP_PART       8 /* of the time since the death */
+#define PROBING_NS     (10 * MC_SEC)
+/* A client's first wait; and how long its balancer was dead when it was found to be. */
+#define FIRST_AGAIN_NS (200 * MC_MS)
+#define FOUND_NS       (100 * MC_MS)
+#define JUST_DEAD_NS   (2 * MC_SEC)
 
 /* --- rebuilding ---------------------------------------------------------------------------------
  */
@@ -125,13 +128,39 @@ carry_on(struct takeover *t, struct adopted *a, const struct guard_packet *p, st
     return false;
 }
 
+/* It sends again after 0.2 s, 0.4 s more, 0.8 s more (RFC 6298 5.5). */
+unsigned
+adopt_nudges(mc_ns since)
+{
+    unsigned n = 0;
+
+    for (mc_ns at = FIRST_AGAIN_NS, wait = at; n < PROBE_NUDGES && since + FOUND_NS >= at; n++)
+        at += wait *= 2;
+    return n;
+}
+
+/* Of who is not known any more nobody can say when it died. */
+static unsigned
+steps_taken(struct takeover *t, struct life owner)
+{
+    const struct member *m = member_of(t, owner.id);
+
+    if (m == NULL || !life_eq(m->life, owner))
+        return PROBE_NUDGES;
+    return m->alive ? 0 : adopt_nudges(loop_now(t->loop) - m->lost_ns);
+}
+
 /* They are sent again a round trip later, not when the client would by itself.  What was replicated
  * and not acknowledged yet comes first there: the client is told of it as well. */
 static void
 ask_for_bytes(struct takeover *t, struct adopted *a)
 {
+    unsigned n = steps_taken(t, a->replica->owner);
+
+    if (n == 0)
+        return;
     a->ack_due = true;
-    for (unsigned i = 0; i < PROBE_NUDGES; i++)
+    for (unsigned i = 0; i < n; i++)
         probe_nudge(t->probe, &a->key, recv_next(a));
     takeover_count(&t->stats.nudged);
 }

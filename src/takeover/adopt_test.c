@@ -110,6 +110,12 @@ dial_tell_taken(struct takeover *t, const struct flow_key *k, struct life of)
     n_taken++;
 }
 
+struct member *
+member_of(struct takeover *t, uint64_t id)
+{
+    return t->member[0].id == id ? &t->member[0] : NULL;
+}
+
 void
 pulse_catch_up(struct takeover *t)
 {
@@ -291,11 +297,31 @@ a_client_whose_bytes_were_lost_is_nudged(void **state)
     adopt(RCV_BASE + 4, SND_BASE, "/ HTTP/1.1\r\n"); /* it sends again already */
     adopted_free(&posted);
     assert_int_equal(n_nudges, 0);
+    T.member[0] = (struct member){.takeover = &T, .id = dead.id, .life = dead};
+    T.member[0].lost_ns = loop_now(L) - 50 * MC_MS;
     adopt(RCV_BASE + 30, SND_BASE, "");
-    assert_int_equal(n_nudges, PROBE_NUDGES);
+    adopted_free(&posted);
+    assert_int_equal(n_nudges, 0); /* it has not waited for long */
+    T.member[0].lost_ns = loop_now(L) - MC_SEC;
+    adopt(RCV_BASE + 30, SND_BASE, "");
+    assert_int_equal(n_nudges, 2);
     assert_int_equal(nudged_for, RCV_BASE + 14);
     assert_true(posted->ack_due); /* should it not know of the 14 */
     assert_int_equal(COUNTED(nudged), 1);
+}
+
+/* One for each retransmission that a timer has made. */
+static void
+a_client_is_nudged_as_often_as_it_has_backed_off(void **state)
+{
+    static const struct {
+        unsigned ms, steps;
+    } cases[] = {{0, 0}, {99, 0}, {100, 1}, {499, 1}, {500, 2}, {1300, 3}, {2900, 4}, {60000, 4}};
+
+    for (unsigned i = 0; i < MC_COUNT(cases); i++)
+        assert_int_equal(adopt_nudges(cases[i].ms * MC_MS), cases[i].steps);
+    adopt(RCV_BASE + 30, SND_BASE, "");
+    assert_int_equal(n_nudges, PROBE_NUDGES); /* nobody knows since when */
 }
 
 /* --- tests: probing -----------------------------------------------------------------------------
@@ -422,6 +448,7 @@ main(void)
         TEST(what_the_kernel_refuses_leaves_nothing_behind),
         TEST(without_workers_nothing_of_it_stays),
         TEST(a_client_whose_bytes_were_lost_is_nudged),
+        TEST(a_client_is_nudged_as_often_as_it_has_backed_off),
         TEST(clients_of_the_dead_are_asked_again_and_again),
         TEST(who_has_been_found_is_not_asked_again),
         TEST(probes_grow_rare),

@@ -31,11 +31,10 @@ bool probe_alive(struct probe *, const struct flow_key *, const struct tcp_param
  * unreachable) takes that for a gap in the network, not for too much traffic, and takes one step of
  * its back-off back; if it has waited for so long already, it sends at once.  So a client does not
  * wait for twice as long as it has, when its packets arrive again.  Each message takes back one
- * step, of as many as PROBE_NUDGES (0.2 s doubled so often is the longest that BGP takes); the
- * others, those that find none, and clients that know nothing of it, are without effect: to a
- * connection that stands it is no error (RFC 1122 4.2.3.9).  unacked: where the client's bytes
+ * step.  Where there is none to take back, and to clients that know nothing of it, nothing happens:
+ * to a connection that stands it is no error (RFC 1122 4.2.3.9).  unacked: where the client's bytes
  * begin that nobody has acknowledged, else it is not believed (RFC 5927 4.1). */
-#define PROBE_NUDGES 4
+#define PROBE_NUDGES 4 /* 0.2 s doubled so often is the longest that BGP takes */
 bool probe_nudge(struct probe *, const struct flow_key *, uint32_t unacked);
 /* send_next: as the client expects it, that is, what it acknowledged last; else it is not
  * believed. */

@@ -73,6 +73,7 @@ on_life(void *arg, struct life who, bool alive)
     if (!life_eq(m->life, who))
         return;
     m->alive = false;
+    m->lost_ns = loop_now(t->loop);
     m->claims_told_ns = 0;
     dial_end(m);
     if (!t->parting) /* else it may have heard that we are gone */

@@ -27,7 +27,7 @@
  * its way, or that a peer sent before it heard. */
 #define PART_QUIET_NS    (100 * MC_MS)
 #define PART_LOOK_NS     (20 * MC_MS)
-#define PACKETS_PER_TURN 256 /* so that a flood cannot keep beats waiting */
+#define PACKETS_PER_TURN 64 /* each may be a connection to rebuild, and beats must not wait */
 /* A thread that waits for a core for 80 ms is found dead by its peers, wherever workers and
  * whatever else keep all cores busy. */
 #define THREAD_NICE      (-10)

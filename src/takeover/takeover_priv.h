@@ -53,7 +53,8 @@ struct member {
     struct addr addr;
     struct life life; /* heard last */
     bool alive;
-    bool leaving; /* the guard sends nothing on to it any more: it may be gone the next moment */
+    mc_ns lost_ns; /* not alive: when that was found */
+    bool leaving;  /* the guard sends nothing on to it any more: it may be gone the next moment */
     struct tube *call; /* our questions, its answers; NULL: not connected */
     struct timer redial;
     bool placed; /* it said where it is, and we have an interface there */
@@ -247,6 +248,8 @@ bool adopt_is_busy(const struct takeover *);
 /* Pure: from the end of a pass over a dead balancer's clients to the begin of the next, when he was
  * found dead so long ago. */
 mc_ns adopt_probe_gap(mc_ns since);
+/* Pure: how many steps of back-off a client can have taken since then, at most PROBE_NUDGES. */
+unsigned adopt_nudges(mc_ns since);
 /* Flows were handed over to us: who of their clients is silent is to speak. */
 void adopt_wait(struct takeover *);
 void adopt_open(struct takeover *);
