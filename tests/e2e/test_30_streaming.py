@@ -14,6 +14,8 @@ from instruments.client import Closed
 from instruments.origin import ok
 from instruments.wait import SAN, stays, wait_until
 
+pytestmark = pytest.mark.long
+
 MiB = 1 << 20
 ROOM = 24 * MiB          # what the process may grow by for one transfer, sockets of the kernel not counted
 IN_FLIGHT = 64 * MiB     # what two sockets, a pipe and a few blocks can hold between origin and client

@@ -21,30 +21,24 @@ from instruments import proc
 from instruments.client import Closed, fetch
 from instruments.cluster import Cluster
 from instruments.load import Load
-from instruments.meercat import BINARY, ROOT
+from instruments.meercat import BINARY
 from instruments.origin import ok
 from instruments.pki import Authority
 from instruments.ports import free_port
 from instruments.proc import listening_ports
 from instruments.tls import TlsClient, context
+from instruments.tools import tools
 from instruments.wait import SLOW, wait_until
 from instruments.websocket import ASK, SWITCH
 
 N_UPGRADES = int(os.environ.get("MC_UPGRADES", "20"))
-LOAD = os.path.join(ROOT, "build/release/bench/load")
-ORIGIN = os.path.join(ROOT, "build/release/bench/origin")
-
-
-@pytest.fixture(scope="module")
-def tools():
-    subprocess.run(["make", "-s", "-f", "bench/bench.mk", "bench-tools"], cwd=ROOT, check=True)
 
 
 class Flood:
     """bench/load until stop(): every answer is looked at, and whatever else happens is counted by kind."""
 
     def __init__(self, port, *options):
-        self.child = subprocess.Popen([LOAD, "-p", str(port), "-t", "100000", *options], text=True,
+        self.child = subprocess.Popen([os.path.join(tools(), "load"), "-p", str(port), "-t", "100000", *options], text=True,
                                       stdout=subprocess.PIPE)
 
     def __enter__(self):
@@ -62,9 +56,9 @@ class Flood:
 
 
 @pytest.fixture
-def origin(lab, tools):
+def origin(lab):
     port = free_port()
-    child = subprocess.Popen([ORIGIN, "-p", str(port)])
+    child = subprocess.Popen([os.path.join(tools(), "origin"), "-p", str(port)])
     wait_until(lambda: port in listening_ports(), 10)
     yield f"127.0.0.1:{port}"
     child.terminate()

@@ -20,7 +20,7 @@ from instruments.origin import ok
 from instruments.ports import free_port
 from instruments.wait import stays, wait_until
 
-pytestmark = pytest.mark.bound(90)
+pytestmark = [pytest.mark.bound(90), pytest.mark.long]
 
 TLIMIT = 20
 

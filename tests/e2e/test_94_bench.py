@@ -15,12 +15,12 @@ from instruments.lab import Lab
 from instruments.meercat import BINARY, ROOT, san_env
 from instruments.origin import ok
 from instruments.pki import Authority
+from instruments.tools import tools
 from instruments.wait import SLOW
 
 PROGRAM = os.path.join(ROOT, "bench/run")
-LOAD = os.path.join(ROOT, "build/release/bench/load")
 
-pytestmark = [pytest.mark.slow, pytest.mark.bound(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.bound(200), pytest.mark.long]
 
 
 def bench(tmp_path, cases, *arguments):
@@ -56,10 +56,10 @@ def test_names_that_are_unknown_are_refused():
 
 @pytest.fixture(scope="module")
 def load():
-    subprocess.run(["make", "-s", "-f", "bench/bench.mk", "bench-tools"], cwd=ROOT, check=True)
+    program = os.path.join(tools(), "load")
 
     def run(port, *options):
-        r = subprocess.run([LOAD, "-p", str(port), "-c", "1", "-n", "3", "-t", "5", *options], capture_output=True,
+        r = subprocess.run([program, "-p", str(port), "-c", "1", "-n", "3", "-t", "5", *options], capture_output=True,
                            text=True, timeout=30 * SLOW)
         told = json.loads(r.stdout)
         assert (r.returncode != 0) == (told["errors"] > 0)

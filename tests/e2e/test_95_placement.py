@@ -19,7 +19,7 @@ CLASSES = {"cheap", "medium", "heavy", "waiting", "memory", "all"}
 PROGRAM = os.path.join(ROOT, "bench/placement")
 GROUPS = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.bound(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.bound(120), pytest.mark.long]
 
 
 class Placement(Process):

@@ -12,6 +12,7 @@ import pytest
 
 from instruments.meercat import BINARY, ROOT, san_env
 
+pytestmark = pytest.mark.long
 COLUMNS = ["scenario", "policy", "class", "p50_ms", "p99_ms", "p999_ms", "slowdown_p99", "failed_ppm"]
 
 

@@ -12,13 +12,14 @@ import signal
 import pytest
 from _pytest.runner import runtestprotocol
 
+from . import share
 from .netns import move_to_own_loopback
 from .starved import Starved
 from .wait import SAN, SLOW
 
 __all__ = ["pytest_configure", "pytest_collection_modifyitems", "pytest_runtest_setup", "pytest_runtest_call",
            "pytest_runtest_makereport", "pytest_runtest_protocol", "pytest_runtest_teardown", "pytest_terminal_summary",
-           "measured"]
+           "pytest_xdist_make_scheduler", "measured"]
 
 PLAYS = 3  # of a test for which the machine had no time
 
@@ -28,6 +29,7 @@ def pytest_configure(config):
         move_to_own_loopback()
     config.addinivalue_line("markers", "slow: takes seconds; left out under a sanitizer unless MEERCAT_SLOW is set")
     config.addinivalue_line("markers", "bound(seconds): time limit of the test, 30 s without")
+    config.addinivalue_line("markers", "long: its file takes half a minute; begun first where several share the tests")
     config.addinivalue_line("markers", "alone: wants the whole machine; run after those that share it")
     config.addinivalue_line("markers", "no_san: measures what a sanitizer would falsify")
 
@@ -38,6 +40,13 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow, and this is a sanitizer build"))
         if SAN and item.get_closest_marker("no_san"):
             item.add_marker(pytest.mark.skip(reason="means nothing under a sanitizer"))
+    if hasattr(config, "workerinput"):
+        share.long_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return share.scheduler(config, log)
 
 
 def _bounded(item, phase):

@@ -6,6 +6,7 @@
     lab.add(Tool("ledger", "-a", ..., host=h))                             ended with the laboratory
 """
 
+import fcntl
 import functools
 import json
 import os
@@ -18,12 +19,19 @@ from .wait import SLOW
 
 @functools.cache
 def tools():
-    """The directory that they are in; made when something is missing."""
+    """The directory that they are in; made when something is missing, by one process after the other."""
     # a make that runs the tests has a jobserver that is not for us
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    subprocess.run(["make", "-s", "-f", "bench/bench.mk", "bench-tools"], cwd=ROOT, check=True, env=env,
-                   stdout=subprocess.DEVNULL)
-    return os.path.join(ROOT, "build/release/bench")
+    path = os.path.join(ROOT, "build/release/bench")
+    os.makedirs(path, exist_ok=True)
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-f", "bench/bench.mk", "bench-tools"], cwd=ROOT, check=True, env=env,
+                       stdout=subprocess.DEVNULL)
+    finally:
+        os.close(lock)
+    return path
 
 
 def argv(name, *args):
