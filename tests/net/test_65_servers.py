@@ -16,19 +16,22 @@ from instruments.netns import ENDS_WITH_US
 from instruments.origin import Origin, ok
 from instruments.wait import Clock, wait_until
 
-pytestmark = [pytest.mark.bound(120), pytest.mark.alone]
+pytestmark = pytest.mark.bound(120)
 
 HTTP = 8080
 QUIET = {"type": "none"}  # checks: whatever is found is found by the requests
-# An origin that can be killed: it tells who it is, after a while, and counts nobody's deliveries but its own.
+# An origin that can be killed: it tells who it is, when its standard input has ended, and counts nobody's
+# deliveries but its own.
 SERVER = """
-import http.server, os, sys, time
+import http.server, os, sys, threading
+go = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), go.set()), daemon=True).start()
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version, wbufsize = "HTTP/1.1", -1
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         os.write(1, f"got {self.headers['X-Id']}\\n".encode())
-        time.sleep(float(sys.argv[3]))
+        go.wait()
         self.send_response(200)
         self.send_header("Content-Length", "1")
         self.send_header("X-Server", sys.argv[1])
@@ -42,12 +45,13 @@ http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), H).serve_foreve
 
 
 class Killable:
-    """A server on a host of its own; .seen: {id: deliveries}."""
+    """A server on a host of its own; .seen: {id: deliveries}.  held: it answers after go()."""
 
-    def __init__(self, host, delay=0.0):
+    def __init__(self, host, held=False):
         self.host, self.seen = host, collections.Counter()
         with host:
-            self.child = subprocess.Popen([*ENDS_WITH_US, sys.executable, "-c", SERVER, host.address, str(HTTP), str(delay)],
+            self.child = subprocess.Popen([*ENDS_WITH_US, sys.executable, "-c", SERVER, host.address, str(HTTP)],
+                                          stdin=subprocess.PIPE if held else subprocess.DEVNULL,
                                           stdout=subprocess.PIPE, text=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -57,6 +61,9 @@ class Killable:
         for line in self.child.stdout:
             self.seen[line.split()[1]] += 1
 
+    def go(self):
+        self.child.stdin.close()
+
     def kill(self):
         self.child.send_signal(signal.SIGKILL)
         self.child.wait()
@@ -65,20 +72,21 @@ class Killable:
         if self.child.poll() is None:
             self.kill()
         self.reader.join(5)
-        self.child.stdout.close()
+        for pipe in filter(None, (self.child.stdin, self.child.stdout)):
+            pipe.close()
 
     def check(self):
         pass
 
 
 class Site:
-    """A client, a balancer, and servers s0, s1, ..., each on a host."""
+    """A client, a balancer, and servers s0, s1, ..., each on a host.  delay: of those that are not killable."""
 
-    def __init__(self, lab, net, n, delay=0.0, killable=True, agents=False, listen=None, **pool):
+    def __init__(self, lab, net, n, delay=0.0, killable=True, held=False, agents=False, listen=None, **pool):
         self.delay = delay
         self.client, self.lb_host = net.host("client"), net.host("lb")
         self.hosts = [net.host(f"s{i}") for i in range(n)]
-        self.servers = [lab.add(Killable(h, delay)) if killable else self._origin(lab, h) for h in self.hosts]
+        self.servers = [lab.add(Killable(h, held)) if killable else self._origin(lab, h) for h in self.hosts]
         servers = {h.name: {"address": s.address} for h, s in zip(self.hosts, self.servers)}
         self.agents = [self._agent(lab, h) for h in self.hosts] if agents else []
         for s, a in zip(servers.values(), self.agents):
@@ -143,6 +151,14 @@ class Site:
             threads[-1].start()
         return answers, threads
 
+    def go(self, threads):
+        """The servers that are there answer; until all have been answered."""
+        for s in self.servers:
+            if s.child.poll() is None:
+                s.go()
+        for t in threads:
+            t.join(60)
+
 
 def seen(site):
     return sum((s.seen for s in site.servers), collections.Counter())
@@ -151,27 +167,25 @@ def seen(site):
 # --- killed ------------------------------------------------------------------------------------------
 
 def test_requests_of_a_killed_server_go_to_another_one(lab, net):
-    site = Site(lab, net, 3, delay=1.0, check=QUIET, retry_min=1000)
+    site = Site(lab, net, 3, held=True, check=QUIET, retry_min=1000)
     answers, threads = site.ask_all("GET", 60)
     wait_until(lambda: len(seen(site)) == 60, 20, "all were delivered")
     hit = set(site.servers[0].seen)
     assert hit
     site.servers[0].kill()
-    for t in threads:
-        t.join(60)
+    site.go(threads)
     assert {getattr(a, "status", a) for a in answers.values()} == {200}
     told = seen(site)
     assert {i for i, n in told.items() if n == 2} == hit, "those, and no others, were sent again"
 
 
 def test_what_may_not_be_repeated_is_not(lab, net):
-    site = Site(lab, net, 2, delay=1.0, check=QUIET, retry_min=1000)
+    site = Site(lab, net, 2, held=True, check=QUIET, retry_min=1000)
     answers, threads = site.ask_all("POST", 40)
     wait_until(lambda: len(seen(site)) == 40, 20, "all were delivered")
     hit = set(site.servers[0].seen)
     site.servers[0].kill()
-    for t in threads:
-        t.join(60)
+    site.go(threads)
     assert set(seen(site).values()) == {1}
     assert {str(i) for i, a in answers.items() if getattr(a, "status", a) == 502} == hit
     assert all(a.status in (200, 502) for a in answers.values())
@@ -197,22 +211,21 @@ def test_requests_to_a_server_that_was_cut_off_go_to_another_one(lab, net, measu
 
 def test_who_is_cut_off_while_it_works_is_found_too(lab, net, measured):
     """The request was acknowledged, and nothing else is to be: the kernel asks whether anybody is there."""
-    site = Site(lab, net, 2, delay=1.5, check=QUIET, user_timeout="2s", connect_timeout="300ms", retry_min=1000)
+    site = Site(lab, net, 2, held=True, check=QUIET, user_timeout="2s", connect_timeout="300ms", retry_min=1000)
     answers, threads = site.ask_all("GET", 20)
     wait_until(lambda: len(seen(site)) == 20, 20, "all were delivered")
     hit = set(site.servers[0].seen)
     net.cut(site.lb_host, site.hosts[0])
     with Clock() as clock:
-        for t in threads:
-            t.join(60)
-    measured(f"all answered {clock.s:.2f} s after the cut (user-timeout 2 s, answers take 1.5 s)")
+        site.go(threads)
+    measured(f"all answered {clock.s:.2f} s after the cut (user-timeout 2 s)")
     assert {getattr(a, "status", a) for a in answers.values()} == {200}
     assert {i for i, n in seen(site).items() if n == 2} == hit
 
 
 def test_the_first_byte_is_waited_for_so_long(lab, net):
     """What the server's host acknowledges is no proof of the server: the request is not sent again."""
-    site = Site(lab, net, 2, delay=30.0, check=QUIET, first_byte_timeout="500ms")
+    site = Site(lab, net, 2, held=True, check=QUIET, first_byte_timeout="500ms")
     c = site.connect()
     assert c.request(fields=[("X-Id", "1")]).status == 504
     assert sum(seen(site).values()) == 1
@@ -261,6 +274,7 @@ def test_a_client_that_was_cut_off_is_let_go(lab, net):
 
 # --- agents -------------------------------------------------------------------------------------------
 
+@pytest.mark.alone
 def test_without_its_agent_a_server_is_as_good_as_before(lab, net):
     site = Site(lab, net, 3, delay=0.05, killable=False, agents=True, balance="auto")
     load = site.load(threads=12, pause=0)
