@@ -82,6 +82,11 @@ def test_nothing_fails_when_all_leave_in_turn_and_come_back(allowed, measured):
     lossless(played(measured, "roll", takeover="requests", way="bgp", seconds=20))
 
 
+@pytest.mark.parametrize("way", ["static", "bgp", "vip"])
+def test_who_slept_repeats_nothing(allowed, measured, way):
+    played(measured, "nap", takeover="requests", way=way, seconds=10)
+
+
 @pytest.mark.parametrize("event", ["kill", "both", "leave"])
 def test_nothing_fails_with_two_holders(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp", replicas=2, balancers=4), event in ABRUPT)

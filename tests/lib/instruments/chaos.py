@@ -301,6 +301,13 @@ class Stage:
         self.lab.freeze(lb, "meercat")
         self.lose(lb)
 
+    def nap(self, lb, seconds):
+        """It is taken for dead, and goes on."""
+        self.note(f"{lb} sleeps for {seconds * 1000:.0f} ms")
+        self.lab.freeze(lb, "meercat")
+        time.sleep(seconds)
+        self.lab.thaw(lb, "meercat")
+
     def partition(self):
         self.note("cut cluster")
         self.lab.cut("cluster")
@@ -337,6 +344,13 @@ def _cut(stage, rng):
 
 def _freeze(stage, rng):
     stage.freeze(stage.victim(rng))
+
+
+def _nap(stage, rng):
+    """Who wakes must not go on with what others have taken over."""
+    for _ in range(5):
+        stage.nap(stage.victim(rng), rng.uniform(0.06, 0.5))
+        time.sleep(1)
 
 
 def _second(stage, rng):
@@ -396,7 +410,7 @@ def _nothing(stage, rng):
     pass
 
 
-EVENTS = {"nothing": _nothing, "kill": _kill, "cut": _cut, "freeze": _freeze, "second": _second,
+EVENTS = {"nothing": _nothing, "kill": _kill, "cut": _cut, "freeze": _freeze, "nap": _nap, "second": _second,
           "both": _both, "partition": _partition, "return": _return, "upgrade": _upgrade, "upgrades": _upgrades,
           "upgrade-kill": _upgrade_kill, "leave": _leave, "roll": _roll}
 
