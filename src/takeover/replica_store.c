@@ -55,8 +55,8 @@ struct replica_line {
     uint16_t worker;
     bool greeted, synced, ended;
     bool replaced; /* a newer line of the same worker has told all: this one is to end */
-    bool lossy;    /* some flow was not taken: frames of unknown flows are no fault */
-    bool handed;   /* some were handed over: what else comes of them may come too late */
+    bool lossy;  /* a flow was not kept here, or given away: frames of unknown ones are no fault */
+    bool handed; /* some were handed over: what else comes of them may come too late */
     unsigned n_flows;
     uint32_t *refused; /* by the last record */
     unsigned n_refused, cap_refused;
@@ -795,11 +795,13 @@ replica_claims_forget(struct replica_store *s, struct life owner)
 /* --- given away ---------------------------------------------------------------------------------
  */
 
-/* Who hands a flow over has dropped it, and need not be told. */
+/* Who hands a flow over has dropped it, and need not be told.  Who did not may live after all, and
+ * goes on telling of it until it hears who has it. */
 static void
 note_given(struct replica_store *s, struct held *h)
 {
     end_waiting(h);
+    h->line->lossy |= !h->r->handed_over;
     if (!life_is_none(h->given_to))
         return; /* again: the answer was lost */
     s->stats.given++;
@@ -836,6 +838,7 @@ replica_taken(struct replica_store *s, const struct flow_key *key, struct life o
             continue;
         }
         h->taken = true;
+        h->line->lossy |= !h->r->handed_over;
         h->given_to = by;
         h->given_at = now;
         list_remove(&h->of_given);

@@ -258,6 +258,29 @@ what_was_taken_is_out_of_the_store(void **state)
     assert_int_equal(replica_stats(s)->bytes, 0);
     assert_int_equal(replica_claims(s, lb2, &at, &k, 1), 1);
     replica_free(&r);
+    /* it only slept, and what it says of that flow is no reason to lose all others */
+    word_of_2 = OWNER_ALIVE;
+    input(l, 5, "GET");
+    good(l, (struct wire_frame){.kind = WIRE_CLOSE, .flow = 5});
+    flow(l, 6);
+    assert_whose(6, REPLICA_ALIVE, lb2);
+}
+
+static void
+what_another_took_may_be_told_of_when_it_is_forgotten_here(void **state)
+{
+    struct replica_line *l = line(lb2, 7);
+    const struct flow_key k = key(5);
+
+    synced(l);
+    flow(l, 5);
+    word_of_2 = OWNER_DEAD;
+    replica_taken(s, &k, lb2, lb3, now);
+    replica_tick(s, now + 5 * MC_SEC);
+    assert_int_equal(replica_count(s, lb2), 0);
+    word_of_2 = OWNER_ALIVE;
+    input(l, 5, "GET");
+    good(l, (struct wire_frame){.kind = WIRE_CLOSE, .flow = 5});
 }
 
 static void
@@ -715,6 +738,7 @@ main(void)
         T(a_newer_snapshot_replaces_what_was_told_before),
         T(what_was_given_is_whose_it_was_given_to),
         T(what_was_taken_is_out_of_the_store),
+        T(what_another_took_may_be_told_of_when_it_is_forgotten_here),
         T(who_serves_a_flow_now_comes_before_who_did),
         T(what_was_handed_over_outlives_newer_lines),
         T(what_was_given_may_be_handed_back_at_once),
