@@ -48,6 +48,7 @@ enum sock_flag {
     SF_WAITS = 1 << 21, /* in its line: nothing is received, nor told of what was */
     SF_QUIET = 1 << 22, /* on_quiet is to be called when no receive nor accept is in the kernel */
 
+    SF_UR_POLLED = 1 << 23,      /* its line is crowded: received from directly, in its turn */
     SF_UR_RECV = 1 << 24,        /* a receive is in the kernel */
     SF_UR_RECV_CANCEL = 1 << 25, /* ... and has been told to end */
     SF_UR_SEND = 1 << 26,        /* a send is in the kernel: its blocks must stay */
@@ -121,6 +122,11 @@ struct loop {
     void *on_wake_arg;
 };
 
+/* --- loop.c, for tasks that take long --------------------------------------------------------- */
+
+/* What was done in this turn for others leaves now. */
+void loop_flush(struct loop *);
+
 /* --- sock.c, for the engines ------------------------------------------------------------------ */
 
 /* Has s looked after at the end of this turn (or of the next when that has begun). */
@@ -167,6 +173,10 @@ unsigned sock_iovecs(const struct sock *, struct iovec *, unsigned max, size_t *
 /* May s be told of what has come, or is to be received?  It counts as one thing that its line has
  * done; false: s waits, and is run when it may. */
 bool sock_its_turn(struct sock *);
+/* Do others wait, and nobody of its line? */
+bool sock_goes_first(const struct sock *);
+/* Has one of its line had to wait lately? */
+bool sock_is_crowded(const struct sock *);
 /* Waits no more, and is not run either. */
 void sock_leave_turns(struct sock *);
 

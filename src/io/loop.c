@@ -275,6 +275,15 @@ run_work(struct loop *l)
     }
 }
 
+void
+loop_flush(struct loop *l)
+{
+    if (list_empty(&l->work))
+        return;
+    run_work(l);
+    l->engine->submit(l);
+}
+
 /* The last call to an owner: the socket's memory is not touched afterwards. */
 static void
 tell_ended(struct loop *l)

@@ -27,7 +27,8 @@
 #define MAX_EVENTS 256
 /* Reads of one socket before others have their turn: 4 * 64 KiB. */
 #define MAX_READS  4
-/* Turns that a socket may stay unregistered while the loop has no time to sleep. */
+/* Turns that a socket may stay unregistered while the loop has no time to sleep; but none when the
+ * loop has no time since others are crowding in. */
 #define LAZY_TURNS 4
 
 /* In epoll_event.data: a socket's address, or a watch's with this bit. */
@@ -91,7 +92,7 @@ await_in(struct sock *s)
     if (s->engine_slot == 0)
         s->engine_slot = e->turn;
     list_remove(&s->link);
-    if (e->turn - s->engine_slot >= LAZY_TURNS)
+    if (e->turn - s->engine_slot >= LAZY_TURNS || sock_goes_first(s))
         register_in(s);
     else
         list_push_back(&e->lazy, &s->link);

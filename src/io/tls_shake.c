@@ -12,11 +12,12 @@
 #include <openssl/x509.h>
 
 #include "base/check.h"
+#include "io/engine.h"
 #include "io/tls_priv.h"
 
-/* Others wait for one handshake at most, and for short ones together no longer than for one with
- * RSA 2048 (0.7 ms) would take.  A guess below that. */
-#define TURN_NS (250 * MC_US)
+/* Others wait for one handshake at most, and for short steps together hardly longer than for one
+ * with a P-256 signature. */
+#define TURN_NS (100 * MC_US)
 
 /* --- what was agreed -----------------------------------------------------------------------------
  */
@@ -154,9 +155,11 @@ static void
 on_turn(struct task *task)
 {
     struct tls_turns *w = container_of(task, struct tls_turns, task);
-    const mc_ns until = units_clock_ns() + TURN_NS;
     struct tls *t;
+    mc_ns until;
 
+    loop_flush(w->loop);
+    until = units_clock_ns() + TURN_NS;
     while ((t = next(w)) != NULL) {
         step(t);
         if (units_clock_ns() >= until)

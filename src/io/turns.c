@@ -43,6 +43,7 @@ line_new(struct turns *t, const void *owner)
     line->owner = owner;
     list_init(&line->waiting);
     list_push_back(&t->lines, &line->link);
+    t->n_lines++;
     return line;
 }
 
@@ -75,7 +76,7 @@ credit(const struct turns *t)
 {
     unsigned n = t->n_waiting > 1 ? TURNS_WORK / t->n_waiting : TURNS_WORK;
 
-    return n > TURNS_WORK_MIN ? n : TURNS_WORK_MIN;
+    return n > 0 ? n : 1;
 }
 
 /* A new round: what was done beyond the credit is still to be paid. */
@@ -126,6 +127,7 @@ sock_await_turn(struct sock *s)
     if (s->flags & SF_WAITS)
         return;
     s->flags |= SF_WAITS;
+    s->line->crowded_until_ns = loop_now(t->loop) + TURNS_CROWDED_NS;
     stat_add(t->deferred, 1);
     t->n_waiting += list_empty(&s->line->waiting);
     list_push_back(&s->line->waiting, &s->turn);
@@ -164,6 +166,18 @@ sock_take_turns(struct sock *s, struct turns_line *line)
 }
 
 bool
+sock_goes_first(const struct sock *s)
+{
+    return s->line != NULL && s->line->turns->n_waiting > 0 && list_empty(&s->line->waiting);
+}
+
+bool
+sock_is_crowded(const struct sock *s)
+{
+    return s->line != NULL && loop_now(s->loop) < s->line->crowded_until_ns;
+}
+
+bool
 sock_its_turn(struct sock *s)
 {
     if (s->line == NULL)
@@ -186,19 +200,49 @@ go_on(struct sock *s)
         sock_run(s);
 }
 
-/* Those whose turn it is; each counts for one at least, so that this ends. */
+/* One that has waited; it counts for one at least, so that this ends. */
+static unsigned
+run_first(struct turns_line *line)
+{
+    const unsigned before = line->done;
+
+    go_on(LIST_ENTRY(line->waiting.next, struct sock, turn));
+    if (line->done == before)
+        turns_did(line);
+    return line->done - before;
+}
+
+/* After so many things of a round; until_ns is when it shall be over. */
+static bool
+round_goes_on(const struct turns *t, unsigned n, mc_ns until_ns)
+{
+    return n == 0 || (n < TURNS_WORK && loop_now_exact(t->loop) < until_ns);
+}
+
 static void
-run_line(struct turns_line *line)
+run_line(struct turns_line *line, unsigned *n, mc_ns until_ns)
 {
     line->serving = true;
-    while (!list_empty(&line->waiting) && turns_may(line)) {
-        const unsigned before = line->done;
-
-        go_on(LIST_ENTRY(line->waiting.next, struct sock, turn));
-        if (line->done == before)
-            turns_did(line);
-    }
+    while (!list_empty(&line->waiting) && turns_may(line) &&
+           round_goes_on(line->turns, *n, until_ns))
+        *n += run_first(line);
     line->serving = false;
+}
+
+/* Whom a round ends before is the first of the next one. */
+static void
+run_round(struct turns *t)
+{
+    const mc_ns until_ns = loop_now_exact(t->loop) + TURNS_WORK_NS;
+    unsigned n = 0;
+
+    for (unsigned i = t->n_lines; i > 0 && round_goes_on(t, n, until_ns); i--) {
+        struct turns_line *line = LIST_ENTRY(t->lines.next, struct turns_line, link);
+
+        list_remove(&line->link);
+        list_push_back(&t->lines, &line->link);
+        run_line(line, &n, until_ns);
+    }
 }
 
 /* Once a round. */
@@ -207,9 +251,10 @@ run_lines(struct task *task)
 {
     struct turns *t = container_of(task, struct turns, task);
 
-    if (t->round != t->loop->round)
-        LIST_FOREACH (it, &t->lines)
-            run_line(LIST_ENTRY(it, struct turns_line, link));
+    if (t->round != t->loop->round) {
+        loop_flush(t->loop);
+        run_round(t);
+    }
     t->round = t->loop->round;
     if (t->n_waiting > 0)
         loop_defer(t->loop, &t->task);

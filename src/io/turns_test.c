@@ -130,6 +130,60 @@ who_waits_goes_on_part_by_part_and_in_order(void **state)
     close_many();
 }
 
+/* However many lines there are in which somebody waits. */
+static void
+lines_share_a_round(void **state)
+{
+    static const char names[MANY];
+
+    open_many();
+    share();
+    for (unsigned i = 0; i < MANY; i++)
+        sock_take_turns(&many[i].s, turns_line(&turns, &names[i]));
+    for (unsigned i = 0; i < MANY; i++) {
+        for (unsigned n = 0; n < 2 * TURNS_WORK; n++)
+            turns_did(many[i].s.line); /* has had its part for now */
+        put(far[i], "x");
+        sock_recv(&many[i].s, true);
+    }
+    UNTIL(turns.n_waiting == MANY);
+    while (n_told < MANY) {
+        const unsigned before = n_told;
+
+        loop_turn(L, 10 * MC_MS);
+        assert_true(n_told - before <= TURNS_WORK);
+    }
+    close_many();
+}
+
+/* Those who wait are not received from: it costs something, and they are many. */
+static void
+what_a_crowded_line_waits_for_stays_in_the_kernel(void **state)
+{
+    unsigned n_asked = 0;
+
+    open_many();
+    share();
+    turns.shared_until_ns = MC_NEVER_NS;
+    for (unsigned i = 0; i < MANY; i++) {
+        put(far[i], "x");
+        sock_recv(&many[i].s, true);
+    }
+    UNTIL(n_told == MANY);
+    assert_true(flooded->crowded_until_ns > loop_now(L));
+    flooded->crowded_until_ns = MC_NEVER_NS;
+    for (unsigned i = 0; i < 2 * TURNS_WORK; i++)
+        turns_did(flooded);
+    for (unsigned i = 0; i < MANY; i++)
+        put(far[i], "x");
+    UNTIL(turns.n_waiting == 1);
+    for (unsigned i = 0; i < MANY; i++)
+        n_asked += many[i].s.held != NULL;
+    assert_int_equal(n_asked, 0);
+    UNTIL(n_told == 2 * MANY);
+    close_many();
+}
+
 static void
 who_is_alone_is_not_held_up(void **state)
 {
@@ -271,6 +325,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         LOOP_TEST(the_calm_one_is_not_behind_the_flood),
         LOOP_TEST(who_waits_goes_on_part_by_part_and_in_order),
+        LOOP_TEST(lines_share_a_round),
+        LOOP_TEST(what_a_crowded_line_waits_for_stays_in_the_kernel),
         LOOP_TEST(who_is_alone_is_not_held_up),
         LOOP_TEST(sharing_ends),
         LOOP_TEST(what_is_too_much_is_paid_for),
