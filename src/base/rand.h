@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * rand.h - xoshiro256** (Blackman, Vigna 2018): fast, seedable, not for secrets.
+ * rand.h - xoshiro256** (Blackman, Vigna 2018): fast, seedable, not for secrets.  Each belongs to
+ * one thread; the same seed gives the same numbers on every machine.
  */
 #ifndef MC_BASE_RAND_H
 #define MC_BASE_RAND_H

@@ -3,7 +3,7 @@
  * gcm.h - private to this room: AES-256-GCM with a number as nonce, by libcrypto.
  *
  * NIST SP 800-38D.  A context keeps what was made of a key; each nonce is given once per key by the
- * callers.
+ * callers.  A context is for one thread at a time, and for one way.
  */
 #ifndef MC_CLUSTER_GCM_H
 #define MC_CLUSTER_GCM_H

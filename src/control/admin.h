@@ -3,7 +3,7 @@
  * admin.h - what can be asked of a balancer and told to it: JSON below /v1/, /metrics, /healthz.
  *
  * Orders (POST) are taken from the unix socket only, whose permission bits say who may give them;
- * the TCP address can be read by whoever reaches it and changes nothing.
+ * the TCP address can be read by whoever reaches it and changes nothing.  The control thread.
  */
 #ifndef MC_CONTROL_ADMIN_H
 #define MC_CONTROL_ADMIN_H

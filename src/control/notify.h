@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * notify.h - what the service manager is told (sd_notify(3)); nothing happens without one.
+ * notify.h - what the service manager is told (sd_notify(3)); nothing happens without one.  The
+ * control thread; what cannot be sent is lost.
  */
 #ifndef MC_CONTROL_NOTIFY_H
 #define MC_CONTROL_NOTIFY_H

@@ -6,7 +6,7 @@
  * Heard in pools that have a brain, whichever version of HTTP carried them: relay.c calls this from
  * the txn_* calls that every server's side makes.  Clients do not get them unless the pool says so:
  * they tell strangers how loaded servers are, and a client that balances by them would take the
- * load of one server for that of the balancer.
+ * load of one server for that of the balancer.  The worker's thread.
  */
 #ifndef MC_PROXY_LOAD_REPORT_H
 #define MC_PROXY_LOAD_REPORT_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * tell.h - the PROXY header with which a server is told whose connection it gets.
+ * tell.h - the PROXY header with which a server is told whose connection it gets.  The worker's
+ * thread.
  */
 #ifndef MC_PROXY_TELL_H
 #define MC_PROXY_TELL_H

@@ -4,7 +4,7 @@
  *
  * Fewer than when somebody looked last: it takes something, however slowly.  The queue alone does
  * not tell: a kernel that is full says so until a third of its buffer is free, and that is minutes
- * of a slow reader.
+ * of a slow reader.  The worker's thread.
  */
 #ifndef MC_PROXY_UNTAKEN_H
 #define MC_PROXY_UNTAKEN_H

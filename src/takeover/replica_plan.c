@@ -38,13 +38,15 @@ replica_broken_label(enum replica_broken b)
 /* --- where the client stands --------------------------------------------------------------------
  */
 
-/* The end of what can have been sent. */
+/* The end of what can have been sent; without a bound while the length of the last response is not
+ * known. */
 static uint64_t
 out_most(const struct replica *r)
 {
     return r->n_requests > 0 ? r->request[r->n_requests - 1].out_end : r->out_at;
 }
 
+/* Behind: it lacks bytes that are not kept any more. */
 static enum replica_broken
 check_ack(const struct replica *r, uint32_t ack, uint64_t *pos)
 {
@@ -96,7 +98,9 @@ plan_rest(const struct replica_request *q, const uint8_t *said, uint64_t n,
     return REPLICA_BROKEN_NONE;
 }
 
-/* The client has n bytes of the response to q. */
+/* The client has n bytes of the response to q.  What was sent to a server and may not be repeated
+ * is refused as long as nothing of an answer is out; afterwards no answer of ours would fit behind.
+ */
 static enum replica_broken
 plan_step(const struct replica_request *q, const uint8_t *said, uint64_t n,
           struct replica_step *step)
@@ -120,6 +124,8 @@ plan_step(const struct replica_request *q, const uint8_t *said, uint64_t n,
     return n > 0 ? plan_rest(q, said, n, step) : REPLICA_BROKEN_NONE;
 }
 
+/* A request whose response the client has is done; the first that is not is where reading goes on.
+ * When all are done that is behind the last. */
 static enum replica_broken
 plan_steps(const struct replica *r, struct replica_plan *p)
 {
