@@ -77,7 +77,8 @@ on_life(void *arg, struct life who, bool alive)
     m->claims_told_ns = 0;
     dial_end(m);
     if (!t->parting) /* else it may have heard that we are gone */
-        log_warn("takeover: peer %s is dead or cut off", addr_text(&m->addr, at));
+        log_warn("takeover: peer %s is dead or cut off; we know %u of its connections",
+                 addr_text(&m->addr, at), replica_count(t->store, who));
     tell_peer(t, who.id, false);
 }
 
