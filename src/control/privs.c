@@ -60,19 +60,32 @@ privs_keep(struct privs *p, cap_value_t cap)
     p->caps[p->n_caps++] = cap;
 }
 
-/* Permitted and effective, not inheritable: for this process, not for what it might run. */
+static bool
+keep_cap(cap_t caps, cap_t now, cap_value_t c)
+{
+    cap_flag_value_t has = CAP_CLEAR;
+
+    if (cap_get_flag(now, c, CAP_PERMITTED, &has) != 0)
+        return false;
+    return has == CAP_CLEAR || (cap_set_flag(caps, CAP_PERMITTED, 1, &c, CAP_SET) == 0 &&
+                                cap_set_flag(caps, CAP_EFFECTIVE, 1, &c, CAP_SET) == 0);
+}
+
+/* Permitted and effective, not inheritable: for this process, not for what it might run.  A root
+ * that never had one of them cannot keep it. */
 static enum mc_err
 keep_caps(const struct privs *p, struct errbuf *e)
 {
-    cap_t caps = cap_init();
-    bool ok = caps != NULL &&
-              cap_set_flag(caps, CAP_PERMITTED, (int)p->n_caps, p->caps, CAP_SET) == 0 &&
-              cap_set_flag(caps, CAP_EFFECTIVE, (int)p->n_caps, p->caps, CAP_SET) == 0 &&
-              cap_set_proc(caps) == 0;
+    cap_t caps = cap_init(), now = cap_get_proc();
+    bool ok = caps != NULL && now != NULL;
 
+    for (unsigned i = 0; ok && i < p->n_caps; i++)
+        ok = keep_cap(caps, now, p->caps[i]);
+    ok = ok && cap_set_proc(caps) == 0;
     if (!ok)
         err_sys(e, "capabilities");
     cap_free(caps);
+    cap_free(now);
     return ok ? MC_OK : MC_ESYS;
 }
 

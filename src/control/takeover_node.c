@@ -135,6 +135,7 @@ begin_to_mend(struct node *n)
 static void
 open_with(struct node *n, const struct ports *ports)
 {
+    static const cap_value_t rights[] = {CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON, CAP_NET_RAW};
     const struct conf_takeover *c = &n->conf->takeover;
     struct takeover_heritage before;
     struct takeover_conf conf = {
@@ -167,8 +168,9 @@ open_with(struct node *n, const struct ports *ports)
         log_error("takeover: %s; connections are lost with this balancer", e.text);
         return;
     }
-    privs_keep(&n->privs, CAP_NET_ADMIN);
-    privs_keep(&n->privs, CAP_BPF);
+    /* all of them: the next process of an upgrade begins with what this one has kept */
+    for (size_t i = 0; i < MC_COUNT(rights); i++)
+        privs_keep(&n->privs, rights[i]);
     log_info("takeover: at %s", addr_text(&conf.bind, at));
     if (conf.before != NULL)
         begin_with_peers(n, &before);

@@ -131,6 +131,8 @@ not_loaded(int rv, struct errbuf *eb)
 {
     if (rv == -EPERM)
         say_what_is_forbidden(eb);
+    else if (rv == -EACCES && !may(CAP_PERFMON) && !may(CAP_SYS_ADMIN))
+        err_set(eb, "CAP_PERFMON is missing, for programs that look into packets");
     else if (rv == -ENOSYS)
         err_set(eb, "the kernel has no BPF");
     else
@@ -200,33 +202,43 @@ share_memory(struct guard *g, unsigned n_slots, struct errbuf *eb)
     return MC_OK;
 }
 
+/* Without CAP_SYS_ADMIN nobody can look whose it is; the next of one that lives is told so, and
+ * does not come here (conf.later). */
+static bool
+is_of_the_dead(unsigned ifindex)
+{
+    struct guard_seen seen = guard_tc_look(ifindex);
+    struct guard_state s;
+    int fd[GUARD_N_MAPS];
+    bool known;
+
+    if (seen.in == 0 && seen.out == 0)
+        return false;
+    guard_maps_open(&seen, fd);
+    known = guard_state_read(fd, &s);
+    guard_maps_close(fd);
+    return known ? guard_is_orphan(&s) : !may(CAP_SYS_ADMIN);
+}
+
 /* A dead process's guard is still there, and silences what the kernel keeps of its connections: the
  * time to get rid of these.  Those of a process that lives, or that went in peace, may have
  * something to send still. */
 static void
 bury(const struct guard_inner *in, const struct guard_conf *conf)
 {
-    struct guard_state old;
-    struct guard_seen seen;
     struct errbuf eb;
-    int fd[GUARD_N_MAPS], n;
     bool dead = false;
+    int n;
 
-    for (unsigned i = 0; i < in->n_interfaces && !dead; i++) {
-        seen = guard_tc_look(in->ifindex[i]);
-        guard_maps_open(&seen, fd);
-        dead = guard_state_read(fd, &old) && guard_is_orphan(&old);
-        guard_maps_close(fd);
-    }
+    for (unsigned i = 0; i < in->n_interfaces && !dead; i++)
+        dead = is_of_the_dead(in->ifindex[i]);
     if (!dead)
         return;
     n = repair_destroy_orphans(conf->ports, conf->n_ports, &eb);
     if (n < 0)
-        log_warn("connections of process %u before this one stay in the kernel: %s", old.pid,
-                 eb.text);
+        log_warn("connections of the process before this one stay in the kernel: %s", eb.text);
     else
-        log_info("the guard of process %u is replaced, %d of its connections destroyed", old.pid,
-                 n);
+        log_info("the guard of a dead process is replaced, %d of its connections destroyed", n);
 }
 
 static enum mc_err

@@ -17,8 +17,8 @@
  * balancers must be on one Ethernet segment.
  *
  * The programs stay when the process dies, that is their point; the next guard_open() replaces
- * them, `meercat guard clear` removes them.  Needed: CAP_BPF and CAP_NET_ADMIN (or root),
- * Linux 5.12. Afterwards CAP_BPF where Linux is older than 5.19, CAP_NET_ADMIN for repair.h.
+ * them, `meercat guard clear` removes them.  Needed: CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (or
+ * root), Linux 5.12. Afterwards CAP_BPF where Linux is older than 5.19, CAP_NET_ADMIN for repair.h.
  *
  * Any thread may call what takes a struct guard, but for guard_poll(): one at a time.
  */

@@ -821,6 +821,7 @@ def test_flows_beyond_the_limit_are_not_protected(guarded):
     ("nothing0", "", 'there is no interface "nothing0"'),
     ("tun9", "", "tun9 is no Ethernet interface"),
     ("eth0", "sys_admin,bpf", "CAP_BPF is missing"),
+    ("eth0", "sys_admin,perfmon", "CAP_PERFMON is missing"),
     ("eth0", "net_admin", "CAP_NET_ADMIN is missing"),
     ("eth0", "net_admin,sys_admin", "CAP_NET_ADMIN is missing"),
     ("eth0", "net_raw", "CAP_NET_RAW is missing"),

@@ -11,6 +11,8 @@ import threading
 import pytest
 
 from instruments.flood import Flood, sniff
+from instruments.meercat import ROOT
+from instruments.netns import ENDS_WITH_US
 from instruments.vipcluster import PORT as CLUSTER
 from instruments.vipcluster import VipCluster
 from instruments.wait import SAN, wait_until
@@ -115,3 +117,35 @@ def test_an_interface_that_is_made_anew_is_guarded(trio, net):
     s.wait_for(MORE)
     assert c.counted("redirected", (1, 2)) > 0
     survives(c, s, victim=0)
+
+
+# --- rights ---------------------------------------------------------------------------------------
+
+def packaged_rights():
+    """What the unit of systemd and its drop-in for takeover allow."""
+    found = []
+    for name in ("meercat.service", "meercat-takeover.conf"):
+        with open(os.path.join(ROOT, "packaging", name)) as f:
+            found += [w for line in f if line.startswith("CapabilityBoundingSet=") for w in line.strip().split("=")[1].split()]
+    return ",".join(["-all", *("+" + w.removeprefix("CAP_").lower() for w in found)])
+
+
+class Packaged(VipCluster):
+    def start(self, i):
+        with self.hosts[i]:
+            return self.lab.start(self.confs[i], prefix=[*ENDS_WITH_US, "--bounding-set", packaged_rights()])
+
+
+def test_the_rights_of_the_packages_suffice(lab, net):
+    """Also for who is killed and comes back: what its kernel has kept is destroyed."""
+    c = Packaged(lab, net)
+    c.wait_together()
+    s = c.steady(CONNECTIONS)
+    for _ in range(2):
+        c.kill(1)
+        s.wait_for(MORE)
+        c.restart(1)
+        assert any("guard of a dead process is replaced" in line for line in c[1].lines), c[1].stderr
+        c.wait_together()
+        s.wait_for(MORE)
+    c.end_steady(s)
