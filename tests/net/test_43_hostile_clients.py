@@ -10,6 +10,7 @@ import struct
 
 import pytest
 
+from instruments.rawtcp import ACK, FIN, PUSH, RST, SYN, RawTcp
 from instruments.vipcluster import HTTP, VIP
 from instruments.wait import wait_until
 from test_42_takeover_requests import LARGE, Client, Stage, body_of
@@ -258,3 +259,59 @@ def test_who_has_said_all_that_it_has_to_say_gets_its_answer(lab, net):
         stage.go.set()
         for n, client in enumerate(clients):
             assert client.answer()[2] == body_of(f"/slow/{n}", 400)
+
+
+# --- clients without a kernel ---------------------------------------------------------------------
+
+def raw(stage, **kw):
+    with stage.c.client:
+        return RawTcp(stage.c.client.address, (VIP, HTTP), **kw)
+
+
+def owner_of(stage, r):
+    """Who serves it."""
+    probe = Client.__new__(Client)
+    probe.c, probe.port = stage.c, r.port
+    return probe.owner()
+
+
+def request(target):
+    return f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("mss", [1000, 1])
+def test_bytes_that_were_acknowledged_are_those_that_count(stage, mss):
+    """The client repeats others in their place, while its balancer dies."""
+    r = raw(stage, mss=mss)
+    r.connect()
+    r.send(request("/first"))
+    r.until(body_of("/first", 400))
+    at, r.got = r.seq, b""
+    r.send(request("/slow/a"))
+    stage.wait_seen("/slow/a")
+    stage.c.kill(owner_of(stage, r))
+    r.segment(ACK | PUSH, seq=at, data=request("/slow/b"))
+    stage.go.set()
+    answer = r.until(body_of("/slow/a", 400), again=(at, request("/slow/b")))
+    assert b"/slow/b" not in answer and stage.count("/slow/b") == 0
+
+
+@pytest.mark.parametrize("what", ["syn", "ack of nothing", "seq of nothing", "reset", "end"])
+def test_nonsense_while_the_balancer_is_dead_harms_nobody_else(stage, what):
+    r, others = raw(stage), [stage.connect() for _ in range(6)]
+    r.connect()
+    r.send(request("/first"))
+    r.until(body_of("/first", 400))
+    victim = owner_of(stage, r)
+    stage.c.kill(victim)
+    for k in range(50):
+        r.segment({"syn": SYN, "reset": RST, "end": FIN | ACK}.get(what, ACK | PUSH),
+                  seq=r.seq + (k * 0x01000001 if what == "seq of nothing" else 0),
+                  ack=r.ack + (k * 0x02000003 if what == "ack of nothing" else 0), data=os.urandom(k))
+    for client in others:
+        client.get("/next")
+        assert client.answer()[2] == body_of("/next", 400)
+    late = stage.connect()
+    late.get("/late")
+    assert late.answer()[0] == 200
+    assert all(stage.c[i].running() for i in range(3) if i != victim)
