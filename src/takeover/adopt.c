@@ -31,7 +31,7 @@
 
 /* Networks that find out by BFD or ARP do so within 0.2 s, BGP alone within 3 s. */
 #define GAP_MIN_NS     (30 * MC_MS)
-#define GAP_MAX_NS     (250 * MC_MS)
+#define GAP_MAX_NS     (100 * MC_MS)
 #define GAP_PART       8 /* of the time since the death */
 #define PROBING_NS     (10 * MC_SEC)
 /* A client's first wait; and how long its balancer was dead when it was found to be. */

@@ -401,14 +401,14 @@ probes_grow_rare(void **state)
         mc_ns gap = adopt_probe_gap(at);
 
         assert_true(gap >= last);
-        assert_in_range(gap, 30 * MC_MS, 250 * MC_MS);
+        assert_in_range(gap, 30 * MC_MS, 100 * MC_MS);
         at += last = gap;
     }
     assert_int_equal(adopt_probe_gap(0), 30 * MC_MS);
     assert_int_equal(adopt_probe_gap(200 * MC_MS), 30 * MC_MS);
-    assert_int_equal(adopt_probe_gap(800 * MC_MS), 100 * MC_MS);
-    assert_int_equal(last, 250 * MC_MS);
-    assert_true(n <= 60);
+    assert_int_equal(adopt_probe_gap(640 * MC_MS), 80 * MC_MS);
+    assert_int_equal(last, 100 * MC_MS);
+    assert_true(n <= 120);
 }
 
 static void
