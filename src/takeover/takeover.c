@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * takeover.c - see takeover.h: the thread's life, what control tells it, what is displayed.
+ * takeover.c - see takeover.h: the life of the thread, and what it does without being asked.
  */
 #include <ifaddrs.h>
 #include <openssl/rand.h>
@@ -10,7 +10,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/among.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/pack.h"
@@ -23,10 +22,6 @@
 /* Peers are found within some tenths of a second: one contact to the cluster, some beats. */
 #define SETTLE_NS        (400 * MC_MS)
 #define ALONE_NS         MC_SEC
-/* Who parts is done when for so long nothing has come that is to be passed on: a packet that was on
- * its way, or that a peer sent before it heard. */
-#define PART_QUIET_NS    (100 * MC_MS)
-#define PART_LOOK_NS     (20 * MC_MS)
 #define PACKETS_PER_TURN 64 /* each may be a connection to rebuild, and beats must not wait */
 /* A thread that waits for a core for 80 ms is found dead by its peers, wherever workers and
  * whatever else keep all cores busy. */
@@ -39,177 +34,28 @@ takeover_roster(struct takeover *t)
     return &t->roster;
 }
 
-/* --- members ------------------------------------------------------------------------------------
- */
-
-struct member *
-member_of(struct takeover *t, uint64_t id)
-{
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].id == id && id != 0)
-            return &t->member[i];
-    return NULL;
-}
-
-unsigned
-member_place(const struct member *m)
-{
-    return (unsigned)(m - m->takeover->member);
-}
-
-static bool
-is_wanted(const struct takeover_peer *peers, unsigned n, uint64_t id)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (peers[i].id == id)
-            return true;
-    return false;
-}
-
-static void
-add_member(struct takeover *t, const struct takeover_peer *p)
-{
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++) {
-        struct member *m = &t->member[i];
-
-        if (m->id != 0)
-            continue;
-        *m = (struct member){.takeover = t, .id = p->id, .addr = p->addr};
-        return;
-    }
-    log_warn("takeover: more than %d peers", TAKEOVER_PEERS_MAX);
-}
-
-static void
-move_member(struct member *m, const struct addr *addr)
-{
-    if (addr_eq(&m->addr, addr))
-        return;
-    m->addr = *addr;
-    if (m->alive)
-        dial_begin(m);
-}
-
-static void
-drop_member(struct member *m)
-{
-    if (m->takeover == NULL)
-        return;
-    m->alive = false; /* or the guard would go on sending packets there */
-    dial_end(m);
-    m->id = 0;
-}
-
-/* It may live on without a takeover: that its beats have ended says nothing any more. */
-static void
-forget_member(struct member *m)
-{
-    struct takeover *t = m->takeover;
-
-    if (!m->alive && t->on_peer != NULL)
-        t->on_peer(t->arg, m->id, true);
-    drop_member(m);
-}
-
-static void
-set_members(struct takeover *t, const struct takeover_peer *peers, unsigned n)
-{
-    uint64_t ids[TAKEOVER_PEERS_MAX];
-
-    for (unsigned i = 0; i < n; i++) {
-        struct member *m = member_of(t, peers[i].id);
-
-        ids[i] = peers[i].id;
-        if (m == NULL)
-            add_member(t, &peers[i]);
-        else
-            move_member(m, &peers[i].addr);
-    }
-    pulse_members(t, ids, n);
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].id != 0 && !is_wanted(peers, n, t->member[i].id))
-            forget_member(&t->member[i]);
-}
-
-/* --- display ------------------------------------------------------------------------------------
- */
-
-static const struct takeover_holder *
-holder_at(const struct takeover *t, uint64_t id)
-{
-    for (unsigned i = 0; i < t->n_holders; i++)
-        if (t->holder[i].peer.who.id == id)
-            return &t->holder[i];
-    return NULL;
-}
-
-static void
-view_peer(const struct takeover *t, const struct member *m, const struct peers_view *lives,
-          unsigned n, struct takeover_peer_view *out)
-{
-    const struct takeover_holder *h = holder_at(t, m->id);
-
-    *out = (struct takeover_peer_view){
-        .id = m->id,
-        .addr = m->addr,
-        .alive = m->alive,
-        .placed = m->placed,
-        .holder = h != NULL,
-        .in_step = h != NULL && h->synced,
-        .heard_ns = MC_NEVER_NS,
-        .flows = replica_count(t->store, m->life),
-    };
-    for (unsigned i = 0; i < n; i++)
-        if (life_eq(lives[i].who, m->life)) {
-            out->leaving = lives[i].leaving;
-            out->fenced = lives[i].fenced;
-            out->heard_ns = loop_now(t->loop) - lives[i].heard;
-        }
-}
-
-static void
-refresh_view(struct takeover *t)
-{
-    struct peers_view lives[2 * TAKEOVER_PEERS_MAX];
-    unsigned n = peers_view(t->peers, lives, MC_COUNT(lives));
-    const char *why = peers_why(t->peers, loop_now(t->loop));
-    struct takeover_view v = {.lease = why == NULL,
-                              .fenced = peers_is_fenced(t->peers),
-                              .leaving = t->leaving,
-                              .peers = *peers_stats(t->peers),
-                              .replicas = *replica_stats(t->store)};
-
-    snprintf(v.why, sizeof(v.why), "%s", why != NULL ? why : "");
-    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
-        if (t->member[i].id != 0)
-            view_peer(t, &t->member[i], lives, n, &v.peer[v.n_peers++]);
-    pthread_mutex_lock(&t->lock);
-    t->view = v;
-    pthread_mutex_unlock(&t->lock);
-}
-
-void
-takeover_view(struct takeover *t, struct takeover_view *out)
-{
-    pthread_mutex_lock(&t->lock);
-    *out = t->view;
-    out->alone = t->left_out.self;
-    out->n_left_out = t->left_out.n;
-    memcpy(out->left_out, t->left_out.id, sizeof(out->left_out));
-    pthread_mutex_unlock(&t->lock);
-}
-
-const struct takeover_stats *
-takeover_stats(const struct takeover *t)
-{
-    return &t->stats;
-}
-
 struct guard *
 takeover_guard(const struct takeover *t)
 {
     MC_CHECK(t, TAKEOVER_MAGIC);
     return t->guard;
+}
+
+void
+takeover_mend(struct takeover *t)
+{
+    struct errbuf e;
+    unsigned n = guard_mend(t->guard, &e);
+
+    if (n > 0) {
+        takeover_count(&t->stats.mended);
+        log_warn("takeover: somebody has removed the guard from %u of its interfaces, where "
+                 "connections were not protected: it is back",
+                 n);
+    }
+    if (e.text[0] != '\0' && strcmp(e.text, t->unguarded.text) != 0)
+        log_error("takeover: %s; connections are not protected there", e.text);
+    t->unguarded = e;
 }
 
 /* --- what has no hurry --------------------------------------------------------------------------
@@ -255,7 +101,7 @@ on_slow(struct timer *timer)
     forget_claims(t, now);
     look_whether_settled(t, now);
     dial_tell_where(t);
-    refresh_view(t);
+    view_refresh(t);
     loop_timer_set(t->loop, timer, now + SLOW_NS);
 }
 
@@ -272,275 +118,14 @@ on_held(struct watch *w, unsigned revents)
     watch_arm(w, POLLIN);
 }
 
-/* Gossip that is sent to our port is as good as garbage. */
-static enum mc_err
-read_keys(const char *file, struct keyfile *out, struct errbuf *e)
+enum mc_err
+takeover_keys_read(const char *file, struct keyfile *out, struct errbuf *e)
 {
     enum mc_err rv = keyfile_load(file, out, e);
 
     if (rv == MC_OK)
         keyring_separate(out, "meercat takeover 1");
     return rv;
-}
-
-static void
-reload_keys(struct takeover *t)
-{
-    struct keyfile keys;
-    struct errbuf e;
-
-    if (t->key_file == NULL)
-        return;
-    if (read_keys(t->key_file, &keys, &e) != MC_OK) {
-        log_error("takeover: %s; the old keys stay in use", e.text);
-        return;
-    }
-    keyring_replace(t->keys, &keys);
-    link_post_keys(&t->roster, &keys);
-    keyfile_wipe(&keys);
-}
-
-static void
-leave(struct takeover *t)
-{
-    t->leaving = true;
-    pulse_catch_up(t);
-    peers_leave(t->peers, loop_now(t->loop));
-    pulse_settle(t);
-}
-
-static uint64_t
-passed_on(const struct takeover *t)
-{
-    struct guard_stats s;
-
-    guard_stats(t->guard, &s);
-    return s.n[GUARD_held] + s.n[GUARD_to_owner] + s.n[GUARD_to_heir];
-}
-
-static void
-on_part(struct timer *timer)
-{
-    struct takeover *t = container_of(timer, struct takeover, part);
-    mc_ns now = loop_now(t->loop);
-    uint64_t came = passed_on(t);
-
-    if (came != t->came)
-        t->came_ns = now;
-    t->came = came;
-    if (now < t->came_ns + PART_QUIET_NS || replica_stats(t->store)->waiting > 0) {
-        loop_timer_set(t->loop, timer, now + PART_LOOK_NS);
-        return;
-    }
-    pthread_mutex_lock(&t->lock);
-    t->parted = true;
-    pthread_mutex_unlock(&t->lock);
-    if (t->on_parted != NULL)
-        t->on_parted(t->arg);
-}
-
-static void
-part(struct takeover *t)
-{
-    t->parting = true;
-    t->came_ns = loop_now(t->loop);
-    loop_timer_set(t->loop, &t->part, t->came_ns + PART_LOOK_NS);
-}
-
-static void
-on_wake(void *arg)
-{
-    struct takeover *t = arg;
-    struct takeover_peer peers[TAKEOVER_PEERS_MAX];
-    unsigned n;
-    bool set, gone, parts, keys, stop, passes;
-    enum peers_pass pass;
-
-    pthread_mutex_lock(&t->lock);
-    n = t->inbox.n_peers;
-    memcpy(peers, t->inbox.peer, n * sizeof(*peers));
-    set = t->inbox.peers_new;
-    gone = t->inbox.leave;
-    parts = t->inbox.part;
-    keys = t->inbox.reload;
-    stop = t->inbox.stop;
-    passes = t->inbox.pass_new;
-    pass = t->inbox.pass;
-    t->inbox.peers_new = t->inbox.leave = t->inbox.part = t->inbox.reload = t->inbox.pass_new =
-        false;
-    pthread_mutex_unlock(&t->lock);
-    if (stop) {
-        loop_stop(t->loop);
-        return;
-    }
-    if (keys)
-        reload_keys(t);
-    if (set)
-        set_members(t, peers, n);
-    if (gone)
-        leave(t);
-    if (passes)
-        pulse_pass(t, pass);
-    if (parts)
-        part(t);
-    pulse_news(t);
-}
-
-/* Without a loop the next process has our place. */
-static void
-wake(struct takeover *t)
-{
-    if (t->loop != NULL)
-        loop_wake(t->loop);
-}
-
-static void
-tell_left_out(const struct takeover *t, unsigned n, bool self)
-{
-    if (self)
-        log_warn("takeover: this balancer is left out, its connections are not protected: those "
-                 "%d with the lowest ids take part, of %u",
-                 PEERS_MEMBERS_MAX + 1, n + 1);
-    else
-        log_warn("takeover: %u balancers are left out: those %d with the lowest ids take part", n,
-                 PEERS_MEMBERS_MAX + 1);
-}
-
-void
-takeover_peers_set(struct takeover *t, const struct takeover_peer *peers, unsigned n)
-{
-    uint64_t *ids = mc_alloc((n + 1) * sizeof(*ids));
-    unsigned chosen;
-    bool more;
-
-    for (unsigned i = 0; i < n; i++)
-        ids[i] = peers[i].id;
-    chosen = peers_choose(t->self.id, ids, n);
-    pthread_mutex_lock(&t->lock);
-    t->inbox.n_peers = 0;
-    for (unsigned i = 0; i < n; i++)
-        if (is_among(peers[i].id, ids, chosen))
-            t->inbox.peer[t->inbox.n_peers++] = peers[i];
-    t->inbox.peers_new = true;
-    more = n - chosen > t->left_out.n;
-    t->left_out.self = chosen < n && chosen == 0;
-    t->left_out.n = n - chosen;
-    for (unsigned i = chosen; i < n && i - chosen < TAKEOVER_PEERS_MAX; i++)
-        t->left_out.id[i - chosen] = ids[i];
-    pthread_mutex_unlock(&t->lock);
-    free(ids);
-    if (more)
-        tell_left_out(t, n - chosen, chosen == 0);
-    wake(t);
-}
-
-enum mc_err
-takeover_ports_set(struct takeover *t, const struct addr *ports, unsigned n, struct errbuf *e)
-{
-    return guard_ports_set(t->guard, ports, n, e);
-}
-
-static void
-tell(struct takeover *t, bool *what)
-{
-    pthread_mutex_lock(&t->lock);
-    *what = true;
-    pthread_mutex_unlock(&t->lock);
-    wake(t);
-}
-
-void
-takeover_reload_keys(struct takeover *t)
-{
-    tell(t, &t->inbox.reload);
-}
-
-void
-takeover_leave(struct takeover *t)
-{
-    tell(t, &t->inbox.leave);
-}
-
-void
-takeover_pass(struct takeover *t, enum peers_pass pass)
-{
-    pthread_mutex_lock(&t->lock);
-    t->inbox.pass = pass;
-    pthread_mutex_unlock(&t->lock);
-    tell(t, &t->inbox.pass_new);
-}
-
-/* What was wanted last, or not yet. */
-enum peers_pass
-takeover_has_passed(struct takeover *t)
-{
-    enum peers_pass passed;
-
-    pthread_mutex_lock(&t->lock);
-    passed = t->passed == t->inbox.pass ? t->passed : PEERS_STAY;
-    pthread_mutex_unlock(&t->lock);
-    return passed;
-}
-
-void
-takeover_be_alone(struct takeover *t)
-{
-    atomic_store(&t->elder, false);
-}
-
-void
-takeover_bequeath(struct takeover *t, struct takeover_heritage *h)
-{
-    *h = (struct takeover_heritage){.udp = pulse_fd(t), .tcp = door_fd(t)};
-    pthread_mutex_lock(&t->lock);
-    h->n_peers = t->inbox.n_peers;
-    memcpy(h->peer, t->inbox.peer, h->n_peers * sizeof(*h->peer));
-    pthread_mutex_unlock(&t->lock);
-}
-
-void
-takeover_mend(struct takeover *t)
-{
-    struct errbuf e;
-    unsigned n = guard_mend(t->guard, &e);
-
-    if (n > 0) {
-        takeover_count(&t->stats.mended);
-        log_warn("takeover: somebody has removed the guard from %u of its interfaces, where "
-                 "connections were not protected: it is back",
-                 n);
-    }
-    if (e.text[0] != '\0' && strcmp(e.text, t->unguarded.text) != 0)
-        log_error("takeover: %s; connections are not protected there", e.text);
-    t->unguarded = e;
-}
-
-unsigned
-takeover_interfaces(const struct takeover *t, unsigned *ifindex)
-{
-    struct guard_interface v[GUARD_INTERFACES_MAX];
-    unsigned n = guard_interfaces(t->guard, v, GUARD_INTERFACES_MAX);
-
-    for (unsigned i = 0; i < n; i++)
-        ifindex[i] = v[i].ifindex;
-    return n;
-}
-
-void
-takeover_part(struct takeover *t)
-{
-    tell(t, &t->inbox.part);
-}
-
-bool
-takeover_has_parted(struct takeover *t)
-{
-    bool parted;
-
-    pthread_mutex_lock(&t->lock);
-    parted = t->parted;
-    pthread_mutex_unlock(&t->lock);
-    return parted;
 }
 
 static void
@@ -566,7 +151,7 @@ static enum mc_err
 load_keys(struct takeover *t, const char *file, struct errbuf *e)
 {
     uint8_t boot[KEYRING_BOOT_BYTES];
-    enum mc_err rv = read_keys(file, &t->roster.keys, e);
+    enum mc_err rv = takeover_keys_read(file, &t->roster.keys, e);
 
     if (rv != MC_OK)
         return rv;
@@ -752,7 +337,6 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
         return rv;
     }
     t->slow.fn = on_slow;
-    t->part.fn = on_part;
     *out = t;
     return MC_OK;
 }
@@ -764,7 +348,7 @@ run(void *arg)
 
     pthread_setname_np(pthread_self(), "takeover");
     setpriority(PRIO_PROCESS, (id_t)gettid(), THREAD_NICE);
-    loop_on_wake(t->loop, on_wake, t);
+    loop_on_wake(t->loop, inbox_read, t);
     loop_turn(t->loop, 0); /* reads the clock */
     t->started_ns = loop_now(t->loop);
     watch_init(&t->held, t->loop, guard_fd(t->guard), on_held);
@@ -773,7 +357,7 @@ run(void *arg)
     pulse_start(t);
     pulse_say_fit(t);
     on_slow(&t->slow);
-    on_wake(t); /* what was told before there was anybody to wake */
+    inbox_read(t); /* what was told before there was anybody to wake */
     loop_run(t->loop);
     return NULL;
 }
@@ -804,7 +388,7 @@ tear_down(struct takeover *t)
 {
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)
         if (t->member[i].id != 0)
-            drop_member(&t->member[i]);
+            member_drop(&t->member[i]);
     door_close(t);
     loop_timer_clear(t->loop, &t->slow);
     loop_timer_clear(t->loop, &t->part);
@@ -824,7 +408,7 @@ end_thread(struct takeover *t)
 {
     if (!t->running)
         return;
-    tell(t, &t->inbox.stop);
+    inbox_stop(t);
     pthread_join(t->thread, NULL);
     t->running = false;
 }

@@ -2,12 +2,15 @@
  *
  * takeover_priv.h - the inside of the takeover thread.
  *
- *   takeover.c  life, what control tells it, what is displayed
- *   pulse.c     beats, lease, holders, fence: peers.h and the world around it
- *   guest.c     connections of peers: lines of their workers, their questions
- *   dial.c      our connection to each peer's thread, and where it is on the Ethernet
- *   ask.c       packets of unknown flows: whose are they?
- *   adopt.c     connections rebuilt; clients of the dead made to speak
+ *   takeover.c          life
+ *   takeover_inbox.c    what control tells it
+ *   takeover_members.c  the other balancers, by place
+ *   takeover_view.c     what is displayed
+ *   pulse.c             beats, lease, holders, fence: peers.h and the world around it
+ *   guest.c             connections of peers: lines of their workers, their questions
+ *   dial.c              our connection to each peer's thread, and where it is on the Ethernet
+ *   ask.c               packets of unknown flows: whose are they?
+ *   adopt.c             connections rebuilt; clients of the dead made to speak
  *
  * All on the takeover's thread.
  */
@@ -173,9 +176,32 @@ takeover_count(stat_u64 *s)
     stat_add(s, 1);
 }
 
-/* The member of that id or place; NULL: there is none. */
+/* The keys of the file, made those of takeover's alone: gossip that is sent to our port is as good
+ * as garbage. */
+enum mc_err takeover_keys_read(const char *file, struct keyfile *, struct errbuf *);
+
+/* --- takeover_members.c --- */
+
+/* The member of that id; NULL: there is none. */
 struct member *member_of(struct takeover *, uint64_t id);
+/* In the table; it is its index in the guard, too. */
 unsigned member_place(const struct member *);
+/* These take part, and nobody else. */
+void members_set(struct takeover *, const struct takeover_peer *, unsigned n);
+/* Nothing is sent to it any more, and its place is free. */
+void member_drop(struct member *);
+
+/* --- takeover_inbox.c --- */
+
+/* Does what was told since the last call. */
+void inbox_read(void *takeover);
+/* Any thread: the loop is to end. */
+void inbox_stop(struct takeover *);
+
+/* --- takeover_view.c --- */
+
+/* How things stand now. */
+void view_refresh(struct takeover *);
 
 /* --- pulse.c --- */
 
