@@ -110,6 +110,7 @@ struct loop {
     struct list work;   /* sockets with something to do at the end of the turn */
     struct list ended;  /* sockets whose on_closed is to be called */
     struct list tasks;
+    struct list first;      /* tasks: before a queue goes to the kernel */
     struct block *spare[2]; /* for the next direct_read(): BLOCK_RX, BLOCK_BULK */
     size_t n_socks;         /* from sock_open() to on_closed() */
 
@@ -122,10 +123,13 @@ struct loop {
     void *on_wake_arg;
 };
 
-/* --- loop.c, for tasks that take long --------------------------------------------------------- */
+/* --- loop.c, for tasks that take long, and for sock.c
+ * --------------------------------------------------------- */
 
 /* What was done in this turn for others leaves now. */
 void loop_flush(struct loop *);
+/* What has to leave before any queue does. */
+void loop_run_first(struct loop *);
 
 /* --- sock.c, for the engines ------------------------------------------------------------------ */
 

@@ -98,6 +98,7 @@ loop_init(struct loop *l)
     list_init(&l->work);
     list_init(&l->ended);
     list_init(&l->tasks);
+    list_init(&l->first);
 }
 
 static void
@@ -208,6 +209,13 @@ loop_defer(struct loop *l, struct task *t)
 }
 
 void
+loop_defer_first(struct loop *l, struct task *t)
+{
+    if (t->link.next == NULL)
+        list_push_back(&l->first, &t->link);
+}
+
+void
 loop_undefer(struct loop *l, struct task *t)
 {
     if (t->link.next == NULL)
@@ -218,18 +226,24 @@ loop_undefer(struct loop *l, struct task *t)
 
 /* Those that a task defers (itself, say) wait for the next turn. */
 static void
-run_tasks(struct loop *l)
+run_tasks(struct loop *l, struct list *tasks)
 {
     struct list batch;
 
     list_init(&batch);
-    list_splice(&batch, &l->tasks);
+    list_splice(&batch, tasks);
     while (!list_empty(&batch)) {
         struct task *t = LIST_ENTRY(batch.next, struct task, link);
 
         loop_undefer(l, t);
         t->fn(t);
     }
+}
+
+void
+loop_run_first(struct loop *l)
+{
+    run_tasks(l, &l->first);
 }
 
 /* --- watches --------------------------------------------------------------------------------- */
@@ -268,10 +282,12 @@ run_work(struct loop *l)
     struct list batch;
 
     list_init(&batch);
+    loop_run_first(l);
     for (unsigned pass = 0; pass < WORK_PASSES && !list_empty(&l->work); pass++) {
         list_splice(&batch, &l->work);
         while (!list_empty(&batch))
             sock_run(LIST_ENTRY(batch.next, struct sock, link));
+        loop_run_first(l);
     }
 }
 
@@ -303,7 +319,8 @@ wait_for(const struct loop *l, mc_ns max_wait_ns)
 {
     mc_ns next;
 
-    if (!list_empty(&l->work) || !list_empty(&l->tasks) || !list_empty(&l->ended))
+    if (!list_empty(&l->work) || !list_empty(&l->tasks) || !list_empty(&l->first) ||
+        !list_empty(&l->ended))
         return 0;
     next = timers_next(l->timers, l->now_ns);
     if (next == MC_NEVER_NS)
@@ -331,7 +348,7 @@ loop_turn(struct loop *l, mc_ns max_wait_ns)
     l->engine->wait(l, wait_for(l, max_wait_ns));
     look_at_round(l);
     timers_run(l->timers, l->now_ns);
-    run_tasks(l);
+    run_tasks(l, &l->tasks);
     run_work(l);
     tell_ended(l);
 }

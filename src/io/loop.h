@@ -64,7 +64,10 @@ struct task {
     task_f *fn;
 };
 void loop_defer(struct loop *, struct task *); /* harmless when already queued */
-void loop_undefer(struct loop *, struct task *);
+/* Runs before what is queued at sockets is handed to the kernel; in time for what it sends itself
+ * to leave before that, see sock_flush(). */
+void loop_defer_first(struct loop *, struct task *);
+void loop_undefer(struct loop *, struct task *); /* of either kind */
 
 /* --- from other threads -------------------------------------------------------------------- */
 /* Makes the loop call the function set here, soon; several wakes may become one call. */

@@ -136,6 +136,14 @@ sock_ended(struct sock *s)
 
 /* --- the loop's side ------------------------------------------------------------------------- */
 
+/* What was deferred to be first leaves before. */
+static void
+flush_behind(struct sock *s)
+{
+    loop_run_first(s->loop);
+    s->loop->engine->flush(s);
+}
+
 /* hot: several times per request */
 void
 sock_queue(struct sock *s)
@@ -191,7 +199,7 @@ sock_run(struct sock *s)
     if (s->flags & SF_CONNECT_DUE)
         tell_connect(s);
     if (s->unsent_bytes > 0 && !(s->flags & SF_CLOSED))
-        s->loop->engine->flush(s);
+        flush_behind(s);
     if (s->flags & SF_DRAIN_DUE)
         sock_tell_drained(s);
     if (s->source_of)
@@ -402,10 +410,10 @@ queue_is_large(struct sock *s)
     struct loop *l = s->loop;
 
     if (l->large != s && l->large != NULL)
-        l->engine->flush(l->large);
+        flush_behind(l->large);
     l->large = s;
     if (s->unsent_bytes >= FLUSH_BYTES)
-        l->engine->flush(s);
+        flush_behind(s);
 }
 
 /* Bytes were added to the queue. */
@@ -447,6 +455,14 @@ check_may_send(const struct sock *s)
     MC_CHECK(s, SOCK_MAGIC);
     MC_ASSERT(!(s->flags & (SF_CLOSED | SF_SHUT)));
     MC_ASSERT(s->sink_of == NULL);
+}
+
+void
+sock_flush(struct sock *s)
+{
+    check_may_send(s);
+    if (s->unsent_bytes > 0 && !(s->flags & (SF_DEAD | SF_CONNECTING)))
+        s->loop->engine->flush(s);
 }
 
 void

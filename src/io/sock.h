@@ -110,6 +110,8 @@ sock_unsent(const struct sock *s)
     return s->unsent_bytes;
 }
 
+/* The queue is handed to the kernel now, as far as it takes it, not at the end of the turn. */
+void sock_flush(struct sock *);
 /* While on, nothing of the queue is handed to the kernel, nor what is spliced to s; what the kernel
  * was given before may still leave.  Off: the queue is flushed at the end of this turn. */
 void sock_hold(struct sock *, bool on);

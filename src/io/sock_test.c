@@ -56,6 +56,60 @@ what_is_written_reaches_the_peer_and_drains(void **state)
     close(fd[1]);
 }
 
+struct herald {
+    struct task task;
+    struct end *e;
+    int other; /* has nothing yet when the herald is asked */
+    unsigned n;
+};
+
+static void
+go_before(struct task *t)
+{
+    struct herald *h = container_of(t, struct herald, task);
+    struct pollfd p = {.fd = h->other, .events = POLLIN};
+
+    h->n++;
+    assert_int_equal(poll(&p, 1, 0), 0);
+    sock_write(&h->e->s, "before", 6);
+    sock_flush(&h->e->s);
+}
+
+static void
+what_is_deferred_to_be_first_leaves_before_what_was_written(void **state)
+{
+    static char large[1 << 20];
+    struct end first, second;
+    int a[2], b[2];
+    struct herald h = {.task.fn = go_before, .e = &first};
+    struct pollfd p;
+
+    tcp_pair(a);
+    tcp_pair(b);
+    end_open(&first, a[0]);
+    end_open(&second, b[0]);
+    h.other = b[1];
+    p = (struct pollfd){.fd = b[1], .events = POLLIN};
+    sock_write(&second.s, "x", 1);
+    loop_defer_first(L, &h.task);
+    loop_defer_first(L, &h.task);
+    UNTIL(poll(&p, 1, 0) == 1);
+    assert_int_equal(h.n, 1);
+    assert_int_equal(recv(b[1], large, 1, 0), 1);
+
+    loop_defer_first(L, &h.task);
+    sock_write(&second.s, large, sizeof(large)); /* leaves at once */
+    assert_int_equal(h.n, 2);
+    loop_defer_first(L, &h.task);
+    loop_undefer(L, &h.task);
+    UNTIL(sock_unsent(&first.s) == 0);
+    assert_int_equal(h.n, 2);
+    end_close(&first);
+    end_close(&second);
+    close(a[1]);
+    close(b[1]);
+}
+
 static void
 echo(struct end *e, struct block **b)
 {
@@ -823,6 +877,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         LOOP_TEST(bytes_of_the_peer_are_delivered),
         LOOP_TEST(what_is_written_reaches_the_peer_and_drains),
+        LOOP_TEST(what_is_deferred_to_be_first_leaves_before_what_was_written),
         LOOP_TEST(what_is_held_leaves_when_it_is_released),
         LOOP_TEST(a_held_socket_still_receives_and_can_be_closed),
         LOOP_TEST(a_quiet_socket_loses_nothing_to_who_takes_its_descriptor),

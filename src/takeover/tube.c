@@ -104,13 +104,16 @@ seal_record(struct tube *t)
     send_out(t);
 }
 
+/* Before responses leave: a holder is to know their heads when a client does. */
 static void
 on_flush(struct task *task)
 {
     struct tube *t = container_of(task, struct tube, flush);
 
-    if (!t->closed)
-        seal_record(t);
+    if (t->closed)
+        return;
+    seal_record(t);
+    sock_flush(&t->sock);
 }
 
 size_t
@@ -139,7 +142,7 @@ tube_put_end(struct tube *t)
     }
     if (t->out.n >= TUBE_RECORD_BYTES)
         seal_record(t);
-    loop_defer(t->loop, &t->flush);
+    loop_defer_first(t->loop, &t->flush);
 }
 
 /* --- in -----------------------------------------------------------------------------------------
