@@ -176,14 +176,17 @@ chaos:
 
 fuzz:
 	@tools/deps build test
-	+@$(SUBMAKE) fuzzers CC=$(CLANG) VARIANT=fuzz SAN=fuzzer-no-link,address,undefined
+	+@$(SUBMAKE) fuzzers
 	+@$(SUBMAKE) fuzz-run SAN=address
 
 .PHONY: fuzz-run
 fuzz-run:
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS) $(notdir $(FUZZERS))
 
-ifeq ($(VARIANT),fuzz)
+ifneq ($(VARIANT),fuzz)
+fuzzers:
+	+@$(SUBMAKE) fuzzers CC=$(CLANG) VARIANT=fuzz SAN=fuzzer-no-link,address,undefined
+else
 fuzzers: $(FUZZERS)
 
 build/fuzz/fuzz_%.o: tests/fuzz/fuzz_%.c Makefile
