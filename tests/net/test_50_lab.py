@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`meercat lab`: hosts that reach each other, faults that are faults, and nothing left behind."""
 
+import contextlib
 import glob
 import os
 import re
 import signal
+import socket
 import subprocess
 import textwrap
+import threading
 import time
 
 import pytest
@@ -353,6 +356,68 @@ def test_a_cut_is_from_all_from_one_or_from_a_network(pair):
     with pytest.raises(LabError, match='no host or network "neer", expected "near" perhaps'):
         pair.cut("neer")
     assert pair.status()["cuts"] == [{"a": "a", "b": "c", "way": "both"}, {"a": "b", "b": "c", "way": "both"}]
+
+
+class Rounds:
+    """Numbered datagrams, in each round one each way between two hosts of each network.  One core sends them all, so
+    that they come to the switch in this order."""
+
+    def __init__(self, lab, *pairs):
+        """(HOST, its address, HOST, its address)"""
+        self.n, self.ways = 0, []
+        for a, at, b, to in pairs:
+            ends = self._socket(lab, a, at, to), self._socket(lab, b, to, at)
+            self.ways += [(*ends, []), (*ends[::-1], [])]
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _socket(self, lab, host, at, to):
+        with lab.at(host):
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setblocking(False)
+        s.bind((at, 7000))
+        s.connect((to, 7000))
+        return s
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ending.set()
+        self._thread.join()
+        for sender, _, _ in self.ways:
+            sender.close()
+
+    def _run(self):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        while not self._ending.is_set():
+            for sender, _, _ in self.ways:
+                sender.send(self.n.to_bytes(8, "big"))
+            for _, receiver, heard in self.ways:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        heard.append(int.from_bytes(receiver.recv(8), "big"))
+            self.n += 1
+
+    def wait_for(self, more):
+        until = self.n + more
+        wait_until(lambda: self.n >= until, TLIMIT, f"{more} rounds")
+
+    def silences(self):
+        """Of each way the longest: the last round before it, and the first after it."""
+        return [max(zip(heard, heard[1:]), key=lambda pair: pair[1] - pair[0]) for _, _, heard in self.ways]
+
+
+def test_all_links_of_a_host_are_cut_and_healed_at_one_moment(pair):
+    assert reaches(pair, "a", "b") and reaches(pair, "b", "c.far")
+    with Rounds(pair, ("a", "10.0.0.1", "b", "10.0.0.2"), ("b", "10.1.0.2", "c", "10.1.0.3")) as rounds:
+        for order in (pair.cut, pair.heal):
+            rounds.wait_for(500)
+            order("b")
+        rounds.wait_for(500)
+    for moment in zip(*rounds.silences()):
+        assert max(moment) - min(moment) <= 1, "it may fall into a round"
 
 
 def received(lab, host):
