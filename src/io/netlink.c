@@ -20,7 +20,8 @@
 #define OUR_METRIC       77 /* beside the kernel's own, which has none */
 #define LOOPBACK_IFINDEX 1
 #define ANSWER_BYTES     16384
-#define ANSWER_WAIT_S    2 /* the kernel answers at once, but for one that is broken */
+#define ANSWER_WAIT_S    2    /* the kernel answers at once, but for one that is broken */
+#define NEWS_PER_LOOK    4096 /* what is left then is news the next time */
 
 /* An RTM_NEWADDR or RTM_DELADDR with all attributes that we ever add. */
 struct request {
@@ -364,4 +365,39 @@ netlink_is_local(struct netlink *nl, const struct addr *a, bool *out, struct err
             return MC_OK; /* an error: there is no way to it at all */
         }
     }
+}
+
+/* --- news ---------------------------------------------------------------------------------------
+ */
+
+enum mc_err
+netlink_listen(struct netlink *nl, struct errbuf *e)
+{
+    const struct sockaddr_nl at = {
+        .nl_family = AF_NETLINK,
+        .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+    };
+
+    *nl = (struct netlink){
+        .fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)};
+    if (nl->fd >= 0 && bind(nl->fd, (const struct sockaddr *)&at, sizeof(at)) == 0)
+        return MC_OK;
+    err_sys(e, "netlink");
+    if (nl->fd >= 0)
+        netlink_close(nl);
+    return MC_ESYS;
+}
+
+bool
+netlink_has_news(struct netlink *nl)
+{
+    bool news = false;
+    char ignored;
+
+    for (unsigned i = 0; i < NEWS_PER_LOOK; i++) {
+        if (receive(nl, &ignored, sizeof(ignored)) < 0 && errno != ENOBUFS)
+            break;
+        news = true;
+    }
+    return news;
 }

@@ -47,6 +47,11 @@ enum mc_err netlink_local_add(struct netlink *, const struct addr_net *, struct 
 enum mc_err netlink_local_del(struct netlink *, const struct addr_net *, struct errbuf *);
 enum mc_err netlink_addr_owner(struct netlink *, unsigned ifindex, const struct addr_net *,
                                enum netlink_owner *, struct errbuf *);
+/* Instead of netlink_open(): one that only hears when interfaces or their addresses change. */
+enum mc_err netlink_listen(struct netlink *, struct errbuf *);
+/* Has any of them changed since it was asked last?  Yes, too, when there was more to hear than the
+ * kernel keeps.  Never blocks. */
+bool netlink_has_news(struct netlink *);
 /* Are packets to this address for this host now, whoever made them so? */
 enum mc_err netlink_is_local(struct netlink *, const struct addr *, bool *, struct errbuf *);
 

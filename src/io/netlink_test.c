@@ -135,6 +135,49 @@ an_interface_that_is_not_there_is_an_error(void **state)
     assert_int_equal(netlink_addr_del(&nl, 4711, &net, &e), MC_ENOENT);
 }
 
+static void
+expect_news(struct netlink *heard)
+{
+    assert_true(netlink_has_news(heard));
+    assert_false(netlink_has_news(heard));
+}
+
+/* First of all: what the kernel says later of IPv6 addresses would be news, too. */
+static void
+changes_are_news_once(void **state)
+{
+    struct netlink heard;
+
+    assert_int_equal(netlink_listen(&heard, &(struct errbuf){""}), MC_OK);
+    netlink_has_news(&heard); /* lo has just come up */
+    assert_int_equal(add("192.0.2.10/32"), MC_OK);
+    expect_news(&heard);
+    assert_int_equal(add("192.0.2.10/32"), MC_EEXIST);
+    assert_false(netlink_has_news(&heard));
+    assert_int_equal(del("192.0.2.10/32"), MC_OK);
+    expect_news(&heard);
+    netlink_close(&heard);
+}
+
+static void
+more_changes_than_are_kept_are_news(void **state)
+{
+    struct netlink heard;
+    int least = 1;
+
+    assert_int_equal(netlink_listen(&heard, &(struct errbuf){""}), MC_OK);
+    assert_int_equal(setsockopt(heard.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(add("192.0.2.10/32"), MC_OK);
+        assert_int_equal(del("192.0.2.10/32"), MC_OK);
+    }
+    expect_news(&heard); /* the error is read first, what was kept then */
+    assert_int_equal(add("192.0.2.10/32"), MC_OK);
+    expect_news(&heard);
+    assert_int_equal(del("192.0.2.10/32"), MC_OK);
+    netlink_close(&heard);
+}
+
 static int
 enter(void **state)
 {
@@ -155,6 +198,8 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(changes_are_news_once),
+        cmocka_unit_test(more_changes_than_are_kept_are_news),
         cmocka_unit_test(addresses_come_and_go),
         cmocka_unit_test(what_others_put_there_is_theirs),
         cmocka_unit_test(many_addresses_are_looked_through),

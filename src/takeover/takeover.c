@@ -22,6 +22,8 @@
 /* Peers are found within some tenths of a second: one contact to the cluster, some beats. */
 #define SETTLE_NS        (400 * MC_MS)
 #define ALONE_NS         MC_SEC
+/* How often we look where we are though nothing was heard of changes. */
+#define PLACE_NS         (10 * MC_SEC)
 #define PACKETS_PER_TURN 64 /* each may be a connection to rebuild, and beats must not wait */
 /* A thread that waits for a core for 80 ms is found dead by its peers, wherever workers and
  * whatever else keep all cores busy. */
@@ -48,6 +50,7 @@ takeover_mend(struct takeover *t)
     unsigned n = guard_mend(t->guard, &e);
 
     if (n > 0) {
+        atomic_store(&t->mended, true);
         takeover_count(&t->stats.mended);
         log_warn("takeover: somebody has removed the guard from %u of its interfaces, where "
                  "connections were not protected: it is back",
@@ -90,6 +93,19 @@ look_whether_settled(struct takeover *t, mc_ns now)
         pulse_say_fit(t);
 }
 
+/* A host may have very many addresses: all of them are read when some have changed, and while the
+ * guard is missing somewhere. */
+static void
+look_where_we_are(struct takeover *t, mc_ns now)
+{
+    bool news = netlink_has_news(&t->news), mended = atomic_exchange(&t->mended, false);
+
+    if (!news && !mended && t->where.n == t->n_interfaces && now < t->placed_ns + PLACE_NS)
+        return;
+    t->placed_ns = now;
+    dial_tell_where(t);
+}
+
 static void
 on_slow(struct timer *timer)
 {
@@ -100,7 +116,7 @@ on_slow(struct timer *timer)
     replica_tick(t->store, now);
     forget_claims(t, now);
     look_whether_settled(t, now);
-    dial_tell_where(t);
+    look_where_we_are(t, now);
     view_refresh(t);
     loop_timer_set(t->loop, timer, now + SLOW_NS);
 }
@@ -287,6 +303,8 @@ open_all(struct takeover *t, const struct takeover_conf *c, struct errbuf *e)
     allow_haste();
     rv = netlink_open(&t->nl, e);
     if (rv == MC_OK)
+        rv = netlink_listen(&t->news, e);
+    if (rv == MC_OK)
         rv = open_guard(t, c, e);
     if (rv != MC_OK)
         return rv;
@@ -317,7 +335,7 @@ takeover_new(const struct takeover_conf *c, struct takeover **out, struct errbuf
     enum mc_err rv;
 
     t->magic = TAKEOVER_MAGIC;
-    t->nl.fd = -1;
+    t->nl.fd = t->news.fd = -1;
     t->arg = c->arg;
     t->on_fit = c->on_fit;
     t->on_peer = c->on_peer;
@@ -455,6 +473,8 @@ takeover_stop(struct takeover **tp)
     forward_close(&t->forward);
     if (t->nl.fd >= 0)
         netlink_close(&t->nl);
+    if (t->news.fd >= 0)
+        netlink_close(&t->news);
     if (t->guard != NULL)
         guard_close(&t->guard, true);
     keyring_free(&t->keys);

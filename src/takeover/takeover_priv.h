@@ -132,6 +132,9 @@ struct takeover {
     struct link_roster roster;
     struct replica_store *store;
     struct netlink nl;
+    struct netlink news; /* of interfaces and addresses */
+    atomic_bool mended;  /* the guard stands elsewhere than before, perhaps */
+    mc_ns placed_ns;     /* when we looked where we are */
     struct {
         struct addr addr;
         mc_ns asked_ns;
