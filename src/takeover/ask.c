@@ -154,7 +154,7 @@ is_here(struct takeover *t, const struct flow_key *key)
 static bool
 pass_on(struct takeover *t, const struct guard_packet *p)
 {
-    const struct member *heir = member_of(t, peers_heir(t->peers).id);
+    const struct member *heir = member_of(t, peers_heir(t->peers, loop_now(t->loop)).id);
 
     if (heir != NULL && !heir->leaving && redirect(t, p, heir->life))
         return true;

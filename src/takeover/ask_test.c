@@ -110,7 +110,7 @@ peers_is_first(const struct peers *p, struct life who)
 }
 
 struct life
-peers_heir(const struct peers *p)
+peers_heir(const struct peers *p, mc_ns now)
 {
     return the_heir;
 }

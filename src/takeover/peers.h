@@ -167,8 +167,9 @@ bool peers_is_alive(const struct peers *, struct life);
 bool peers_is_leaving(const struct peers *, struct life);
 /* The life of that member that was heard last, if it lives; else life none. */
 struct life peers_life(const struct peers *, uint64_t id);
-/* Who is to have our clients' packets should our lease run out; life none: nobody. */
-struct life peers_heir(const struct peers *);
+/* Who is to have our clients' packets should our lease run out; life none: nobody.  While all are
+ * silent it is nobody: perhaps only the way to them is cut, and we shall go on. */
+struct life peers_heir(const struct peers *, mc_ns now);
 
 struct peers_holder {
     struct life who;

@@ -59,21 +59,27 @@ is_witnessed(const struct peers *p, mc_ns now)
     return !p->conf.has_witness || (p->ever_witnessed && now - p->witnessed <= p->conf.witness_ns);
 }
 
-/* It is asked as soon as one beat is missing of everybody, so that the answer is there when it
- * matters. */
+/* One beat is missing of everybody that grants us so much; 0: of everybody. */
 static bool
-wants_witness(const struct peers *p, mc_ns now)
+is_silent(const struct peers *p, mc_ns granted, mc_ns now)
 {
     mc_ns last = 0;
 
+    for (unsigned i = 0; i < p->n_peers; i++)
+        if (p->peer[i].heard > last && grant_of(p, &p->peer[i]) >= granted)
+            last = p->peer[i].heard;
+    return now - last > p->conf.beat_ns + p->conf.beat_ns / 4;
+}
+
+/* It is asked early, so that the answer is there when it matters. */
+static bool
+wants_witness(const struct peers *p, mc_ns now)
+{
     if (!p->conf.has_witness || !p->had_company)
         return false;
     if (p->ever_witnessed && now - p->witnessed < p->conf.witness_ns / 3)
         return false;
-    for (unsigned i = 0; i < p->n_peers; i++)
-        if (p->peer[i].heard > last && grant_of(p, &p->peer[i]) >= now)
-            last = p->peer[i].heard;
-    return now - last > p->conf.beat_ns + p->conf.beat_ns / 4;
+    return is_silent(p, now, now);
 }
 
 void
@@ -409,8 +415,10 @@ peers_holders(const struct peers *p, struct peers_holder out[PEERS_HOLDERS_MAX])
 }
 
 struct life
-peers_heir(const struct peers *p)
+peers_heir(const struct peers *p, mc_ns now)
 {
+    if (is_silent(p, 0, now))
+        return (struct life){0, 0};
     for (unsigned i = 0; i < p->n_choices; i++)
         if (!p->choice[i].dropped && peers_is_alive(p, p->choice[i].who))
             return p->choice[i].who;

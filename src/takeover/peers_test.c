@@ -40,6 +40,12 @@ lapses(unsigned i)
 }
 
 static bool
+has_heir(unsigned i)
+{
+    return !life_is_none(peers_heir(w.node[i].p, w.mesh.now));
+}
+
+static bool
 speaks(unsigned i)
 {
     return w.node[i].word >= w.mesh.now;
@@ -151,7 +157,7 @@ the_last_one_goes_on_when_its_witness_answers(void **state)
     assert_true(speaks(0));
     assert_true(w.node[0].fit);
     assert_int_equal(peers_stats(w.node[0].p)->voids, 0);
-    assert_true(life_is_none(peers_heir(w.node[0].p)));
+    assert_false(has_heir(0));
     world_fini(&w);
 }
 
@@ -267,6 +273,28 @@ who_is_not_heard_falls_silent(void **state)
     assert_true(w.n_gives > 0);
     w.cut[0][1] = w.cut[0][2] = false;
     assert_well(300 * MC_MS);
+    world_fini(&w);
+}
+
+/* Should only the way to the others be cut, they and we go on; what comes here is ours then. */
+static void
+who_hears_nobody_has_no_heir_any_more(void **state)
+{
+    begin(3);
+    assert_true(has_heir(0));
+    w.cut[0][1] = w.cut[0][2] = true;
+    world_for(&w, 60 * MC_MS);
+    assert_true(has_heir(0)); /* they live, and will take over */
+    memset(w.cut, 0, sizeof(w.cut));
+    world_for(&w, 300 * MC_MS);
+    assert_well(300 * MC_MS);
+    w.split = true;
+    world_isolate(&w, 0, true);
+    for (mc_ns until = w.mesh.now + 60 * MC_MS; has_heir(0); world_for(&w, MC_MS))
+        assert_true(w.mesh.now < until && speaks(0));
+    assert_true(speaks(0));
+    world_isolate(&w, 0, false);
+    assert_well(MC_SEC);
     world_fini(&w);
 }
 
@@ -722,6 +750,7 @@ main(void)
         cmocka_unit_test(who_overslept_finds_nobody_dead_for_that),
         cmocka_unit_test(who_is_cut_off_with_its_witness_falls_silent),
         cmocka_unit_test(who_is_not_heard_falls_silent),
+        cmocka_unit_test(who_hears_nobody_has_no_heir_any_more),
         cmocka_unit_test(who_hears_nobody_harms_nobody_else),
         cmocka_unit_test(two_that_do_not_hear_each_other_choose_others),
         cmocka_unit_test(a_network_cut_in_two_goes_on_on_both_sides),

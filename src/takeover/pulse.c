@@ -180,7 +180,7 @@ pulse_say_fit(struct takeover *t)
 static unsigned
 heir(const struct takeover *t)
 {
-    struct life who = peers_heir(t->peers);
+    struct life who = peers_heir(t->peers, loop_now(t->loop));
     struct member *m = life_is_none(who) ? NULL : member_of((struct takeover *)t, who.id);
 
     return m != NULL && m->placed ? member_place(m) : GUARD_PEER_NONE;

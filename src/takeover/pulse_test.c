@@ -63,7 +63,7 @@ peers_lease(const struct peers *p)
 }
 
 struct life
-peers_heir(const struct peers *p)
+peers_heir(const struct peers *p, mc_ns now)
 {
     return lb2;
 }
