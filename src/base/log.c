@@ -143,13 +143,22 @@ log_line(enum log_level level, const char *fmt, ...)
 bool
 log_limit_ok(struct log_limit *l, mc_ns now, unsigned *swallowed)
 {
-    if (now < l->next_ns) {
+    return log_limit_many(l, 1, now, swallowed);
+}
+
+/* Each line takes its part of a second, and they may be a second ahead (GCRA). */
+bool
+log_limit_many(struct log_limit *l, unsigned most, mc_ns now, unsigned *swallowed)
+{
+    const mc_ns part = MC_SEC / most, from = l->next_ns > now ? l->next_ns : now;
+
+    if (from + part > now + MC_SEC) {
         l->swallowed++;
         return false;
     }
     *swallowed = l->swallowed;
     l->swallowed = 0;
-    l->next_ns = now + MC_SEC;
+    l->next_ns = from + part;
     return true;
 }
 

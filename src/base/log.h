@@ -35,6 +35,8 @@ struct log_limit {
 };
 /* True when a line may be written now; *swallowed gets the number left out since the last one. */
 bool log_limit_ok(struct log_limit *, mc_ns now, unsigned *swallowed);
+/* The same with `most` lines a second, which may come all at once. */
+bool log_limit_many(struct log_limit *, unsigned most, mc_ns now, unsigned *swallowed);
 
 /* Writes the ring of recent lines to fd; async-signal-safe enough for a panic. */
 void log_dump_ring(int fd);

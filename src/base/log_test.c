@@ -168,6 +168,24 @@ a_limited_place_tells_what_it_swallowed(void **state)
     assert_int_equal(swallowed, 2);
 }
 
+static void
+many_lines_of_a_second_may_come_at_once(void **state)
+{
+    struct log_limit limit = {0};
+    unsigned swallowed = 99;
+
+    for (unsigned i = 0; i < 10; i++)
+        assert_true(log_limit_many(&limit, 10, 5 * MC_SEC, &swallowed));
+    assert_int_equal(swallowed, 0);
+    assert_false(log_limit_many(&limit, 10, 5 * MC_SEC, &swallowed));
+    assert_true(log_limit_many(&limit, 10, 5 * MC_SEC + MC_SEC / 10, &swallowed));
+    assert_int_equal(swallowed, 1);
+    assert_false(log_limit_many(&limit, 10, 5 * MC_SEC + MC_SEC / 10, &swallowed));
+    for (unsigned i = 0; i < 10; i++)
+        assert_true(log_limit_many(&limit, 10, 7 * MC_SEC, &swallowed));
+    assert_false(log_limit_many(&limit, 10, 7 * MC_SEC, &swallowed));
+}
+
 int
 main(void)
 {
@@ -178,6 +196,7 @@ main(void)
         cmocka_unit_test(the_ring_holds_the_last_lines_in_order),
         cmocka_unit_test(lines_of_two_threads_do_not_mix),
         cmocka_unit_test(a_limited_place_tells_what_it_swallowed),
+        cmocka_unit_test(many_lines_of_a_second_may_come_at_once),
     };
 
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

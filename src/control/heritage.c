@@ -479,6 +479,7 @@ take_peers(const json_t *list, struct takeover_heritage *out)
     {
         struct takeover_peer *to = &out->peer[out->n_peers];
 
+        *to = (struct takeover_peer){0};
         to->id = (uint64_t)json_integer_value(json_object_get(p, "id"));
         if (to->id == 0 || !address(p, "address", &to->addr) || to->addr.u.sa.sa_family == AF_UNIX)
             continue;

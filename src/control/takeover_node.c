@@ -320,6 +320,7 @@ may_be_peer(const struct swim_member *s, struct takeover_peer *out)
         !member_card_read(s->meta, s->meta_n, &card) || card.takeover.n == 0)
         return false;
     out->id = s->id;
+    snprintf(out->name, sizeof(out->name), "%s", s->name);
     return addr_parse(card.takeover, &out->addr, NULL, NULL, NULL) == MC_OK &&
            out->addr.u.sa.sa_family != AF_UNIX;
 }

@@ -336,6 +336,8 @@ add_json(struct buf *b, const struct access_record *r)
         buf_str(b, r->reused ? STR(",\"reused\":true") : STR(",\"reused\":false"));
         NUMBER(b, "conn_requests", r->conn_requests);
     }
+    TEXT(b, "adopted_from", str_of(r->adopted_from));
+    TEXT(b, "adopted", str_of(r->adopted));
     TEXT(b, "tls_version", str_of(r->tls_version));
     TEXT(b, "tls_cipher", str_of(r->tls_cipher));
     TEXT(b, "sni", r->sni);

@@ -45,12 +45,14 @@ struct access_record {
     unsigned status;              /* 0: none was sent */
     uint64_t bytes_in, bytes_out; /* body bytes from and to the client */
     unsigned retries;
-    unsigned conn_requests; /* requests on this connection so far */
-    bool reused;            /* a kept connection to the server was used */
-    mc_ns head_ns;          /* until the request head was whole */
-    mc_ns queue_ns;         /* waited for a server */
-    mc_ns connect_ns;       /* until connected (0 when reused) */
-    mc_ns first_byte_ns;    /* from sending the request until the response head */
+    unsigned conn_requests;   /* requests on this connection so far */
+    bool reused;              /* a kept connection to the server was used */
+    const char *adopted_from; /* the balancer that served this connection before; NULL: none */
+    const char *adopted;      /* what became of a request that it has left; NULL: it came here */
+    mc_ns head_ns;            /* until the request head was whole */
+    mc_ns queue_ns;           /* waited for a server */
+    mc_ns connect_ns;         /* until connected (0 when reused) */
+    mc_ns first_byte_ns;      /* from sending the request until the response head */
     mc_ns total_ns;
     struct str tunnel; /* the protocol that was spoken behind a 101; bytes are the tunnel's, too */
     mc_ns tunnel_ns;   /* from the 101 to the end */

@@ -157,6 +157,22 @@ a_json_line_tells_of_a_tunnel(void **state)
 }
 
 static void
+a_json_line_tells_whom_a_connection_came_from(void **state)
+{
+    struct access_record r = record();
+    struct buf b;
+
+    r.adopted_from = "lb2";
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(strstr(b.p, ",\"conn_requests\":3,\"adopted_from\":\"lb2\",\"user_agent\""));
+    buf_free(&b);
+    r.adopted = "repeated";
+    b = line(ACCESS_JSON, &r);
+    assert_non_null(strstr(b.p, ",\"adopted_from\":\"lb2\",\"adopted\":\"repeated\",\"user_"));
+    buf_free(&b);
+}
+
+static void
 a_json_line_survives_hostile_bytes(void **state)
 {
     struct access_record r = record();
@@ -333,6 +349,7 @@ main(void)
         cmocka_unit_test(a_line_of_a_connection_tells_of_no_request),
         cmocka_unit_test(a_json_line_tells_of_tls),
         cmocka_unit_test(a_json_line_tells_of_a_tunnel),
+        cmocka_unit_test(a_json_line_tells_whom_a_connection_came_from),
         cmocka_unit_test(a_json_line_survives_hostile_bytes),
         cmocka_unit_test(a_request_that_could_not_be_read_still_makes_a_line),
         cmocka_unit_test(common_and_combined_are_what_other_tools_read),

@@ -4,6 +4,7 @@
  */
 #include "proxy/access_log.h"
 #include "proxy/conn.h"
+#include "proxy/flow.h"
 #include "proxy/txn.h"
 #include "proxy/worker_priv.h"
 
@@ -146,6 +147,8 @@ log_request(struct txn *t, mc_ns now)
         .end = end_reason_name(t->end),
     };
 
+    if (t->conn->flow != NULL)
+        flow_put_log(t->conn->flow, &r);
     account_log(w, t->gen, &r);
 }
 

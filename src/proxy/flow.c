@@ -327,6 +327,7 @@ flow_free(struct flow **fp)
     flow_forget(f);
     if (f->replay != NULL)
         replay_free(&f->replay);
+    free(f->adopted_from);
     stat_add(&fs->stats.active, (uint64_t)-1);
     if (f->bare)
         stat_add(&fs->stats.bare, (uint64_t)-1);

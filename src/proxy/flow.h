@@ -20,6 +20,7 @@
 #include "proxy/exchange.h"
 #include "proxy/worker.h"
 
+struct access_record;
 struct conn;
 struct flow;
 struct flows;
@@ -94,6 +95,9 @@ void flow_free(struct flow **);
 /* Instead of ending for a drain: will a peer take it?  At the latest when its client has every
  * answer. */
 bool flow_may_leave(const struct flow *);
+/* Whom it came from, and what becomes of its present request therefore; good as long as the flow
+ * and that request. */
+void flow_put_log(const struct flow *, struct access_record *);
 /* Nobody but us knows of it: it may go to another process. */
 bool flow_is_released(const struct flow *);
 

@@ -11,6 +11,8 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+#include "proxy/access_log.h"
 #include "proxy/flow_priv.h"
 
 /* A head as we wrote it: with fields of our own beyond what a server may send. */
@@ -47,6 +49,28 @@ replay_free(struct replay **rp)
     free(r);
 }
 
+/* --- what the log says --------------------------------------------------------------------------
+ */
+
+/* Of a response that the client has a part of the rest is fetched. */
+static const char *
+word_of(const struct replica_step *s)
+{
+    static const char *const words[] = {
+        [REPLICA_SAY] = "answered", [REPLICA_REPEAT] = "repeated", [REPLICA_REFUSE] = "refused"};
+
+    return s->head.n > 0 ? "continued" : words[s->what];
+}
+
+void
+flow_put_log(const struct flow *f, struct access_record *r)
+{
+    r->adopted_from = f->adopted_from;
+    r->adopted = f->adopted;
+    if (f->broken) /* its response may be whole before the turn has ended */
+        r->end = end_reason_name(END_TAKEOVER_BROKEN);
+}
+
 /* --- reading again -------------------------------------------------------------------------------
  */
 
@@ -69,6 +93,59 @@ pass_over(struct replay *r, size_t n)
         block_give(loop_blocks(r->flow->flows->worker->loop), &r->rest);
 }
 
+/* The final head behind interim ones. */
+static bool
+read_old(enum http_method method, struct str text, struct arena *a, struct http_head *old)
+{
+    size_t scanned = 0, n;
+
+    while (h1_head_end(text.p, text.n, &scanned, &n)) {
+        if (h1_parse_response(old, text.p, n, method, &our_heads, a) != H1_NONE)
+            return false;
+        text = (struct str){text.p + n, text.n - n};
+        scanned = 0;
+        if (old->status >= 200)
+            return text.n == 0;
+    }
+    return false;
+}
+
+static void
+forget_answered(struct txn *t)
+{
+    flow_of(t)->adopted = NULL;
+}
+
+static const struct down_ops down_answered = {.done = forget_answered};
+
+/* What needs no server is counted and logged as any request, but for times. */
+static void
+account_answered(const struct replay *r, const struct replica_step *s,
+                 const struct replica_request *q, struct str head)
+{
+    struct conn *c = r->flow->conn;
+    const struct str asked = {block_at(r->rest), (size_t)(q->in_end - q->in_start)};
+    struct http_head old;
+    size_t scanned = 0, n;
+    struct txn *t;
+
+    conn_refresh_listener(c);
+    t = conn_open_txn(c, &down_answered, c);
+    t->at.begun = 0;
+    if (h1_head_end(asked.p, asked.n, &scanned, &n)) {
+        struct str copy = arena_str(&t->arena, (struct str){asked.p, n});
+
+        (void)h1_parse_request(&t->req, copy.p, copy.n, &c->listener->conf.limits, &t->arena);
+        conn_find_client(c, t);
+    }
+    t->resp_begun = read_old(t->req.method, head, &t->arena, &old);
+    t->status = t->resp_begun ? old.status : 0;
+    t->bytes_out = q->n_said - q->n_head;
+    account_request(t);
+    r->flow->adopted = word_of(s);
+    txn_finish(t);
+}
+
 /* The rest of a response that was replicated whole. */
 static void
 say(struct replay *r, const struct replica_step *s)
@@ -83,6 +160,7 @@ say(struct replay *r, const struct replica_step *s)
     struct flow *f = r->flow;
     struct conn *c = f->conn;
 
+    account_answered(r, s, q, (struct str){said, q->n_head});
     flow_tell_request(f, start, q->repeatable);
     if (q->sent)
         flow_put(f, &sent);
@@ -218,6 +296,7 @@ replay_tell(struct flow *f, bool repeatable)
     if (s == NULL)
         return false;
     flow_tell_request(f, out_start(r), repeatable);
+    f->adopted = word_of(s);
     r->step++;
     stat_add(&f->flows->stats.replayed, 1);
     if (s->head.n == 0)
@@ -260,23 +339,6 @@ replay_end_interims(struct flow *f)
     return true;
 }
 
-/* The final head behind interim ones. */
-static bool
-read_old(struct txn *t, struct str text, struct http_head *old)
-{
-    size_t scanned = 0, n;
-
-    while (h1_head_end(text.p, text.n, &scanned, &n)) {
-        if (h1_parse_response(old, text.p, n, t->req.method, &our_heads, &t->arena) != H1_NONE)
-            return false;
-        text = (struct str){text.p + n, text.n - n};
-        scanned = 0;
-        if (old->status >= 200)
-            return text.n == 0;
-    }
-    return false;
-}
-
 static bool
 same_field(const struct http_head *a, const struct http_head *b, struct str name)
 {
@@ -312,7 +374,7 @@ replay_head(struct flow *f, struct txn *t, const struct down_head *d)
     struct conn *c = f->conn;
     struct http_head old;
 
-    if (!read_old(t, r->now->head, &old) || !is_same(t, &old, d, r->skip)) {
+    if (!read_old(t->req.method, r->now->head, &t->arena, &old) || !is_same(t, &old, d, r->skip)) {
         break_it(f);
         return;
     }
@@ -386,6 +448,19 @@ make_replay(struct flow *f, struct adopted **a)
     return r;
 }
 
+static void
+tell_homeless(const struct flows *fs, const struct adopted *a)
+{
+    static struct log_limit limit;
+    char text[FLOW_KEY_TEXT];
+    unsigned swallowed;
+
+    if (log_limit_ok(&limit, worker_now(fs->worker), &swallowed))
+        log_warn("takeover: connection %s of %s is closed: no listener has its address (%u lines "
+                 "left out)",
+                 flow_key_text(&a->key, text), a->from, swallowed);
+}
+
 void
 flow_on_adopted(void *flows, struct adopted **ap)
 {
@@ -401,6 +476,7 @@ flow_on_adopted(void *flows, struct adopted **ap)
     flow_key_addrs(&a->key, &local, &remote);
     live = listen_adopt(fs->worker, &local);
     if (live == NULL) { /* its listener was removed here: the client hears of it as of any other */
+        tell_homeless(fs, a);
         guard_flow_del(fs->guard, &a->key, a->slot);
         adopted_free(&a);
         return;
@@ -413,6 +489,8 @@ flow_on_adopted(void *flows, struct adopted **ap)
     c->state = CONN_IDLE;
     a->fd = -1;
     stat_add(&fs->stats.adopted, 1);
+    f->adopted_from = a->from;
+    a->from = NULL;
     f->replay = make_replay(f, &a);
     f->out_pos = f->replay->from->plan.out_pos;
     f->ack_due = f->replay->from->ack_due;

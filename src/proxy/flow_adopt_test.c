@@ -2,6 +2,7 @@
  *
  * flow_adopt_test.c - connections of a dead balancer: what an adopter makes of them.
  */
+#include "proxy/access_log.h"
 #include "proxy/flow_harness.h"
 
 static void
@@ -541,6 +542,154 @@ an_expected_100_is_said_once(void **state)
     finish();
 }
 
+/* --- what the log says --------------------------------------------------------------------------
+ */
+
+static char log_path[] = "/tmp/meercat-flow-log-XXXXXX";
+
+static void
+open_log(void)
+{
+    strcpy(log_path + strlen(log_path) - 6, "XXXXXX");
+    access_log = access_log_inherit(log_path, ACCESS_JSON, mkostemp(log_path, O_APPEND));
+}
+
+static void
+close_log(void)
+{
+    access_log_close(&access_log);
+    unlink(log_path);
+}
+
+/* How many lines have all of these. */
+static unsigned
+lines_with(const char *const *parts, size_t n_parts)
+{
+    FILE *f = fopen(log_path, "r");
+    char line[2048];
+    unsigned n = 0;
+
+    while (fgets(line, sizeof(line), f) != NULL) {
+        size_t i = 0;
+
+        while (i < n_parts && strstr(line, parts[i]) != NULL)
+            i++;
+        n += i == n_parts;
+    }
+    fclose(f);
+    return n;
+}
+#define LINES(...) \
+    lines_with((const char *const[]){__VA_ARGS__}, MC_COUNT(((const char *const[]){__VA_ARGS__})))
+
+#define FROM "\"adopted_from\":\"lb7\""
+
+/* One that waits for its server when its balancer dies; next: the end that lives. */
+static int
+die_waiting(const char *request, int *fd)
+{
+    open_log();
+    begin(HELLO, PROTECT_REQUESTS);
+    play.s.origin.hold = true;
+    *fd = dial();
+    say(*fd, request);
+    AWAIT(play.s.origin.requests == 1);
+    return die(*fd, 0);
+}
+
+static void
+end_logged(int fd, int next)
+{
+    play.s.origin.hold = false;
+    close(next);
+    close(fd);
+    finish();
+    close_log();
+}
+
+static void
+the_log_tells_what_was_repeated(void **state)
+{
+    char buf[4096];
+    int fd, next = die_waiting(GET, &fd);
+
+    AWAIT(play.s.origin.requests == 2);
+    play.s.origin.hold = false;
+    hear(next, buf, sizeof(buf), "hello");
+    AWAIT(LINES(FROM, "\"adopted\":\"repeated\"", "\"method\":\"GET\"", "\"status\":200") == 1);
+    say(next, GET);
+    hear(next, buf, sizeof(buf), "hello");
+    AWAIT(LINES(FROM) == 2);
+    assert_int_equal(LINES("\"adopted\""), 1);
+    end_logged(fd, next);
+}
+
+static void
+the_log_tells_what_was_refused(void **state)
+{
+    char buf[4096];
+    int fd, next = die_waiting(POST, &fd);
+
+    hear(next, buf, sizeof(buf), "it may not be sent again\nrequest id: ");
+    assert_non_null(strstr(buf, "Proxy-Status: test; error=connection_terminated; "
+                                "details=\"the balancer that had sent the request was lost"));
+    AWAIT(LINES(FROM, "\"adopted\":\"refused\"", "\"status\":502", "\"end\":\"takeover-sent\"") ==
+          1);
+    end_logged(fd, next);
+}
+
+/* One of whose answer the client has ten bytes. */
+static int
+die_answered(unsigned replicate, const char *again, int *fd)
+{
+    char buf[4096];
+    int next;
+
+    open_log();
+    begin(HELLO, replicate);
+    *fd = dial();
+    say(*fd, GET);
+    hear(*fd, buf, sizeof(buf), "hello");
+    AWAIT(frames(WIRE_DONE) == 1);
+    play.s.origin.reply = again;
+    next = die(*fd, 10);
+    if (strcmp(again, HELLO) == 0)
+        hear(next, buf, sizeof(buf), "hello");
+    else
+        hear_reset(next);
+    return next;
+}
+
+static void
+the_log_tells_what_was_continued(void **state)
+{
+    int fd, next = die_answered(PROTECT_REQUESTS, HELLO, &fd);
+
+    AWAIT(LINES(FROM, "\"adopted\":\"continued\"", "\"status\":200", "\"end\":\"ok\"") == 1);
+    end_logged(fd, next);
+}
+
+static void
+the_log_tells_what_could_not_be_continued(void **state)
+{
+    static const char other[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"2\"\r\n\r\nhallo";
+    int fd, next = die_answered(PROTECT_REQUESTS, other, &fd);
+
+    AWAIT(LINES(FROM, "\"adopted\":\"continued\"", "\"end\":\"takeover-broken\"") == 1);
+    end_logged(fd, next);
+}
+
+static void
+the_log_tells_what_was_answered_without_a_server(void **state)
+{
+    int fd, next = die_answered(PROTECT_RESPONSES, HELLO, &fd);
+
+    AWAIT(LINES(FROM, "\"adopted\":\"answered\"", "\"method\":\"GET\"", "\"target\":\"/a\"",
+                "\"status\":200", "\"bytes_out\":5") == 1);
+    assert_int_equal(LINES("\"server\""), 1);
+    end_logged(fd, next);
+}
+
 int
 main(void)
 {
@@ -566,6 +715,11 @@ main(void)
         cmocka_unit_test(answers_of_our_own_are_carried_on),
         cmocka_unit_test(a_last_response_is_followed_by_the_end),
         cmocka_unit_test(an_expected_100_is_said_once),
+        cmocka_unit_test(the_log_tells_what_was_repeated),
+        cmocka_unit_test(the_log_tells_what_was_refused),
+        cmocka_unit_test(the_log_tells_what_was_continued),
+        cmocka_unit_test(the_log_tells_what_could_not_be_continued),
+        cmocka_unit_test(the_log_tells_what_was_answered_without_a_server),
     };
 
     return RUN_ON_ENGINES(tests);

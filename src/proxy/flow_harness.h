@@ -59,6 +59,7 @@ struct link {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct link links[N_WORKERS];
 static bool manual_acks, no_holder, no_room, two_holders;
+static struct access_log *access_log;
 static bool no_heir; /* under the lock; there is a holder, but not to hand anything over to */
 
 static struct guard_slot slots[N_SLOTS];
@@ -444,7 +445,8 @@ begin(const char *reply, unsigned replicate)
                              .engine = engine,
                              .takeover = (struct takeover *)&the_guard,
                              .replicate = replicate,
-                             .buffer_bytes = 4096};
+                             .buffer_bytes = 4096,
+                             .log = access_log};
 
     n_dropped = n_acks = 0;
     guard_lease(&the_guard, MC_NEVER_NS);
@@ -660,6 +662,7 @@ take_over(struct replica *x, int fd, uint64_t out_pos)
 
     a->replica = x;
     a->key = x->key;
+    a->from = mc_strdup("lb7");
     a->ack_due = sends_again;
     replica_plan(x, SND_BASE + (uint32_t)out_pos, replica_rcv_next(x), &a->plan);
     if (a->plan.broken != REPLICA_BROKEN_NONE) {

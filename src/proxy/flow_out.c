@@ -183,6 +183,7 @@ done(struct txn *t)
     if (f->replay != NULL)
         replay_done(f);
     f->ended = f->logging = false;
+    f->adopted = NULL;
     down_h1.done(t);
 }
 

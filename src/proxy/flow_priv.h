@@ -79,6 +79,8 @@ struct flow {
     bool logging; /* and is told byte by byte */
     bool broken;  /* it cannot be completed as it was begun: reset at the end of the turn */
     struct replay *replay; /* what is left of an adoption */
+    char *adopted_from;    /* the balancer that served it before; NULL: none */
+    const char *adopted;   /* what is done with a request that came there; NULL: it came here */
 };
 
 struct flows {

@@ -141,6 +141,7 @@ struct wishes {
     struct takeover *takeover; /* connections are protected */
     unsigned replicate;        /* PROTECT_*: what of them is told */
     uint32_t buffer_bytes;
+    struct access_log *log; /* the test's */
 };
 
 struct stage {
@@ -239,6 +240,7 @@ make_snapshot(struct stage *s, uint64_t generation)
     snap->routes = mc_alloc(sizeof(*snap->routes));
     snap->routes[0].conf.name = mc_strdup("all");
     snap->splice_bytes = 262144;
+    snap->access_log = s->wishes.log;
     return snap;
 }
 

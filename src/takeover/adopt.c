@@ -38,17 +38,31 @@
 #define FIRST_AGAIN_NS (200 * MC_MS)
 #define FOUND_NS       (100 * MC_MS)
 #define JUST_DEAD_NS   (2 * MC_SEC)
+/* An operator wants to see each, but not more of them than anybody reads. */
+#define LOST_LINES     100 /* a second */
 
 /* --- rebuilding ---------------------------------------------------------------------------------
  */
 
-static void
-give_up(struct takeover *t, const struct replica *r, const struct guard_packet *p, const char *why)
+void
+adopt_tell_lost(struct takeover *t, const struct flow_key *key, const char *whose, const char *why)
 {
-    uint32_t behind = p->seq + (uint32_t)p->n_payload + ((p->flags & TH_FIN) != 0);
     char text[FLOW_KEY_TEXT];
+    unsigned swallowed;
 
-    log_debug("takeover: %s cannot be carried on: %s", flow_key_text(&r->key, text), why);
+    if (log_limit_many(&t->lost_lines, LOST_LINES, loop_now(t->loop), &swallowed))
+        log_warn("takeover: connection %s%s%s is reset: %s (%u lines left out)",
+                 flow_key_text(key, text), whose != NULL ? " of " : "", whose != NULL ? whose : "",
+                 why, swallowed);
+}
+
+static void
+give_up(struct takeover *t, const struct adopted *a, const struct guard_packet *p, const char *why)
+{
+    const struct replica *r = a->replica;
+    uint32_t behind = p->seq + (uint32_t)p->n_payload + ((p->flags & TH_FIN) != 0);
+
+    adopt_tell_lost(t, &r->key, a->from, why);
     probe_reset(t->probe, &r->key, p->ack, behind);
     guard_release(t->guard, &r->key);
     takeover_count(&t->stats.broken);
@@ -170,10 +184,12 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
 {
     struct adopted *a = mc_alloc(sizeof(*a));
     struct flow_key key = (*r)->key;
+    char name[TAKEOVER_NAME];
     uint32_t slot;
     struct errbuf why;
 
     a->key = key;
+    a->from = mc_strdup(member_name(t, (*r)->owner, name));
     a->fd = -1;
     a->replica = *r;
     a->ack_due = p->n_payload > 0;
@@ -182,7 +198,7 @@ adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p,
      * for */
     dial_tell_taken(t, &key, a->replica->owner);
     if (!carry_on(t, a, p, &why)) {
-        give_up(t, a->replica, p, why.text);
+        give_up(t, a, p, why.text);
         adopted_free(&a);
         return;
     }
@@ -230,7 +246,13 @@ is_wanted(const struct probing *p, const struct replica *r)
 static void
 next_pass(struct takeover *t, struct probing *p, mc_ns now)
 {
-    if (replica_count(t->store, p->of) == 0 || now >= p->begun_ns + PROBING_NS) {
+    const unsigned left = replica_count(t->store, p->of);
+    char name[TAKEOVER_NAME];
+
+    if (left == 0 || now >= p->begun_ns + PROBING_NS) {
+        if (left > 0)
+            log_info("takeover: the clients of %u connections of %s have not spoken", left,
+                     member_name(t, p->of, name));
         *p = (struct probing){0};
         return;
     }

@@ -116,6 +116,12 @@ member_of(struct takeover *t, uint64_t id)
     return t->member[0].id == id ? &t->member[0] : NULL;
 }
 
+const char *
+member_name(const struct takeover *t, struct life who, char out[TAKEOVER_NAME])
+{
+    return strcpy(out, who.id == dead.id ? "lb2" : "somebody");
+}
+
 void
 pulse_catch_up(struct takeover *t)
 {
@@ -210,6 +216,7 @@ it_goes_on_where_both_agree(void **state)
     assert_non_null(posted);
     assert_int_equal(built.recv_next, RCV_BASE + 14);
     assert_int_equal(built.send_next, SND_BASE);
+    assert_string_equal(posted->from, "lb2");
     assert_memory_equal(built_payload, "\r\nHost", 6);
     assert_int_equal(built.n_payload, 6);
     assert_true(posted->ack_due);

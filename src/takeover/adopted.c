@@ -20,5 +20,6 @@ adopted_free(struct adopted **ap)
         close(a->fd);
     }
     replica_free(&a->replica);
+    free(a->from);
     free(a);
 }

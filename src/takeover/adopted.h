@@ -13,6 +13,7 @@
 /* Positions count bytes from the start of the connection, each way (wire.h). */
 struct adopted {
     struct flow_key key;
+    char *from;    /* the balancer's name, for the log */
     uint32_t slot; /* in the guard, which knows the flow: its gate is at plan.in_pos */
     int fd;        /* established, nonblocking, close-on-exec; the taker sets it to -1 */
     /* The client waits for an acknowledgement, and sends no more before: the held packet had bytes.

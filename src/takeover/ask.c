@@ -272,6 +272,8 @@ release(struct takeover *t, const struct flow_key *key)
         takeover_count(&t->stats.unanswered);
         return;
     }
+    if (adopt_is_busy(t))
+        adopt_tell_lost(t, key, NULL, "no balancer knows it");
     guard_release(t->guard, key);
     takeover_count(&t->stats.released);
 }

@@ -16,11 +16,11 @@ static const struct life us = {100, 1};
 static struct takeover T;
 static struct wire_ask asked[PEERS]; /* last */
 static unsigned n_asked[PEERS];
-static unsigned n_released, n_away, n_forwarded, n_home, n_adopted, n_gave;
+static unsigned n_released, n_away, n_forwarded, n_home, n_adopted, n_gave, n_told_lost;
 static size_t adopted_payload;
 static uint32_t adopted_seq;
 static struct life adopted_of;
-static bool known_here, address_here, lease, first;
+static bool known_here, address_here, lease, first, busy;
 static struct life the_heir;
 static enum owner_word word;
 
@@ -126,6 +126,19 @@ takeover_gave(struct takeover *t, struct life owner)
     n_gave++;
 }
 
+bool
+adopt_is_busy(const struct takeover *t)
+{
+    return busy;
+}
+
+void
+adopt_tell_lost(struct takeover *t, const struct flow_key *key, const char *whose, const char *why)
+{
+    assert_null(whose);
+    n_told_lost++;
+}
+
 void
 adopt_flow(struct takeover *t, struct replica **r, const struct guard_packet *p, mc_ns begun_ns)
 {
@@ -166,8 +179,8 @@ setup(void **state)
             .takeover = &T, .id = i + 1, .life = life_of(i), .alive = true, .placed = true};
         n_asked[i] = 0;
     }
-    n_released = n_away = n_forwarded = n_home = n_adopted = n_gave = 0;
-    known_here = false;
+    n_released = n_away = n_forwarded = n_home = n_adopted = n_gave = n_told_lost = 0;
+    known_here = busy = false;
     address_here = lease = first = true;
     the_heir = (struct life){0, 0};
     word = OWNER_ALIVE;
@@ -255,7 +268,18 @@ what_nobody_knows_is_the_kernels(void **state)
     says_owner(1, life_of(1));
     gives(0, 1, 0);
     assert_int_equal(n_released, 1);
-    assert_int_equal(n_forwarded + n_adopted, 0);
+    assert_int_equal(n_forwarded + n_adopted + n_told_lost, 0);
+}
+
+static void
+what_is_lost_with_a_dead_owner_is_told(void **state)
+{
+    busy = true;
+    comes(packet(1));
+    for (unsigned i = 0; i < PEERS; i++)
+        says_none(i);
+    assert_int_equal(n_released, 1);
+    assert_int_equal(n_told_lost, 1);
 }
 
 static void
@@ -654,6 +678,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_nobody_knows_is_the_kernels),
+        TEST(what_is_lost_with_a_dead_owner_is_told),
         TEST(its_owner_gets_it),
         TEST(the_life_before_is_no_owner),
         TEST(what_is_given_is_adopted_once),

@@ -39,6 +39,7 @@
 
 #define TAKEOVER_PORT      7711 /* unless told otherwise */
 #define TAKEOVER_PEERS_MAX 32
+#define TAKEOVER_NAME      64
 
 struct guard;
 
@@ -46,6 +47,7 @@ struct guard;
 struct takeover_peer {
     uint64_t id;
     struct addr addr;
+    char name[TAKEOVER_NAME]; /* for display; empty: not known yet */
 };
 
 /* What the process before has, or leaves to the next one. */

@@ -2,6 +2,10 @@
  *
  * takeover_members.c - the table of the other balancers that take part.
  */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/among.h"
 #include "base/log.h"
 #include "takeover/takeover_priv.h"
@@ -13,6 +17,20 @@ member_of(struct takeover *t, uint64_t id)
         if (t->member[i].id == id && id != 0)
             return &t->member[i];
     return NULL;
+}
+
+/* What it has handed over or lost may be adopted when it is no member any more. */
+const char *
+member_name(const struct takeover *t, struct life who, char out[TAKEOVER_NAME])
+{
+    snprintf(out, TAKEOVER_NAME, "%016" PRIx64, who.id);
+    for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++) {
+        const struct member *m = &t->member[i];
+
+        if ((m->id == who.id || m->life.id == who.id) && m->name[0] != '\0')
+            memcpy(out, m->name, sizeof(m->name));
+    }
+    return out;
 }
 
 unsigned
@@ -30,6 +48,7 @@ add_member(struct takeover *t, const struct takeover_peer *p)
         if (m->id != 0)
             continue;
         *m = (struct member){.takeover = t, .id = p->id, .addr = p->addr};
+        memcpy(m->name, p->name, sizeof(m->name));
         return;
     }
     log_warn("takeover: more than %d peers", TAKEOVER_PEERS_MAX);
@@ -79,6 +98,8 @@ members_set(struct takeover *t, const struct takeover_peer *peers, unsigned n)
             add_member(t, &peers[i]);
         else
             move_member(m, &peers[i].addr);
+        if (m != NULL && peers[i].name[0] != '\0')
+            memcpy(m->name, peers[i].name, sizeof(m->name));
     }
     pulse_members(t, ids, n);
     for (unsigned i = 0; i < TAKEOVER_PEERS_MAX; i++)

@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "cluster/keyring.h"
 #include "io/dgram.h"
@@ -54,7 +55,8 @@ struct member {
     struct takeover *takeover;
     uint64_t id; /* 0: nobody has this place */
     struct addr addr;
-    struct life life; /* heard last */
+    char name[TAKEOVER_NAME]; /* it stays when it is no member any more */
+    struct life life;         /* heard last */
     bool alive;
     mc_ns lost_ns; /* not alive: when that was found */
     bool leaving;  /* the guard sends nothing on to it any more: it may be gone the next moment */
@@ -144,6 +146,7 @@ struct takeover {
     struct door *door;
     unsigned n_tubes;
     struct asking asking;
+    struct log_limit lost_lines;
     struct probing probing[TAKEOVER_PEERS_MAX];
     struct timer probe_timer, silent_timer;
     struct timer slow; /* what has no hurry */
@@ -187,6 +190,8 @@ enum mc_err takeover_keys_read(const char *file, struct keyfile *, struct errbuf
 
 /* The member of that id; NULL: there is none. */
 struct member *member_of(struct takeover *, uint64_t id);
+/* What that life is called, for display: its name, or its id. */
+const char *member_name(const struct takeover *, struct life, char out[TAKEOVER_NAME]);
 /* In the table; it is its index in the guard, too. */
 unsigned member_place(const struct member *);
 /* These take part, and nobody else. */
@@ -272,6 +277,9 @@ void adopt_flow(struct takeover *, struct replica **, const struct guard_packet 
 /* Its clients are to speak: it is dead. */
 void adopt_probe(struct takeover *, struct life);
 void adopt_forget(struct takeover *, struct life);
+/* A line in the log for a connection that is lost; whose: a balancer, NULL: not known. */
+void adopt_tell_lost(struct takeover *, const struct flow_key *, const char *whose,
+                     const char *why);
 /* Somebody has just died, and clients of his are still being looked for. */
 bool adopt_is_busy(const struct takeover *);
 /* Pure: from the end of a pass over a dead balancer's clients to the begin of the next, when he was

@@ -92,7 +92,7 @@ class Stage:
 
     def __init__(self, lab, net, **kw):
         self.go, self.lock, self.seen = threading.Event(), threading.Lock(), {}
-        self.c = VipCluster(lab, net, answer=self.answer, **kw)
+        self.c = VipCluster(lab, net, answer=self.answer, log="json", **kw)
         self.c.wait_together()
 
     def answer(self, conn, r):
@@ -112,6 +112,13 @@ class Stage:
     def wait_seen(self, target, n=1):
         wait_until(lambda: self.count(target) >= n, 20, f"{n} deliveries of {target}")
 
+    def logged(self, target, **said):
+        """The line of the access log about that target, of who took it over; it says this."""
+        def lines():
+            return [x for lb in self.c for x in lb.log_json() if x.get("target") == target and "adopted_from" in x]
+        line = wait_until(lines, 10, f"{target} is in an adopter's log")[0]
+        assert {k: line.get(k) for k in said} == said, line
+
     def connect(self, **kw):
         client = Client(self.c, **kw)
         client.get("/first")
@@ -130,13 +137,16 @@ def test_a_request_at_a_slow_server_is_sent_again(stage):
     client = stage.connect()
     client.get("/slow")
     stage.wait_seen("/slow")
-    stage.c.kill(client.owner())
+    owner = client.owner()
+    stage.c.kill(owner)
     stage.wait_seen("/slow", 2)
     stage.go.set()
     status, _, body = client.answer()
     assert (status, body) == (200, body_of("/slow", 400))
     client.get("/next")
     assert client.answer()[2] == body_of("/next", 400)
+    stage.logged("/slow", adopted_from=f"lb{owner + 1}", adopted="repeated", status=200, end="ok")
+    stage.logged("/next", adopted_from=f"lb{owner + 1}", adopted=None)
 
 
 @pytest.mark.parametrize("read", [100, 50_000, 200_000])
@@ -149,6 +159,7 @@ def test_a_long_response_is_carried_on_where_it_was_cut(stage, read):
     assert status == 200 and body == body_of("/large", LARGE)
     client.get("/next")
     assert client.answer()[2] == body_of("/next", 400)
+    stage.logged("/large", adopted="continued", status=200, end="ok")
 
 
 def test_a_post_that_was_sent_is_delivered_once(stage):
@@ -159,6 +170,7 @@ def test_a_post_that_was_sent_is_delivered_once(stage):
     status, fields, body = client.answer()
     assert status == 502 and b"may not be sent again" in body
     assert "connection_terminated" in fields["proxy-status"]
+    stage.logged("/slow/post", adopted="refused", status=502, end="takeover-sent")
     stage.go.set()
     client.get("/next")
     assert client.answer()[0] == 200
@@ -267,6 +279,8 @@ def test_an_upload_beyond_the_buffer_is_reset(stage):
                 client.s.settimeout(0.1)
                 client.answer()
     assert stage.count("/upload") == 0
+    line = f"connection {client.c.client.address}:{client.port} > {VIP}:{HTTP} of lb{owner + 1} is reset: it was not"
+    wait_until(lambda: any(line in lb.stderr for lb in stage.c), 10, line)
 
 
 def test_a_logged_response_is_said_again(lab, net):
@@ -285,6 +299,7 @@ def test_a_logged_response_is_said_again(lab, net):
         status, _, body = client.answer()
         assert (status, body) == (200, body_of("/slow/post", 400))
         assert stage.count("/slow/post") == 1
+        stage.logged("/slow/post", adopted_from=f"lb{owner + 1}", adopted="answered", method="POST", status=200)
 
 
 def test_connections_are_handed_over_by_who_leaves(lab, net, measured):
