@@ -3,9 +3,14 @@
 them for dead, and shortly afterwards, or when it has failed, their connections survive them as before."""
 
 import os
+import pwd
+import signal
+import subprocess
 
 import pytest
 
+from instruments import proc
+from instruments.client import fetch
 from instruments.meercat import BINARY, command
 from instruments.netns import ENDS_WITH_US
 from instruments.starved import BEAT_S, Starved
@@ -198,6 +203,96 @@ def test_who_rested_is_protected_by_the_new_process_with_what_it_had_sent(stage)
         assert client.owner() != owner
         c.restart(owner)
         c.wait_together()
+
+
+# --- root is given up -----------------------------------------------------------------------------
+
+LOW, LATER = 80, 81
+# CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_BPF
+NEEDED = f"{sum(1 << n for n in (10, 12, 13, 38, 39)):016x}"
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
+@pytest.fixture
+def powerless(lab, net):
+    """A cluster whose processes have become another user, also at a port that only root may have."""
+    c = VipCluster(lab, net, start=False, upgrade_timeout="20s", takeover=WITNESS, user="nobody", group="nogroup")
+    for conf in c.confs:
+        conf.listen("low", bind=[f"{VIP}:{LOW}"], takeover={})
+    for d, _, _ in os.walk(lab.tmp):
+        os.chmod(d, 0o777)
+    os.chown(c.key_file, NOBODY, -1)
+    c.lbs = [c.start(i) for i in range(c.n)]
+    c.wait_together()
+    return c
+
+
+def assert_powerless(lb):
+    """What it needs, and nothing to lend on."""
+    assert set(proc.uids(lb.pid)) == {NOBODY}
+    assert [proc._status(lb.pid, k) for k in ("CapPrm", "CapEff", "CapInh", "CapAmb")] == [NEEDED] * 2 + ["0" * 16] * 2
+
+
+def test_who_has_given_root_up_can_still_take_over(powerless, measured):
+    c = powerless
+    s = c.steady(CONNECTIONS)
+    for i in (0, 1, 2, 1):
+        assert_powerless(c[i])
+        with c.hosts[i]:
+            c[i].upgrade(signal.SIGUSR2)
+        assert_powerless(c[i])
+        s.wait_for(CONNECTIONS)
+    wait_whole(c, 1)
+    c[1].wait_gone()
+    c.kill(1)
+    s.wait_for(MORE)
+    end(c, s, measured)
+    assert c.counted("adopted", (0, 2)) > 0, [lb.stderr for lb in c]
+
+
+def test_who_has_given_root_up_mends_its_guard_and_binds_low_ports(powerless):
+    c, host = powerless, powerless.hosts[0]
+    c.route(0)
+    with c.client:
+        kept = c.lab.client((VIP, LOW))
+        assert kept.request().status == 200
+    c.confs[0].listen("later", bind=[f"{VIP}:{LATER}"], takeover={})
+    c[0].write_conf(c.confs[0])
+    upgrade(c, 0)
+    c.wait_together()
+    for port in (LOW, LATER):
+        with c.client:
+            assert fetch((VIP, port)).status == 200
+    with host:
+        shown = command("guard", "show").stdout
+        assert f"{c[0].pid}" in shown and f"{VIP}:{LATER}" in shown, shown
+    with host:
+        subprocess.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"], check=True)
+    wait_until(lambda: c.counted("mended", (0,)) > 0, 10, "the guard is put back")
+    assert kept.request().status == 200
+    wait_whole(c, 0)
+    c.kill(0)
+    c.route(1, 2)
+    assert kept.request().status == 200
+    assert c.counted("adopted", (1, 2)) > 0
+
+
+def test_a_key_that_only_root_may_read_keeps_the_old_process(powerless, measured):
+    c = powerless
+    s = c.steady(CONNECTIONS)
+    os.chown(c.key_file, 0, -1)
+    with c.hosts[1]:
+        r = c[1].cli("upgrade", ok=False)
+    assert r.returncode == 1 and c.key_file in r.stdout + r.stderr, r
+    os.chown(c.key_file, NOBODY, -1)
+    c.wait_together()
+    s.wait_for(CONNECTIONS)
+    upgrade(c, 1)
+    wait_whole(c, 1)
+    c.kill(1)
+    s.wait_for(MORE)
+    end(c, s, measured)
+    assert c.counted("adopted", (0, 2)) > 0, [lb.stderr for lb in c]
 
 
 # --- the section comes, and goes ------------------------------------------------------------------
