@@ -33,6 +33,10 @@ class Client:
             self.s.connect((VIP, HTTP))
         self.port = self.s.getsockname()[1]
         self.got = b""
+        c.lab.clients.append(self)  # whose ends no balancer waits for when the test has ended
+
+    def close(self):
+        self.s.close()
 
     def owner(self):
         """The balancer that has the connection."""

@@ -9,9 +9,9 @@ import pytest
 from instruments.chaos import play
 from instruments.starved import Starved
 
-pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.alone]
+pytestmark = [pytest.mark.bound(120), pytest.mark.slow, pytest.mark.long]
 
-SMALL = {"connections": 60, "per_s": 300, "seconds": 5}
+SMALL = {"connections": 60, "per_s": 300, "seconds": 4}
 HANGS_MS = 5000
 ABRUPT = ("kill", "cut", "freeze", "second", "both", "return", "upgrade-kill")
 
@@ -36,7 +36,7 @@ def lossless(r, abrupt=False):
 
 # --- without takeover -----------------------------------------------------------------------------
 
-@pytest.mark.parametrize("way", ["static", "bgp"])
+@pytest.mark.parametrize("way", ["static", pytest.param("bgp", marks=pytest.mark.alone)])
 def test_nothing_fails_when_nothing_is_lost(allowed, measured, way):
     lossless(played(measured, "nothing", way=way))
 
@@ -63,12 +63,14 @@ def test_one_that_returns_serves_again(allowed, measured):
 
 # --- with takeover --------------------------------------------------------------------------------
 
+@pytest.mark.alone
 @pytest.mark.parametrize("event", ["kill", "cut", "freeze", "second", "partition", "return", "leave", "upgrade",
                                    "upgrades", "upgrade-kill"])
 def test_nothing_fails_with_takeover(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp"), event in ABRUPT)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("event", ["kill", "cut", "freeze", "partition", "return", "leave", "upgrade", "upgrade-kill"])
 def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, event):
     r = played(measured, event, takeover="requests", way="vip")
@@ -78,6 +80,7 @@ def test_nothing_fails_where_one_balancer_has_the_address(allowed, measured, eve
     assert ": carried" not in after, r.text()
 
 
+@pytest.mark.alone
 def test_nothing_fails_when_all_leave_in_turn_and_come_back(allowed, measured):
     lossless(played(measured, "roll", takeover="requests", way="bgp", seconds=20))
 
@@ -87,11 +90,13 @@ def test_who_slept_repeats_nothing(allowed, measured, way):
     played(measured, "nap", takeover="requests", way=way, seconds=10)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("event", ["kill", "both", "leave"])
 def test_nothing_fails_with_two_holders(allowed, measured, event):
     lossless(played(measured, event, takeover="requests", way="bgp", replicas=2, balancers=4), event in ABRUPT)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("event", ["kill", "cut"])
 def test_nothing_fails_when_responses_are_replicated(allowed, measured, event):
     lossless(played(measured, event, takeover="responses"), event in ABRUPT)

@@ -17,7 +17,7 @@ from instruments.netns import ENDS_WITH_US, Netns
 from instruments.routing import Bird, Keepalived, Probe
 from instruments.wait import wait_until
 
-pytestmark = [pytest.mark.bound(120), pytest.mark.no_san, pytest.mark.alone]
+pytestmark = [pytest.mark.bound(120), pytest.mark.no_san, pytest.mark.long]
 
 VIP, PORT = "192.0.2.10", 8080
 
@@ -256,6 +256,7 @@ def test_a_member_carries_the_address_and_another_when_it_is_lost(lab, net, meas
         measured(f"built in, back after {how}: {bad} attempts went wrong until {gap * 1000:.0f} ms later")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how, at_most", [("cut", 20), ("kill", 20), ("stop", 20)])
 def test_the_heart_beats_of_takeover_find_a_loss_sooner(lab, net, measured, how, at_most):
     site = shared(lab, net, takeover=True)

@@ -98,8 +98,10 @@ class Lab:
         faults = []
         for c in self.clients:
             c.close()
-        for things in (reversed(self.balancers), reversed(self.others)):
+        for things in (self.balancers, self.others):
             for t in things:
+                getattr(t, "begin_stop", lambda: None)()
+            for t in reversed(things):
                 try:
                     t.stop()
                     t.check()

@@ -47,7 +47,7 @@ class Meercat(Process):
         self.ports, self.socket_path, self.engine = list(ports), socket_path, engine
         self.expect_status = 0
         self.expect_reports = False
-        self._was_stopped = self.hung = False
+        self._is_stopping = self._was_stopped = self.hung = False
         self.clients = []
         self.before = []  # processes whose place another has taken
         chosen = ["--engine", engine] if engine else []
@@ -146,11 +146,11 @@ class Meercat(Process):
         self.before = []
 
     # --- the end ---------------------------------------------------------------------------
-    def stop(self, timeout=15):
-        """SIGTERM; killed when it does not end in time, which check() then reports."""
-        if self._was_stopped:
-            return self.child.returncode
-        self._was_stopped = True
+    def begin_stop(self):
+        """SIGTERM; stop() waits for the end, which may take a second: several end side by side."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
         for c in self.clients:
             c.close()
         for child in self.before:
@@ -159,6 +159,14 @@ class Meercat(Process):
                 child.wait()
         if self.running():
             self.child.send_signal(signal.SIGTERM)
+
+    def stop(self, timeout=15):
+        """SIGTERM; killed when it does not end in time, which check() then reports."""
+        if self._was_stopped:
+            return self.child.returncode
+        self.begin_stop()
+        self._was_stopped = True
+        if self.running():
             try:
                 self.child.wait(timeout * SLOW)
             except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ that finds out for how long it was away.
 import errno
 import os
 import selectors
+import signal
 import socket
 import struct
 import subprocess
@@ -53,6 +54,10 @@ class Keepalived(Process):
             f.write(_replaced("keepalived/keepalived.conf", words))
         super().__init__(["setpriv", "--pdeathsig", "KILL", "keepalived", "-n", "-l", "-D", "-P", "-G", "-f", conf,
                           "-p", os.path.join(directory, "pid"), "-r", os.path.join(directory, "vrrp.pid")])
+
+    def begin_stop(self):
+        """It waits for a second."""
+        self.child.send_signal(signal.SIGTERM)
 
     def stop(self):
         return super().stop(timeout=10)
