@@ -28,7 +28,7 @@ void log_line(enum log_level, const char *fmt, ...) __attribute__((format(printf
     } while (0)
 
 /* A place in the code whose lines are limited to one a second; the next one tells how many were
- * swallowed.  Zero-initialise, keep per thread or accept a rare lost count. */
+ * swallowed.  Zero-initialise; each thread has its own. */
 struct log_limit {
     mc_ns next_ns;
     unsigned swallowed;

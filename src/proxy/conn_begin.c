@@ -52,7 +52,7 @@ conn_refresh_listener(struct conn *c)
 static void
 log_header_fault(const struct conn *c, enum proxy_fault why)
 {
-    static struct log_limit limit;
+    static _Thread_local struct log_limit limit;
     struct addr a = conn_peer_addr(c);
     char text[ADDR_TEXT];
     unsigned swallowed;

@@ -202,7 +202,7 @@ h2_abuse(struct h2_down *h, enum h2_abuse a)
 static void
 end_for_abuse(struct h2_down *h)
 {
-    static struct log_limit limit;
+    static _Thread_local struct log_limit limit;
     struct worker *w = h2_worker(h);
     unsigned swallowed;
 

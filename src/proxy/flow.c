@@ -241,7 +241,7 @@ can_be_protected(const struct conn *c)
 static void
 tell_failure(const struct flows *fs, const struct errbuf *e)
 {
-    static struct log_limit limit;
+    static _Thread_local struct log_limit limit;
     unsigned swallowed;
 
     if (log_limit_ok(&limit, worker_now(fs->worker), &swallowed))

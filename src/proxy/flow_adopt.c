@@ -451,7 +451,7 @@ make_replay(struct flow *f, struct adopted **a)
 static void
 tell_homeless(const struct flows *fs, const struct adopted *a)
 {
-    static struct log_limit limit;
+    static _Thread_local struct log_limit limit;
     char text[FLOW_KEY_TEXT];
     unsigned swallowed;
 

@@ -291,7 +291,7 @@ static void
 on_error(struct sock *s, int err)
 {
     struct listen_port *p = port_of(s);
-    static struct log_limit limit;
+    static _Thread_local struct log_limit limit;
     unsigned swallowed;
 
     stat_add(&p->worker->stats.accept_pauses, 1);
