@@ -24,6 +24,8 @@ enum { NO_QUEUE, RECV_QUEUE, SEND_QUEUE }; /* for TCP_REPAIR_QUEUE */
 
 #define STABLE_TRIES 1000 /* a read is unstable only if a packet comes within a microsecond */
 
+#define BUILD_TRIES  20 /* the same for what it takes to build one, some 50 us */
+
 /* The client's highest timestamp of ours may be a packet ahead of its last echo; clocks count
  * milliseconds.  Far below what a client could take for a jump. */
 #define TS_AHEAD     10
@@ -218,6 +220,21 @@ set_windows(int fd, const struct repair *r)
     return setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &w, sizeof(w)) == 0;
 }
 
+/* The kernel takes packets in as soon as it has the addresses: the same bytes, sent again, may have
+ * been received before they were put.  They would be there twice. */
+static bool
+is_received_once(int fd, const struct repair *r, size_t n)
+{
+    uint32_t next;
+
+    if (!get(fd, TCP_QUEUE_SEQ, &next, sizeof(next)))
+        return false;
+    if (next == r->recv_next + (uint32_t)n)
+        return true;
+    errno = EAGAIN;
+    return false;
+}
+
 /* What finds no room, the client will send again. */
 static bool
 put_payload(int fd, const struct repair *r, size_t *taken)
@@ -229,7 +246,7 @@ put_payload(int fd, const struct repair *r, size_t *taken)
     if (r->n_payload > 0)
         n = send(fd, r->payload, r->n_payload, MSG_NOSIGNAL);
     *taken = n > 0 ? (size_t)n : 0;
-    return set(fd, TCP_REPAIR_QUEUE, NO_QUEUE);
+    return (*taken == 0 || is_received_once(fd, r, *taken)) && set(fd, TCP_REPAIR_QUEUE, NO_QUEUE);
 }
 
 static int
@@ -284,6 +301,10 @@ rebuild(const struct repair *r, int *out, size_t *taken, struct errbuf *eb)
     if (fd >= 0)
         close(fd); /* still in repair: silently */
     errno = why;
+    if (why == EAGAIN) {
+        err_sys(eb, step);
+        return MC_ETIME;
+    }
     if (why == EADDRNOTAVAIL || why == EADDRINUSE) {
         err_sys(eb, step);
         return MC_EEXIST;
@@ -297,6 +318,8 @@ repair_rebuild(const struct repair *r, int *fd, size_t *taken, struct errbuf *eb
     enum mc_err err = rebuild(r, fd, taken, eb);
 
     if (err == MC_EEXIST && orphan_destroy(&r->key))
+        err = rebuild(r, fd, taken, eb);
+    for (int i = 0; err == MC_ETIME && i < BUILD_TRIES; i++)
         err = rebuild(r, fd, taken, eb);
     return err;
 }

@@ -296,6 +296,26 @@ def test_bytes_that_were_acknowledged_are_those_that_count(stage, mss):
     assert b"/slow/b" not in answer and stage.count("/slow/b") == 0
 
 
+def test_a_request_that_comes_again_and_again_is_read_once(stage):
+    """While its connection is rebuilt."""
+    clients = [raw(stage) for _ in range(8)]
+    for r in clients:
+        r.connect()
+        r.send(request("/first"))
+        r.until(body_of("/first", 400))
+    victim = owner_of(stage, clients[0])
+    stage.c.route(*[i for i in range(3) if i != victim])
+    stage.c.kill(victim)
+    post = b"POST /next HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody"
+    for r in clients:
+        at, r.got = r.seq, b""
+        r.send(post)
+        for _ in range(300):
+            r.segment(ACK | PUSH, seq=at, data=post)
+        r.until(body_of("/next", 400), again=(at, post))
+    assert stage.count("/next") == len(clients)
+
+
 @pytest.mark.parametrize("what", ["syn", "ack of nothing", "seq of nothing", "reset", "end"])
 def test_nonsense_while_the_balancer_is_dead_harms_nobody_else(stage, what):
     r, others = raw(stage), [stage.connect() for _ in range(6)]
