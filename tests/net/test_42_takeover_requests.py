@@ -7,6 +7,8 @@ import struct
 import threading
 import time
 
+import h2.connection
+import h2.events
 import pytest
 
 from instruments.origin import chunked, ok
@@ -271,6 +273,12 @@ def test_a_chunked_response_of_which_nothing_was_sent_is_fetched_again(stage):
     assert b"Transfer-Encoding: chunked" in client.got and b"onetwo" in client.got
 
 
+def wait_lost(c, client, owner):
+    """Until the log of one says of whom the connection was and why it is lost."""
+    line = f"{c.client.address}:{client.port} > {VIP}:{HTTP} of lb{owner + 1} is reset: it was not protected"
+    wait_until(lambda: any(line in lb.stderr for lb in c), 10, line)
+
+
 def test_an_upload_beyond_the_buffer_is_reset(stage):
     client = stage.connect()
     client.post("/upload", b"z" * 200_000, length=1_000_000)
@@ -283,8 +291,51 @@ def test_an_upload_beyond_the_buffer_is_reset(stage):
                 client.s.settimeout(0.1)
                 client.answer()
     assert stage.count("/upload") == 0
-    line = f"connection {client.c.client.address}:{client.port} > {VIP}:{HTTP} of lb{owner + 1} is reset: it was not"
-    wait_until(lambda: any(line in lb.stderr for lb in stage.c), 10, line)
+    wait_lost(stage.c, client, owner)
+
+
+class Frames:
+    """A connection of the client's host that speaks HTTP/2 without having asked."""
+
+    def __init__(self, c):
+        self.client, self.h2, self.ended = Client(c), h2.connection.H2Connection(), set()
+        self.h2.initiate_connection()
+
+    def flush(self):
+        self.client.send(self.h2.data_to_send())
+
+    def ask(self, target):
+        sid = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(sid, [(":method", "GET"), (":scheme", "http"), (":authority", "h"), (":path", target)],
+                             end_stream=True)
+        self.flush()
+        return sid
+
+    def read(self):
+        for e in self.h2.receive_data(self.client.s.recv(65536)):
+            if isinstance(e, h2.events.StreamEnded):
+                self.ended.add(e.stream_id)
+        self.flush()
+
+    def get(self, target):
+        sid = self.ask(target)
+        while sid not in self.ended:
+            self.read()
+
+
+def test_a_connection_of_http2_is_reset_when_its_client_speaks(stage):
+    c, frames = stage.c, Frames(stage.c)
+    frames.get("/first")
+    frames.ask("/slow/stream")
+    stage.wait_seen("/slow/stream")
+    owner = frames.client.owner()
+    c.kill(owner)
+    frames.h2.ping(b"01234567")
+    frames.flush()
+    with pytest.raises(ConnectionResetError):
+        frames.client.s.recv(1)
+    assert stage.count("/slow/stream") == 1
+    wait_lost(c, frames.client, owner)
 
 
 def test_a_logged_response_is_said_again(lab, net):
