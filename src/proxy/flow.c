@@ -477,7 +477,6 @@ flow_release(struct flow *f)
     if (f->gone || f->leaving || f->untold)
         return;
     flow_bare(f);
-    guard_flags(fs->guard, f->slot, GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
     fs->release_ticket = flow_put(f, &w);
     f->untold = true;
     flow_wait_no_more(f, fs->release_ticket);

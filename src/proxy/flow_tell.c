@@ -140,7 +140,8 @@ flow_tell_said(struct flow *f, enum wire_kind kind, const char *p, size_t n, boo
     return ticket;
 }
 
-/* What nobody could carry on waits for nobody: acknowledgements pass from now on. */
+/* What nobody could carry on waits for nobody: acknowledgements pass from now on, and so does the
+ * end of it, should this process die. */
 void
 flow_bare(struct flow *f)
 {
@@ -152,7 +153,7 @@ flow_bare(struct flow *f)
     stat_add(&f->flows->stats.bared, 1);
     stat_add(&f->flows->stats.bare, 1);
     flow_forget(f);
-    guard_flags(f->flows->guard, f->slot, GUARD_SLOT_OPEN | (f->closing ? GUARD_SLOT_CLOSING : 0u));
+    guard_flags(f->flows->guard, f->slot, GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
     flow_unwait(f, FLOW_GATE);
     flow_unwait(f, FLOW_NEXT_GATE);
     flow_open_gate(f, f->in_pos);

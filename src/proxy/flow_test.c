@@ -162,7 +162,7 @@ more_than_is_kept_makes_it_bare_until_the_next_request(void **state)
     assert_int_equal(send(fd, body, sizeof(body), MSG_NOSIGNAL), sizeof(body));
     hear(fd, buf, sizeof(buf), "hello");
     assert_int_equal(frames(WIRE_BARE), 1);
-    assert_true(flags_of(0) & GUARD_SLOT_OPEN);
+    assert_int_equal(flags_of(0), GUARD_SLOT_OPEN | GUARD_SLOT_CLOSING);
     /* a client that is quick may ask before its connection is seen to have come to rest */
     for (unsigned n = 0; frames(WIRE_OPEN) < 2 && n < 100; n++, asked += sizeof(GET) - 1) {
         say(fd, GET);

@@ -111,7 +111,8 @@ guard_gate(struct guard *g, uint32_t slot, uint32_t seq)
 }
 
 /* Sets what holds for the flow from now on, GUARD_SLOT_*: CLOSING before a close(2), shutdown(2)
- * or reset that is meant; OPEN while its bytes are not replicated (the gate is not looked at). */
+ * or reset that is meant, or while its end would be one for good; OPEN while its bytes are not
+ * replicated (the gate is not looked at). */
 static inline void
 guard_flags(struct guard *g, uint32_t slot, uint32_t flags)
 {
