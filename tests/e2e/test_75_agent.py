@@ -283,8 +283,9 @@ def test_lines_come_at_whole_intervals_of_the_clock(agent):
     curl = subprocess.Popen(["curl", "-sSN", f"http://127.0.0.1:{a.port}/load?interval=200ms"], text=True,
                             stdout=subprocess.PIPE)
     try:  # a busy machine makes some late; one that began when it liked would be off by the same each time
-        late = [parse(curl.stdout.readline())["time"] % 200 for _ in range(16)][1:]
-        assert min(late) <= 10 and len([ms for ms in late if ms <= 50]) >= 5, late
+        # timers have a grain of 1 ms: what is that much early is meant for the interval that comes
+        late = [(parse(curl.stdout.readline())["time"] + 1) % 200 for _ in range(16)][1:]
+        assert min(late) <= 11 and len([ms for ms in late if ms <= 51]) >= 5, late
     finally:
         curl.kill()
         curl.wait()
